@@ -1,0 +1,1 @@
+//! Pushes bytes to many sockets

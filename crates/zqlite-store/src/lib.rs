@@ -1,0 +1,1 @@
+//! SQLite behind lanes: one writer with group commit, many readers
