@@ -1,0 +1,345 @@
+//! One configured connection and the statements it has prepared. A lane owns one and runs everything through it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use hashlink::LruCache;
+use rusqlite::{Connection, OpenFlags, StatementStatus};
+
+use crate::job::{BatchItem, Call, Expect, Want};
+use crate::rows::{Item, Packer, Record, Shape};
+use crate::statement::{Refusal, Statement, authorization, judge};
+use crate::{Error, ErrorCode, Options, Result, sqlite};
+
+/// Statements that a lane keeps prepared.
+const CACHED_STATEMENTS: usize = 256;
+/// Steps of SQLite's virtual machine between two looks at the clock: some tens of microseconds.
+const STEPS_PER_LOOK: i32 = 1000;
+/// How long a connection waits for a lock of another process or of the checkpoint.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Writer,
+    Reader,
+    Checkpoint,
+}
+
+/// What the callbacks of a connection look at; they outlive any one call.
+struct Watch {
+    /// Set while the lane runs a statement of its own, which may control transactions.
+    internal: AtomicBool,
+    /// Why the authorizer last refused.
+    refusal: AtomicU8,
+    /// When the running call ends, in nanoseconds after `epoch`; `u64::MAX` is never.
+    deadline: AtomicU64,
+    epoch: Instant,
+}
+
+impl Watch {
+    fn is_late(&self) -> bool {
+        let deadline = self.deadline.load(Relaxed);
+        deadline != u64::MAX && self.epoch.elapsed().as_nanos() as u64 >= deadline
+    }
+}
+
+/// An open connection, configured for its role; [`Lane`] borrows from it.
+pub(crate) struct Opened {
+    connection: Connection,
+    watch: Arc<Watch>,
+}
+
+/// Opens and configures a connection.
+///
+/// # Errors
+/// As SQLite tells: `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
+pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, connections: usize) -> Result<Opened> {
+    let writable = role != Role::Reader && !options.readonly;
+    // Each connection stays on its lane's thread, so SQLite's own mutex on it is not needed.
+    let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags |= if writable {
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+    } else if options.readonly {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+    };
+    let mut connection = match path {
+        Some(path) => Connection::open_with_flags(path, flags)?,
+        None => Connection::open_in_memory_with_flags(flags)?,
+    };
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let cache_kib = (options.cache_size / 1024 / connections.max(1) as u64).clamp(64, i32::MAX as u64);
+    connection.pragma_update(None, "cache_size", -(cache_kib as i64))?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    if path.is_some() && writable && role == Role::Writer {
+        let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(Error::new(
+                ErrorCode::CannotOpen,
+                format!("the file system does not allow write-ahead logging (journal mode {mode:?})"),
+            ));
+        }
+    }
+    connection.pragma_update(None, "synchronous", "full")?;
+    if !writable {
+        connection.pragma_update(None, "query_only", true)?;
+    }
+    let watch = Arc::new(Watch {
+        internal: AtomicBool::new(false),
+        refusal: AtomicU8::new(Refusal::None as u8),
+        deadline: AtomicU64::new(u64::MAX),
+        epoch: Instant::now(),
+    });
+    let seen = watch.clone();
+    connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+        if seen.internal.load(Relaxed) {
+            return rusqlite::hooks::Authorization::Allow;
+        }
+        let refusal = judge(&context);
+        if refusal != Refusal::None {
+            seen.refusal.store(refusal as u8, Relaxed);
+        }
+        authorization(refusal)
+    }))?;
+    let seen = watch.clone();
+    connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.is_late()))?;
+    Ok(Opened { connection, watch })
+}
+
+impl Opened {
+    /// Calls `hook` with the size of the write-ahead log in pages after each commit of this connection.
+    pub(crate) fn on_commit(&mut self, size: Arc<AtomicU64>) -> Result<()> {
+        let page_size: u64 = self.connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))? as u64;
+        self.connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+            size.store(pages.max(0) as u64 * page_size, Relaxed);
+            Ok(())
+        }))?;
+        Ok(())
+    }
+
+    pub(crate) fn lane(&self) -> Lane<'_> {
+        Lane {
+            connection: &self.connection,
+            watch: &self.watch,
+            statements: LruCache::new(CACHED_STATEMENTS),
+            packer: Packer::default(),
+        }
+    }
+}
+
+struct Prepared<'c> {
+    statement: rusqlite::Statement<'c>,
+    shape: Arc<Shape>,
+    /// How often SQLite has prepared it again by itself; a change of the schema may change the columns.
+    reprepared: i32,
+    readonly: bool,
+}
+
+/// Runs statements on one connection.
+pub(crate) struct Lane<'c> {
+    pub(crate) connection: &'c Connection,
+    watch: &'c Watch,
+    statements: LruCache<u64, Prepared<'c>>,
+    packer: Packer,
+}
+
+/// What [`Lane::run`] found.
+pub(crate) enum Ran {
+    /// It ran.
+    Done { last: Record, rows: u64, item: Item },
+    /// It writes, and this lane may not: nothing was done.
+    Writes,
+}
+
+impl<'c> Lane<'c> {
+    /// Runs a statement of the lane's own, such as BEGIN.
+    pub(crate) fn control(&self, sql: &'static str) -> Result<()> {
+        self.internal(|connection| connection.prepare_cached(sql)?.raw_execute()).map(|_| ())
+    }
+
+    /// Does something that no caller may do, such as controlling a transaction.
+    pub(crate) fn internal<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        self.watch.internal.store(true, Relaxed);
+        // The clock must not end a COMMIT or a ROLLBACK half-way.
+        let deadline = self.watch.deadline.swap(u64::MAX, Relaxed);
+        let result = f(self.connection);
+        self.watch.deadline.store(deadline, Relaxed);
+        self.watch.internal.store(false, Relaxed);
+        result.map_err(Error::from)
+    }
+
+    /// Ends whatever transaction is open. Failing to is no error: SQLite has then ended it itself.
+    pub(crate) fn rollback(&self) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.control("ROLLBACK")
+        {
+            tracing::warn!(%error, "ROLLBACK failed");
+        }
+    }
+
+    /// Sets when the statements that follow are interrupted.
+    pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
+        let at = deadline.map_or(u64::MAX, |d| d.saturating_duration_since(self.watch.epoch).as_nanos() as u64);
+        self.watch.deadline.store(at, Relaxed);
+    }
+
+    /// Runs a statement; full chunks go to `emit` on the way, the last piece comes back.
+    pub(crate) fn run(&mut self, call: &Call, may_write: bool, emit: &mut dyn FnMut(Record)) -> Result<Ran> {
+        let connection = self.connection;
+        let prepared = prepare(connection, self.watch, &mut self.statements, &call.statement)?;
+        if !prepared.readonly && !may_write {
+            return Ok(Ran::Writes);
+        }
+        let readonly = prepared.readonly;
+        let changed_before = connection.total_changes();
+        if !readonly {
+            sqlite::clear_last_insert_rowid(connection);
+        }
+        call.params.bind(&mut prepared.statement)?;
+        let result = step(prepared, call.want, &mut self.packer, emit);
+        let (last, rows) = result.map_err(|e| explain(self.watch, e))?;
+        let mut item = Item::default();
+        if !readonly {
+            item.last_insert_rowid = connection.last_insert_rowid();
+            // A statement that is no INSERT, UPDATE or DELETE leaves the count of the one before it standing.
+            if connection.total_changes() != changed_before {
+                item.changes = connection.changes();
+            }
+        }
+        Ok(Ran::Done { last: Record { rows: last, item: Some(item) }, rows, item })
+    }
+
+    /// Runs a statement whose rows are held back.
+    pub(crate) fn run_held(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<(u64, Item)> {
+        match self.run(call, true, &mut |record| records.push(record))? {
+            Ran::Done { last, rows, item } => {
+                records.push(last);
+                Ok((rows, item))
+            }
+            Ran::Writes => Err(Error::new(ErrorCode::Internal, "the writer lane was told not to write")),
+        }
+    }
+
+    /// Runs the statements of a batch up to the first that fails or misses its guard.
+    pub(crate) fn run_batch(&mut self, items: &[BatchItem], records: &mut Vec<Record>) -> Result<()> {
+        for (i, BatchItem { call, expect }) in items.iter().enumerate() {
+            let (rows, item) = self.run_held(call, records).map_err(|e| e.at_statement(i as u32))?;
+            check(*expect, rows, item.changes).map_err(|e| e.at_statement(i as u32))?;
+            if self.connection.is_autocommit() {
+                // OR ROLLBACK and RAISE(ROLLBACK) report their constraint; this is for what does not.
+                return Err(Error::new(ErrorCode::Sql, "the statement ended its transaction").at_statement(i as u32));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(expect: Expect, rows: u64, changes: u64) -> Result<()> {
+    for (what, expected, found) in [("return", expect.rows, rows), ("change", expect.changes, changes)] {
+        if let Some(expected) = expected
+            && expected != found
+        {
+            return Err(Error::new(
+                ErrorCode::ExpectationFailed,
+                format!("expected the statement to {what} {expected} rows, it was {found}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn prepare<'a, 'c>(
+    connection: &'c Connection,
+    watch: &Watch,
+    statements: &'a mut LruCache<u64, Prepared<'c>>,
+    statement: &Statement,
+) -> Result<&'a mut Prepared<'c>> {
+    use hashlink::lru_cache::Entry;
+    match statements.entry(statement.id) {
+        Entry::Occupied(entry) => {
+            let mut_ref = entry.into_mut();
+            Ok(mut_ref)
+        }
+        Entry::Vacant(entry) => {
+            let prepared = connection.prepare(statement.sql()).map_err(|e| explain(watch, e.into()))?;
+            if prepared.expanded_sql().is_none() {
+                return Err(Error::new(ErrorCode::Sql, "the text holds no statement"));
+            }
+            let readonly = prepared.readonly();
+            statement.learn(readonly);
+            let shape = Shape::new(names(&prepared));
+            Ok(entry.insert(Prepared { statement: prepared, shape, reprepared: 0, readonly }))
+        }
+    }
+}
+
+fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
+    statement.column_names().map(str::to_owned).collect()
+}
+
+type Rows = Option<(Arc<Shape>, crate::Chunk)>;
+
+fn step(
+    prepared: &mut Prepared<'_>,
+    want: Want,
+    packer: &mut Packer,
+    emit: &mut dyn FnMut(Record),
+) -> Result<(Rows, u64)> {
+    let readonly = prepared.readonly;
+    let mut shape = prepared.shape.clone();
+    let mut count = 0u64;
+    let mut rows = prepared.statement.raw_query();
+    while let Some(row) = rows.next()? {
+        if count == 0 && want != Want::Changes {
+            let statement: &rusqlite::Statement<'_> = row.as_ref();
+            let reprepared = statement.get_status(StatementStatus::RePrepare);
+            if reprepared != prepared.reprepared {
+                shape = Shape::new(names(statement));
+                prepared.reprepared = reprepared;
+                prepared.shape = shape.clone();
+            }
+            packer.start(shape.columns.len());
+        }
+        count += 1;
+        match want {
+            Want::Rows => {
+                if packer.is_full() {
+                    emit(Record { rows: Some((shape.clone(), packer.finish())), item: None });
+                }
+                packer.push(row)?;
+            }
+            Want::First if count == 1 => packer.push(row)?,
+            // A writing statement runs to its end whatever the caller wants of its rows.
+            Want::First if readonly => break,
+            _ => {}
+        }
+    }
+    drop(rows);
+    let rows = (count > 0 && want != Want::Changes).then(|| (shape, packer.finish()));
+    Ok((rows, count))
+}
+
+/// Says what SQLite only hints at: why the authorizer refused, and whose clock interrupted.
+fn explain(watch: &Watch, mut error: Error) -> Error {
+    let refusal = Refusal::from_u8(watch.refusal.swap(Refusal::None as u8, Relaxed));
+    match error.code {
+        // A refused function is a plain error to SQLite, everything else that is refused SQLITE_AUTH.
+        ErrorCode::NotAllowed | ErrorCode::Sql if refusal != Refusal::None => {
+            error.code = ErrorCode::NotAllowed;
+            error.message = refusal.message().to_owned();
+        }
+        ErrorCode::Cancelled if watch.is_late() => {
+            error.code = ErrorCode::Deadline;
+            error.message = "the call ran past its deadline".to_owned();
+        }
+        _ => {}
+    }
+    error
+}

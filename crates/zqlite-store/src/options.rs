@@ -1,0 +1,93 @@
+//! How a store is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of [`crate::Store::open`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the file is; `None` is a database in memory, served by one connection.
+    pub path: Option<PathBuf>,
+    /// Open without writing; the file must exist.
+    pub readonly: bool,
+    /// The page cache of all connections together, in bytes.
+    pub cache_size: u64,
+    /// Whether independent writes that wait together share one commit.
+    pub parallel_writes: bool,
+    /// Bounds of lanes and waiting calls.
+    pub pool: PoolOptions,
+    /// Bounds of callback transactions.
+    pub transactions: TransactionLimits,
+}
+
+/// Bounds of lanes and waiting calls.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// Lanes opened at start, the writer included.
+    pub min_connections: u32,
+    /// Lanes and waiting slots together never exceed this many connections.
+    pub max_connections: u32,
+    /// How long a call waits for a lane.
+    pub connection_timeout: Duration,
+    /// A reader lane above the minimum that was idle this long is closed.
+    pub idle_timeout: Duration,
+    /// A reader connection older than this is replaced when it is next idle.
+    pub max_lifetime: Duration,
+    /// How often the lanes are checked.
+    pub health_check_interval: Duration,
+    /// How many calls may wait; one more is refused.
+    pub queue_limit: usize,
+}
+
+/// Bounds of callback transactions: they own the writer lane.
+#[derive(Debug, Clone, Copy)]
+pub struct TransactionLimits {
+    /// From BEGIN to COMMIT.
+    pub total: Duration,
+    /// Between two calls.
+    pub idle: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            path: None,
+            readonly: false,
+            cache_size: 64 << 20,
+            parallel_writes: true,
+            pool: PoolOptions::default(),
+            transactions: TransactionLimits::default(),
+        }
+    }
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            min_connections: 10,
+            max_connections: 100,
+            connection_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(600),
+            max_lifetime: Duration::from_secs(1800),
+            health_check_interval: Duration::from_secs(60),
+            queue_limit: 65_536,
+        }
+    }
+}
+
+impl Default for TransactionLimits {
+    fn default() -> Self {
+        Self { total: Duration::from_secs(5), idle: Duration::from_secs(1) }
+    }
+}
+
+impl Options {
+    /// Reader lanes: as many as the machine has cores, within the pool's bounds.
+    pub(crate) fn reader_lanes(&self) -> usize {
+        if self.path.is_none() {
+            return 0;
+        }
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        cores.clamp(1, (self.pool.max_connections.max(2) - 1) as usize)
+    }
+}

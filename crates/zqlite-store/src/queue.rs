@@ -1,0 +1,269 @@
+//! Where calls wait for a lane: bounded, first come first served, taken several at a time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::job::{Job, TransactionId, Work};
+use crate::{Error, ErrorCode};
+
+/// A queue of jobs and, for the writer, the steps of the callback transaction that owns the lane.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    ready: Condvar,
+    limit: usize,
+    timeout: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    steps: VecDeque<Job>,
+    owner: Option<TransactionId>,
+    /// Owners that a timer ended, the latest last: their next step is told why it is refused.
+    timed_out: VecDeque<TransactionId>,
+    /// Nothing is handed out before then; see the checkpoint lane.
+    held_until: Option<Instant>,
+    idle: usize,
+    closed: bool,
+}
+
+/// How many ended owners are remembered.
+const REMEMBERED: usize = 64;
+
+/// What the writer does next.
+pub(crate) enum Turn {
+    /// Independent members that may share a commit.
+    Group(Vec<Job>),
+    /// A callback transaction takes the lane.
+    Transaction(Job, TransactionId),
+}
+
+impl Queue {
+    /// At most `limit` jobs wait, each at most `timeout`.
+    pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
+        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout }
+    }
+
+    /// Adds jobs; those that cannot wait here are failed, and counted in the result.
+    pub(crate) fn push(&self, jobs: impl IntoIterator<Item = Job>) -> u64 {
+        let mut refused = Vec::new();
+        let mut state = self.state.lock();
+        let mut added = 0;
+        for job in jobs {
+            let refusal = if state.closed {
+                Some(Error::new(ErrorCode::Closed, "the database is closed"))
+            } else if let Some(id) = step_of(&job.work) {
+                if state.owner == Some(id) {
+                    state.steps.push_back(job);
+                    added += 1;
+                    continue;
+                }
+                Some(ended(state.timed_out.contains(&id)))
+            } else if state.jobs.len() >= self.limit {
+                Some(Error::new(ErrorCode::QueueFull, format!("{} calls are waiting already", self.limit)))
+            } else {
+                None
+            };
+            match refusal {
+                Some(error) => refused.push((job, error)),
+                None => {
+                    state.jobs.push_back(job);
+                    added += 1;
+                }
+            }
+        }
+        let wake = added.min(state.idle);
+        drop(state);
+        for _ in 0..wake {
+            self.ready.notify_one();
+        }
+        let count = refused.len() as u64;
+        for (job, error) in refused {
+            job.ticket.fail(error);
+        }
+        count
+    }
+
+    /// A fair share of the waiting jobs for one of `lanes` readers; waits for one. `None` when the queue is closed.
+    pub(crate) fn take_share(&self, lanes: usize) -> Option<Vec<Job>> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed && state.jobs.is_empty() {
+                return None;
+            }
+            let held = state.held_until.filter(|until| *until > Instant::now());
+            if let (Some(until), false) = (held, state.closed) {
+                self.ready.wait_until(&mut state, until);
+                continue;
+            }
+            if !state.jobs.is_empty() {
+                let share = state.jobs.len().div_ceil(lanes.max(1)).min(MAX_SHARE);
+                return Some(state.jobs.drain(..share).collect());
+            }
+            state.idle += 1;
+            self.ready.wait(&mut state);
+            state.idle -= 1;
+        }
+    }
+
+    /// The writer's next turn; waits for one. A transaction and a group alternate where both wait (`after_transaction`).
+    pub(crate) fn take_turn(&self, max: usize, after_transaction: bool) -> Option<Turn> {
+        let mut state = self.state.lock();
+        loop {
+            if state.jobs.is_empty() {
+                if state.closed {
+                    return None;
+                }
+                state.idle += 1;
+                self.ready.wait(&mut state);
+                state.idle -= 1;
+                continue;
+            }
+            let members = state.jobs.iter().take_while(|j| begins(&j.work).is_none()).count();
+            let first_member = state.jobs.iter().position(|j| begins(&j.work).is_none());
+            if members > 0 {
+                return Some(Turn::Group(state.jobs.drain(..members.min(max)).collect()));
+            }
+            if let (true, Some(from)) = (after_transaction, first_member) {
+                let to = state.jobs.iter().skip(from).take_while(|j| begins(&j.work).is_none()).count().min(max) + from;
+                return Some(Turn::Group(state.jobs.drain(from..to).collect()));
+            }
+            if let Some(job) = state.jobs.pop_front()
+                && let Some(id) = begins(&job.work)
+            {
+                state.owner = Some(id);
+                return Some(Turn::Transaction(job, id));
+            }
+        }
+    }
+
+    /// The next step of the owning transaction, or `None` when none came before `until` or the queue closed.
+    pub(crate) fn take_step(&self, until: Instant) -> Option<Job> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(job) = state.steps.pop_front() {
+                return Some(job);
+            }
+            if state.closed {
+                return None;
+            }
+            state.idle += 1;
+            let timed_out = self.ready.wait_until(&mut state, until).timed_out();
+            state.idle -= 1;
+            if timed_out && state.steps.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// The owning transaction is over; steps that still wait are failed.
+    pub(crate) fn end_transaction(&self, id: TransactionId, timed_out: bool) {
+        let mut state = self.state.lock();
+        state.owner = None;
+        if timed_out {
+            state.timed_out.push_back(id);
+            if state.timed_out.len() > REMEMBERED {
+                state.timed_out.pop_front();
+            }
+        }
+        let left = std::mem::take(&mut state.steps);
+        drop(state);
+        for job in left {
+            job.ticket.fail(ended(timed_out));
+        }
+    }
+
+    /// Hands nothing out before `until`.
+    pub(crate) fn hold(&self, until: Option<Instant>) {
+        self.state.lock().held_until = until;
+        if until.is_none() {
+            self.ready.notify_all();
+        }
+    }
+
+    /// Fails the jobs that have waited too long; returns how many. Lanes that are all at work do not look.
+    pub(crate) fn expire(&self) -> u64 {
+        let now = Instant::now();
+        let mut late = Vec::new();
+        let mut state = self.state.lock();
+        if state.jobs.iter().any(|j| self.lateness(j, now).is_some()) {
+            for job in std::mem::take(&mut state.jobs) {
+                match self.lateness(&job, now) {
+                    Some(error) => late.push((job, error)),
+                    None => state.jobs.push_back(job),
+                }
+            }
+        }
+        drop(state);
+        let count = late.len() as u64;
+        for (job, error) in late {
+            job.ticket.fail(error);
+        }
+        count
+    }
+
+    /// Why a waiting job must not start any more.
+    pub(crate) fn lateness(&self, job: &Job, now: Instant) -> Option<Error> {
+        let waited = now.saturating_duration_since(job.queued);
+        if job.deadline.is_some_and(|d| d <= now) {
+            Some(Error::new(
+                ErrorCode::Deadline,
+                format!("the call's time ran out after waiting {} ms", waited.as_millis()),
+            ))
+        } else if waited > self.timeout {
+            Some(Error::new(
+                ErrorCode::PoolTimeout,
+                format!("no connection was free for {} ms", self.timeout.as_millis()),
+            ))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().jobs.len()
+    }
+
+    /// Refuses what comes from now on; what waits is still served.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.ready.notify_all();
+    }
+
+    /// Refuses what comes from now on, and drops what waits: no lane will serve it.
+    pub(crate) fn abort(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let dropped = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.steps));
+        drop(state);
+        drop(dropped);
+        self.ready.notify_all();
+    }
+}
+
+/// Jobs that one reader takes at once, so that a long one among them does not keep many waiting.
+const MAX_SHARE: usize = 32;
+
+fn begins(work: &Work) -> Option<TransactionId> {
+    if let Work::Begin(id) = work { Some(*id) } else { None }
+}
+
+fn step_of(work: &Work) -> Option<TransactionId> {
+    match work {
+        Work::Step(id, _) | Work::StepBatch(id, _) | Work::Commit(id) | Work::Rollback(id) => Some(*id),
+        Work::Run(_) | Work::Batch(_) | Work::Begin(_) => None,
+    }
+}
+
+fn ended(timed_out: bool) -> Error {
+    if timed_out {
+        Error::new(
+            ErrorCode::TransactionTimeout,
+            "the transaction held the writer for too long, or left it idle, and was rolled back",
+        )
+    } else {
+        Error::new(ErrorCode::TransactionState, "the transaction has ended")
+    }
+}

@@ -1,0 +1,195 @@
+//! One SQL text, shared by every lane that runs it, and what the lanes learned of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+
+/// A SQL text.
+#[derive(Debug)]
+pub struct Statement {
+    /// Never reused within a process; the key of the lanes' caches.
+    pub(crate) id: u64,
+    sql: Box<str>,
+    route: AtomicU8,
+}
+
+/// Which lane a statement belongs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Route {
+    /// Not prepared yet; the first word is the best guess.
+    Unknown = 0,
+    /// Does not change the database.
+    Read = 1,
+    /// Changes it, or may.
+    Write = 2,
+}
+
+impl Statement {
+    fn new(sql: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), sql: sql.into(), route: AtomicU8::new(Route::Unknown as u8) }
+    }
+
+    /// The text.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    pub(crate) fn route(&self) -> Route {
+        match self.route.load(Ordering::Relaxed) {
+            1 => Route::Read,
+            2 => Route::Write,
+            _ if looks_readonly(&self.sql) => Route::Unknown,
+            _ => Route::Write,
+        }
+    }
+
+    /// Called by a lane that has prepared the statement and so knows.
+    pub(crate) fn learn(&self, readonly: bool) {
+        self.route.store(if readonly { Route::Read } else { Route::Write } as u8, Ordering::Relaxed);
+    }
+}
+
+/// Whether the first word is one that usually reads. A reader lane that prepares a writing statement all the same
+/// passes it on.
+fn looks_readonly(sql: &str) -> bool {
+    let word = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(').get(..6).unwrap_or(sql);
+    ["select", "values", "with", "explai", "pragma"]
+        .iter()
+        .any(|w| word.get(..w.len()).is_some_and(|p| p.eq_ignore_ascii_case(w)))
+}
+
+/// The statements in use, so that one text is one [`Statement`] whoever asks.
+#[derive(Default)]
+pub(crate) struct Statements(Mutex<HashMap<Box<str>, Weak<Statement>>>);
+
+impl Statements {
+    /// Entries of statements that nobody holds are swept when the table has doubled since the last sweep.
+    const SWEEP_FROM: usize = 1024;
+
+    pub(crate) fn intern(&self, sql: &str) -> Arc<Statement> {
+        let mut table = self.0.lock();
+        if let Some(statement) = table.get(sql).and_then(Weak::upgrade) {
+            return statement;
+        }
+        if table.len() >= Self::SWEEP_FROM && table.len() == table.capacity() {
+            table.retain(|_, s| s.strong_count() > 0);
+        }
+        let statement = Arc::new(Statement::new(sql));
+        table.insert(sql.into(), Arc::downgrade(&statement));
+        statement
+    }
+}
+
+/// Why the authorizer refused a statement. SQLite itself only says "not authorized".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Refusal {
+    None = 0,
+    Transaction,
+    Temp,
+    Attach,
+    Pragma,
+    Function,
+}
+
+impl Refusal {
+    pub(crate) fn from_u8(value: u8) -> Self {
+        [Self::None, Self::Transaction, Self::Temp, Self::Attach, Self::Pragma, Self::Function]
+            .get(value as usize)
+            .copied()
+            .unwrap_or(Self::None)
+    }
+
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Self::None => "the statement is not allowed",
+            Self::Transaction => {
+                "transaction control is not allowed here; use transaction() or executeBatchTransaction()"
+            }
+            Self::Temp => "TEMP objects belong to one connection, and calls share connections; use an ordinary table",
+            Self::Attach => "ATTACH and DETACH change one connection, and calls share connections",
+            Self::Pragma => {
+                "this pragma changes one connection, and calls share connections; use the options of open()"
+            }
+            Self::Function => {
+                "changes(), total_changes() and last_insert_rowid() are of a connection that calls share; use the call's result or RETURNING"
+            }
+        }
+    }
+}
+
+/// Pragmas that only read, with or without an argument, or that change the file and not the connection.
+const ALLOWED_PRAGMAS: &[&str] = &[
+    "application_id",
+    "collation_list",
+    "compile_options",
+    "database_list",
+    "foreign_key_check",
+    "foreign_key_list",
+    "freelist_count",
+    "function_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "module_list",
+    "page_count",
+    "pragma_list",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+    "user_version",
+];
+
+/// Decides on one action of a statement that a caller sent. `sqlite3_stmt_readonly` does not catch these: BEGIN,
+/// ATTACH and most pragmas are "read-only" to it.
+pub(crate) fn judge(context: &AuthContext<'_>) -> Refusal {
+    match context.action {
+        AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Refusal::Transaction,
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } => Refusal::Attach,
+        AuthAction::CreateTempIndex { .. }
+        | AuthAction::CreateTempTable { .. }
+        | AuthAction::CreateTempTrigger { .. }
+        | AuthAction::CreateTempView { .. }
+        | AuthAction::DropTempIndex { .. }
+        | AuthAction::DropTempTable { .. }
+        | AuthAction::DropTempTrigger { .. }
+        | AuthAction::DropTempView { .. } => Refusal::Temp,
+        AuthAction::Pragma { pragma_name, pragma_value } => {
+            let name = pragma_name.to_ascii_lowercase();
+            // Without a value these report a setting that is the same on every connection.
+            let reports = pragma_value.is_none()
+                && [
+                    "journal_mode",
+                    "synchronous",
+                    "page_size",
+                    "encoding",
+                    "auto_vacuum",
+                    "foreign_keys",
+                    "schema_version",
+                ]
+                .contains(&name.as_str());
+            if reports || ALLOWED_PRAGMAS.contains(&name.as_str()) { Refusal::None } else { Refusal::Pragma }
+        }
+        AuthAction::Function { function_name } => {
+            let connection_state = ["changes", "total_changes", "last_insert_rowid", "load_extension"];
+            if connection_state.iter().any(|f| f.eq_ignore_ascii_case(function_name)) {
+                Refusal::Function
+            } else {
+                Refusal::None
+            }
+        }
+        _ => Refusal::None,
+    }
+}
+
+/// SQLite's word for a refusal.
+pub(crate) fn authorization(refusal: Refusal) -> Authorization {
+    if refusal == Refusal::None { Authorization::Allow } else { Authorization::Deny }
+}

@@ -1,0 +1,265 @@
+//! The writer lane: independent writes that wait together share one commit, and callback transactions take their turn.
+//!
+//! Members of a group must not hurt each other: each stands in its savepoint, nothing is delivered before COMMIT, and if
+//! one takes the whole transaction down (`OR ROLLBACK`, `RAISE(ROLLBACK)`, an interrupt), the others run again, each on
+//! its own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use crate::connection::{Lane, Opened};
+use crate::job::{Job, TransactionId, Work};
+use crate::metrics::Counters;
+use crate::queue::Turn;
+use crate::store::Shared;
+use crate::{Error, ErrorCode, Record, Result, sqlite};
+
+/// Members of one commit, so that the first does not wait for long.
+const MAX_GROUP: usize = 512;
+
+/// What a member will be told once its commit stands.
+type Answer = Result<Vec<Record>>;
+
+/// Serves the writer's queue until it closes.
+pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
+    let mut writer = Writer { shared, lane: opened.lane() };
+    let max = if shared.options.parallel_writes { MAX_GROUP } else { 1 };
+    let mut after_transaction = false;
+    while let Some(turn) = shared.writer.take_turn(max, after_transaction) {
+        let started = Instant::now();
+        shared.counters.active.fetch_add(1, Relaxed);
+        after_transaction = matches!(turn, Turn::Transaction(..));
+        match turn {
+            Turn::Group(jobs) => writer.group(jobs),
+            Turn::Transaction(job, id) => writer.transaction(job, id),
+        }
+        shared.counters.active.fetch_sub(1, Relaxed);
+        Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
+    }
+}
+
+struct Writer<'s, 'c> {
+    shared: &'s Arc<Shared>,
+    lane: Lane<'c>,
+}
+
+impl Writer<'_, '_> {
+    fn group(&mut self, jobs: Vec<Job>) {
+        let now = Instant::now();
+        let mut members = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            if let Some(error) = self.shared.writer.lateness(&job, now).or_else(|| self.refusal(&job)) {
+                Counters::add(&self.shared.counters.expired, 1);
+                job.ticket.fail(error);
+            } else {
+                Counters::add(
+                    &self.shared.counters.queue_wait_ns,
+                    now.saturating_duration_since(job.queued).as_nanos() as u64,
+                );
+                members.push(job);
+            }
+        }
+        let mut answers: Vec<Option<Answer>> = Vec::new();
+        answers.resize_with(members.len(), || None);
+        let together = members.len() > 1;
+        if !(together && self.together(&members, &mut answers)) {
+            for (member, answer) in members.iter().zip(&mut answers) {
+                if answer.is_none() {
+                    Counters::add(&self.shared.counters.reruns, together.into());
+                    *answer = Some(self.alone(member));
+                }
+            }
+        }
+        for (member, answer) in members.into_iter().zip(answers) {
+            Counters::add(&self.shared.counters.writes, 1);
+            match answer {
+                Some(Ok(records)) => member.ticket.finish_all(records),
+                Some(Err(error)) => {
+                    Counters::add(&self.shared.counters.errors, 1);
+                    member.ticket.fail(error);
+                }
+                None => member.ticket.fail(Error::new(ErrorCode::Internal, "a member of a group was not run")),
+            }
+        }
+    }
+
+    /// Runs the members in one transaction. False when it was taken down: then the answers that are there are errors
+    /// that stand, and the members without one have to run again.
+    fn together(&mut self, members: &[Job], answers: &mut [Option<Answer>]) -> bool {
+        if let Err(error) = self.lane.control("BEGIN IMMEDIATE") {
+            answers.iter_mut().for_each(|a| *a = Some(Err(error.clone())));
+            return true;
+        }
+        for (i, member) in members.iter().enumerate() {
+            let answer = self.in_savepoint(member);
+            if self.lane.connection.is_autocommit() {
+                // This member ended the transaction. Its own error stands; the work of the others is undone.
+                answers.iter_mut().for_each(|a| {
+                    if matches!(a, Some(Ok(_))) {
+                        *a = None;
+                    }
+                });
+                answers[i] = answer.err().map(Err);
+                return false;
+            }
+            answers[i] = Some(answer);
+        }
+        if let Err(error) = self.commit(members.len()) {
+            answers.iter_mut().for_each(|a| {
+                if matches!(a, Some(Ok(_))) {
+                    *a = Some(Err(error.clone()));
+                }
+            });
+        }
+        true
+    }
+
+    fn alone(&mut self, member: &Job) -> Answer {
+        self.lane.control("BEGIN IMMEDIATE")?;
+        let answer = self.member(member);
+        if answer.is_err() || self.lane.connection.is_autocommit() {
+            self.lane.rollback();
+            return answer.and_then(|_| Err(Error::new(ErrorCode::Sql, "the statement ended its transaction")));
+        }
+        self.commit(1)?;
+        answer
+    }
+
+    /// Runs one member of several in the open transaction; when it fails, nothing of it is left there.
+    fn in_savepoint(&mut self, member: &Job) -> Answer {
+        self.lane.control("SAVEPOINT member")?;
+        let answer = self.member(member);
+        if !self.lane.connection.is_autocommit() {
+            if answer.is_err() {
+                self.lane.control("ROLLBACK TO member")?;
+            }
+            self.lane.control("RELEASE member")?;
+        }
+        answer
+    }
+
+    fn member(&mut self, member: &Job) -> Answer {
+        self.lane.set_deadline(member.deadline);
+        let mut records = Vec::with_capacity(1);
+        let result = match &member.work {
+            Work::Run(call) => self.lane.run_held(call, &mut records).map(|_| ()),
+            Work::Batch(items) => self.lane.run_batch(items, &mut records),
+            _ => Err(Error::new(ErrorCode::Internal, "not a member of a group")),
+        };
+        self.lane.set_deadline(None);
+        result?;
+        if sqlite::has_deferred_violations(self.lane.connection) {
+            let mut error = Error::new(ErrorCode::Constraint, "FOREIGN KEY constraint failed");
+            error.constraint = Some("foreignkey");
+            return Err(error);
+        }
+        Ok(records)
+    }
+
+    fn commit(&mut self, members: usize) -> Result<()> {
+        let started = Instant::now();
+        let result = self.lane.control("COMMIT");
+        Counters::add(&self.shared.counters.commit_ns, started.elapsed().as_nanos() as u64);
+        if let Err(error) = result {
+            let error = error.at_commit();
+            self.lane.rollback();
+            if error.code == ErrorCode::CommitUnknown {
+                tracing::error!(%error, "the database is read-only from now on");
+                self.shared.failed.store(true, Relaxed);
+            }
+            return Err(error);
+        }
+        Counters::add(&self.shared.counters.groups, 1);
+        Counters::add(&self.shared.counters.grouped_members, members as u64);
+        self.shared.checkpoints.look();
+        Ok(())
+    }
+
+    /// Why no write may be tried.
+    fn refusal(&self, job: &Job) -> Option<Error> {
+        let writes = !matches!(&job.work, Work::Run(call) if call.statement.route() == crate::statement::Route::Read);
+        if !writes {
+            return None;
+        }
+        if self.shared.options.readonly {
+            Some(Error::new(ErrorCode::Readonly, "the database was opened read-only"))
+        } else if self.shared.failed.load(Relaxed) {
+            Some(Error::new(ErrorCode::Readonly, "the database went read-only after a failed commit; reopen it"))
+        } else {
+            None
+        }
+    }
+
+    /// A callback transaction owns the lane until it ends or its time runs out.
+    fn transaction(&mut self, begin: Job, id: TransactionId) {
+        let limits = self.shared.options.transactions;
+        let now = Instant::now();
+        let refused = self.shared.writer.lateness(&begin, now).or_else(|| self.refusal(&begin));
+        if let Some(error) = refused.or_else(|| self.lane.control("BEGIN IMMEDIATE").err()) {
+            self.shared.writer.end_transaction(id, false);
+            return begin.ticket.fail(error);
+        }
+        Counters::add(&self.shared.counters.transactions_started, 1);
+        begin.ticket.finish(Record::default());
+        let end = now + limits.total;
+        let timed_out = loop {
+            let Some(job) = self.shared.writer.take_step(end.min(Instant::now() + limits.idle)) else {
+                break true;
+            };
+            self.lane.set_deadline(Some(job.deadline.map_or(end, |d| d.min(end))));
+            let mut records = Vec::with_capacity(1);
+            let result = match &job.work {
+                Work::Step(_, call) => self.lane.run_held(call, &mut records).map(|_| ()),
+                Work::StepBatch(_, items) => self.step_batch(items, &mut records),
+                Work::Commit(_) => {
+                    let result = self.commit(1);
+                    self.shared.writer.end_transaction(id, false);
+                    if result.is_ok() {
+                        Counters::add(&self.shared.counters.transactions_committed, 1);
+                    }
+                    return reply(self.shared, job, result.map(|()| records));
+                }
+                _ => {
+                    self.lane.rollback();
+                    self.shared.writer.end_transaction(id, false);
+                    return job.ticket.finish(Record::default());
+                }
+            };
+            let ended = self.lane.connection.is_autocommit();
+            let late = Instant::now() >= end;
+            reply(self.shared, job, result.map(|()| records));
+            if ended {
+                break late;
+            }
+        };
+        self.lane.set_deadline(None);
+        self.lane.rollback();
+        if timed_out {
+            Counters::add(&self.shared.counters.transactions_timed_out, 1);
+        }
+        self.shared.writer.end_transaction(id, timed_out);
+    }
+
+    fn step_batch(&mut self, items: &[crate::BatchItem], records: &mut Vec<Record>) -> Result<()> {
+        self.lane.control("SAVEPOINT batch")?;
+        let result = self.lane.run_batch(items, records);
+        if !self.lane.connection.is_autocommit() {
+            if result.is_err() {
+                self.lane.control("ROLLBACK TO batch")?;
+            }
+            self.lane.control("RELEASE batch")?;
+        }
+        result
+    }
+}
+
+fn reply(shared: &Shared, job: Job, answer: Answer) {
+    match answer {
+        Ok(records) => job.ticket.finish_all(records),
+        Err(error) => {
+            Counters::add(&shared.counters.errors, 1);
+            job.ticket.fail(error);
+        }
+    }
+}

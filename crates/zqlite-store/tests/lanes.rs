@@ -1,0 +1,465 @@
+//! The lanes as a caller sees them: groups, poisonous members, batches with guards, callback transactions, ownership.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::types::Value;
+use zqlite_store::{
+    BatchItem, Call, Error, ErrorCode, Expect, Item, Job, Options, Params, Record, Sink, Store, Ticket, TransactionId,
+    Want, Work,
+};
+
+type Answer = Result<Vec<Record>, Error>;
+
+/// Collects answers and waits for them.
+#[derive(Default)]
+struct Inbox {
+    partial: Mutex<HashMap<u32, Vec<Record>>>,
+    done: Mutex<HashMap<u32, Answer>>,
+    arrived: Condvar,
+    next: AtomicU32,
+}
+
+impl Sink for Inbox {
+    fn deliver(&self, token: u32, record: Record, last: bool) {
+        let mut partial = self.partial.lock();
+        partial.entry(token).or_default().push(record);
+        if last {
+            let records = partial.remove(&token).unwrap();
+            self.done.lock().insert(token, Ok(records));
+            self.arrived.notify_all();
+        }
+    }
+
+    fn fail(&self, token: u32, error: Error) {
+        self.partial.lock().remove(&token);
+        self.done.lock().insert(token, Err(error));
+        self.arrived.notify_all();
+    }
+}
+
+struct Client {
+    store: Arc<Store>,
+    inbox: Arc<Inbox>,
+}
+
+impl Client {
+    fn new(store: Arc<Store>) -> Self {
+        Self { store, inbox: Arc::default() }
+    }
+
+    fn open(path: &Path) -> Self {
+        Self::new(Store::open(options(path)).unwrap())
+    }
+
+    fn call(&self, sql: &str, values: &[Value], want: Want) -> Call {
+        Call { statement: self.store.statement(sql), params: Params::from_values(values), want }
+    }
+
+    fn item(&self, sql: &str, expect: Expect) -> BatchItem {
+        BatchItem { call: self.call(sql, &[], Want::Rows), expect }
+    }
+
+    fn job(&self, work: Work) -> (u32, Job) {
+        let token = self.inbox.next.fetch_add(1, Ordering::Relaxed);
+        (token, Job { ticket: Ticket::new(self.inbox.clone(), token), work, queued: Instant::now(), deadline: None })
+    }
+
+    /// Hands everything over at once, so that the writes among it share a group, and waits for all answers in order.
+    fn all(&self, works: Vec<Work>) -> Vec<Answer> {
+        let (tokens, jobs): (Vec<_>, Vec<_>) = works.into_iter().map(|w| self.job(w)).unzip();
+        self.store.submit(jobs);
+        tokens.into_iter().map(|t| self.wait(t)).collect()
+    }
+
+    fn wait(&self, token: u32) -> Answer {
+        let mut done = self.inbox.done.lock();
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(answer) = done.remove(&token) {
+                return answer;
+            }
+            assert!(!self.inbox.arrived.wait_until(&mut done, until).timed_out(), "no answer to call {token}");
+        }
+    }
+
+    fn one(&self, work: Work) -> Answer {
+        self.all(vec![work]).remove(0)
+    }
+
+    fn run(&self, sql: &str) -> Answer {
+        self.one(Work::Run(self.call(sql, &[], Want::Rows)))
+    }
+
+    fn number(&self, sql: &str) -> f64 {
+        let records = self.run(sql).unwrap();
+        let (_, chunk) = records[0].rows.as_ref().unwrap();
+        assert_eq!(chunk.words[8], 1, "not a number");
+        f64::from_le_bytes(chunk.words[16..24].try_into().unwrap())
+    }
+}
+
+fn options(path: &Path) -> Options {
+    Options { path: Some(path.to_owned()), ..Options::default() }
+}
+
+fn fresh() -> (tempfile::TempDir, Client) {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::open(&folder.path().join("test.db"));
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)").unwrap();
+    (folder, client)
+}
+
+fn item_of(answer: &Answer) -> Item {
+    answer.as_ref().unwrap().last().unwrap().item.unwrap()
+}
+
+fn code(answer: &Answer) -> ErrorCode {
+    answer.as_ref().unwrap_err().code
+}
+
+#[test]
+fn a_write_is_read_by_whoever_asks_after_it() {
+    let (_folder, client) = fresh();
+    for i in 1..=50 {
+        let answer = client.run(&format!("INSERT INTO t VALUES ({i}, 'n{i}')"));
+        assert_eq!((item_of(&answer).changes, item_of(&answer).last_insert_rowid), (1, i));
+        assert_eq!(client.number("SELECT count(*) FROM t"), i as f64);
+    }
+}
+
+#[test]
+fn waiting_writes_share_a_commit_and_keep_their_own_counts() {
+    let (_folder, client) = fresh();
+    let before = client.store.metrics().groups;
+    let works = (0..200).map(|i| {
+        Work::Run(client.call(
+            "INSERT INTO t VALUES (?, ?)",
+            &[Value::Integer(i), Value::Text(format!("n{i}"))],
+            Want::Changes,
+        ))
+    });
+    let answers = client.all(works.collect());
+    for (i, answer) in answers.iter().enumerate() {
+        let item = item_of(answer);
+        assert_eq!((item.changes, item.last_insert_rowid), (1, i as i64));
+    }
+    let groups = client.store.metrics().groups - before;
+    assert!(groups < 100, "200 inserts took {groups} commits");
+}
+
+#[test]
+fn without_parallel_writes_every_write_has_its_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let client = Client::new(Store::open(Options { parallel_writes: false, ..options(&path) }).unwrap());
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
+    let before = client.store.metrics().groups;
+    client.all((0..20).map(|_| Work::Run(client.call("INSERT INTO t DEFAULT VALUES", &[], Want::Changes))).collect());
+    assert_eq!(client.store.metrics().groups - before, 20);
+}
+
+#[test]
+fn a_poisonous_member_hurts_only_itself() {
+    let poisons: &[(&str, ErrorCode)] = &[
+        ("INSERT INTO t VALUES (1, 'taken')", ErrorCode::Constraint),
+        ("INSERT OR ROLLBACK INTO t VALUES (1, 'taken')", ErrorCode::Constraint),
+        ("INSERT OR FAIL INTO t SELECT value, 'f' || value FROM json_each('[70, 71, 1]')", ErrorCode::Constraint),
+        ("INSERT INTO boom VALUES (1)", ErrorCode::Constraint),
+        ("INSERT INTO child VALUES (99)", ErrorCode::Constraint),
+        ("SELECT no_such_column FROM t", ErrorCode::Sql),
+        ("BEGIN", ErrorCode::NotAllowed),
+        ("ROLLBACK", ErrorCode::NotAllowed),
+    ];
+    for (poison, expected) in poisons {
+        let (_folder, client) = fresh();
+        client.run("INSERT INTO t VALUES (1, 'one')").unwrap();
+        client.run("CREATE TABLE boom (x)").unwrap();
+        client.run("CREATE TRIGGER b BEFORE INSERT ON boom BEGIN SELECT RAISE(ROLLBACK, 'boom'); END").unwrap();
+        client.run("CREATE TABLE child (parent REFERENCES t(id) DEFERRABLE INITIALLY DEFERRED)").unwrap();
+        let member = |sql: &str| Work::Batch(vec![client.item(sql, Expect::default())]);
+        let answers = client.all(vec![
+            member("INSERT INTO t VALUES (2, 'before')"),
+            member("INSERT INTO t VALUES (50, 'partial')"),
+            Work::Batch(vec![
+                client.item("INSERT INTO t VALUES (60, 'of the poisoned batch')", Expect::default()),
+                client.item(poison, Expect::default()),
+            ]),
+            member("INSERT INTO t VALUES (3, 'after')"),
+        ]);
+        assert_eq!(item_of(&answers[0]).last_insert_rowid, 2, "{poison}");
+        assert_eq!(code(&answers[2]), *expected, "{poison}");
+        assert_eq!(item_of(&answers[3]).last_insert_rowid, 3, "{poison}");
+        assert_eq!(client.number("SELECT sum(id) FROM t"), 56.0, "{poison}");
+    }
+}
+
+#[test]
+fn a_batch_is_all_or_nothing_and_names_the_statement_that_failed() {
+    let (_folder, client) = fresh();
+    let none = Expect::default();
+    let answer = client.one(Work::Batch(vec![
+        client.item("INSERT INTO t VALUES (1, 'a')", none),
+        client.item("INSERT INTO t VALUES (2, 'b') RETURNING id, name", Expect { rows: Some(1), changes: Some(1) }),
+    ]));
+    let records = answer.unwrap();
+    assert_eq!(records.iter().filter(|r| r.item.is_some()).count(), 2);
+    assert_eq!(records[1].rows.as_ref().unwrap().0.columns, ["id", "name"]);
+    let answer = client.one(Work::Batch(vec![
+        client.item("INSERT INTO t VALUES (3, 'c')", none),
+        client.item("SELECT 1 FROM t WHERE id = 99", Expect { rows: Some(1), changes: None }),
+        client.item("INSERT INTO t VALUES (4, 'd')", none),
+    ]));
+    let error = answer.unwrap_err();
+    assert_eq!((error.code, error.statement), (ErrorCode::ExpectationFailed, Some(1)));
+    assert_eq!(client.number("SELECT count(*) FROM t"), 2.0);
+}
+
+#[test]
+fn a_statement_that_is_no_insert_reports_no_earlier_counts() {
+    let (_folder, client) = fresh();
+    client.run("INSERT INTO t VALUES (7, 'x')").unwrap();
+    let item = item_of(&client.run("CREATE TABLE other (a)"));
+    assert_eq!((item.changes, item.last_insert_rowid), (0, 0));
+    let item = item_of(&client.run("UPDATE t SET name = 'y'"));
+    assert_eq!((item.changes, item.last_insert_rowid), (1, 0));
+}
+
+#[test]
+fn what_changes_a_connection_is_refused_with_the_reason() {
+    let (_folder, client) = fresh();
+    for (sql, word) in [
+        ("BEGIN", "transaction()"),
+        ("SAVEPOINT a", "transaction()"),
+        ("CREATE TEMP TABLE x (a)", "TEMP"),
+        ("ATTACH ':memory:' AS x", "ATTACH"),
+        ("PRAGMA synchronous = OFF", "pragma"),
+        ("PRAGMA foreign_keys = OFF", "pragma"),
+        ("SELECT changes()", "changes()"),
+        ("INSERT INTO t VALUES (last_insert_rowid(), 'x')", "changes()"),
+    ] {
+        let error = client.run(sql).unwrap_err();
+        assert_eq!(error.code, ErrorCode::NotAllowed, "{sql}");
+        assert!(error.message.contains(word), "{sql}: {}", error.message);
+    }
+    assert_eq!(client.number("PRAGMA foreign_keys"), 1.0);
+    assert_eq!(client.number("PRAGMA synchronous").to_string(), "2");
+}
+
+#[test]
+fn a_select_that_writes_finds_the_writer() {
+    let (_folder, client) = fresh();
+    let answer = client.run("WITH x(a) AS (VALUES (5)) INSERT INTO t SELECT a, 'w' FROM x RETURNING id");
+    assert_eq!(item_of(&answer).changes, 1);
+    assert_eq!(client.number("SELECT id FROM t"), 5.0);
+}
+
+#[test]
+fn columns_follow_a_schema_that_changed_under_a_prepared_statement() {
+    let (_folder, client) = fresh();
+    client.run("INSERT INTO t VALUES (1, 'x')").unwrap();
+    let columns = |client: &Client| client.run("SELECT * FROM t").unwrap()[0].rows.as_ref().unwrap().0.columns.clone();
+    for _ in 0..8 {
+        assert_eq!(columns(&client), ["id", "name"]);
+    }
+    client.run("ALTER TABLE t ADD COLUMN extra").unwrap();
+    for _ in 0..8 {
+        assert_eq!(columns(&client), ["id", "name", "extra"]);
+    }
+}
+
+#[test]
+fn a_large_result_comes_in_several_chunks() {
+    let (_folder, client) = fresh();
+    client.run("INSERT INTO t SELECT value, 'name of row ' || value FROM generate_series(1, 1)").unwrap_err();
+    client.run("INSERT INTO t WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20000) SELECT n, 'name of row ' || n FROM s").unwrap();
+    let records = client.run("SELECT * FROM t").unwrap();
+    let rows = records
+        .iter()
+        .map(|r| r.rows.as_ref().map_or(0, |(_, c)| u32::from_le_bytes(c.words[..4].try_into().unwrap())))
+        .sum::<u32>();
+    assert_eq!(rows, 20000);
+    assert!(records.len() > 3);
+    assert!(records.iter().all(|r| r.rows.as_ref().is_none_or(|(_, c)| c.text.len() < 100 << 10)));
+}
+
+#[test]
+fn a_callback_transaction_owns_the_lane_until_it_ends() {
+    let (_folder, client) = fresh();
+    let id = TransactionId(1);
+    client.one(Work::Begin(id)).unwrap();
+    let (outside, job) =
+        client.job(Work::Run(client.call("INSERT INTO t VALUES (100, 'outside')", &[], Want::Changes)));
+    client.store.submit([job]);
+    client.one(Work::Step(id, client.call("INSERT INTO t VALUES (1, 'a')", &[], Want::Changes))).unwrap();
+    assert_eq!(client.number("SELECT count(*) FROM t"), 0.0, "readers do not see it before COMMIT");
+    client.one(Work::Commit(id)).unwrap();
+    client.wait(outside).unwrap();
+    assert_eq!(client.number("SELECT count(*) FROM t"), 2.0);
+    assert_eq!(
+        code(&client.one(Work::Step(id, client.call("SELECT 1", &[], Want::Rows)))),
+        ErrorCode::TransactionState
+    );
+}
+
+#[test]
+fn an_idle_transaction_is_rolled_back_and_its_next_step_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&folder.path().join("test.db"));
+    options.transactions.idle = Duration::from_millis(50);
+    let client = Client::new(Store::open(options).unwrap());
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
+    let id = TransactionId(9);
+    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Step(id, client.call("INSERT INTO t VALUES (1)", &[], Want::Changes))).unwrap();
+    std::thread::sleep(Duration::from_millis(120));
+    assert_eq!(code(&client.one(Work::Commit(id))), ErrorCode::TransactionTimeout);
+    assert_eq!(client.number("SELECT count(*) FROM t"), 0.0);
+    client.run("INSERT INTO t VALUES (2)").unwrap();
+}
+
+#[test]
+fn a_transaction_that_runs_too_long_is_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&folder.path().join("test.db"));
+    options.transactions.total = Duration::from_millis(100);
+    let client = Client::new(Store::open(options).unwrap());
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
+    let id = TransactionId(9);
+    client.one(Work::Begin(id)).unwrap();
+    let endless = "INSERT INTO t WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s) SELECT n FROM s";
+    let started = Instant::now();
+    assert_eq!(code(&client.one(Work::Step(id, client.call(endless, &[], Want::Changes)))), ErrorCode::Deadline);
+    assert!(started.elapsed() < Duration::from_secs(2));
+    client.run("INSERT INTO t VALUES (2)").unwrap();
+    assert_eq!(client.number("SELECT count(*) FROM t"), 1.0);
+}
+
+#[test]
+fn transactions_and_groups_take_turns() {
+    let (_folder, client) = fresh();
+    let first = TransactionId(1);
+    client.one(Work::Begin(first)).unwrap();
+    let (second, begin) = client.job(Work::Begin(TransactionId(2)));
+    let (write, insert) = client.job(Work::Run(client.call("INSERT INTO t VALUES (1, 'group')", &[], Want::Changes)));
+    client.store.submit([begin, insert]);
+    client.one(Work::Commit(first)).unwrap();
+    // The group does not wait for the second transaction, which nobody ends.
+    client.wait(write).unwrap();
+    client.wait(second).unwrap();
+    client.one(Work::Rollback(TransactionId(2))).unwrap();
+}
+
+#[test]
+fn a_read_past_its_deadline_ends_and_the_next_is_untouched() {
+    let (_folder, client) = fresh();
+    let endless = client.call(
+        "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s) SELECT count(*) FROM s",
+        &[],
+        Want::Rows,
+    );
+    let (token, mut job) = client.job(Work::Run(endless));
+    job.deadline = Some(Instant::now() + Duration::from_millis(50));
+    client.store.submit([job]);
+    assert_eq!(code(&client.wait(token)), ErrorCode::Deadline);
+    for _ in 0..10 {
+        assert_eq!(client.number("SELECT 1"), 1.0);
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_and_a_long_wait_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&folder.path().join("test.db"));
+    options.pool.queue_limit = 2;
+    options.pool.connection_timeout = Duration::from_millis(50);
+    let client = Client::new(Store::open(options).unwrap());
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
+    client.one(Work::Begin(TransactionId(1))).unwrap();
+    let insert = || Work::Run(client.call("INSERT INTO t DEFAULT VALUES", &[], Want::Changes));
+    let answers = client.all((0..3).map(|_| insert()).collect());
+    let codes: Vec<_> = answers.iter().map(code).collect();
+    assert_eq!(codes, [ErrorCode::PoolTimeout, ErrorCode::PoolTimeout, ErrorCode::QueueFull]);
+    client.one(Work::Rollback(TransactionId(1))).unwrap();
+    client.one(insert()).unwrap();
+}
+
+#[test]
+fn the_log_is_moved_into_the_file_while_writing_goes_on() {
+    let (folder, client) = fresh();
+    client.run("CREATE TABLE blobs (id INTEGER PRIMARY KEY, data BLOB)").unwrap();
+    for _ in 0..150 {
+        client.run("INSERT INTO blobs (data) VALUES (randomblob(1000000))").unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let metrics = client.store.metrics();
+    assert!(metrics.checkpoints >= 1);
+    let wal = std::fs::metadata(folder.path().join("test.db-wal")).unwrap().len();
+    assert!(wal < 80 << 20, "the log is {wal} bytes");
+}
+
+#[test]
+fn everything_is_there_after_closing_and_opening_again() {
+    let (folder, client) = fresh();
+    client.run("INSERT INTO t VALUES (1, 'kept')").unwrap();
+    drop(client);
+    let path = folder.path().join("test.db");
+    assert!(!folder.path().join("test.db-wal").exists(), "closing moves the log into the file");
+    assert_eq!(Client::open(&path).number("SELECT id FROM t WHERE name = 'kept'"), 1.0);
+}
+
+#[test]
+fn one_process_shares_one_store_whatever_the_path() {
+    let (folder, client) = fresh();
+    std::os::unix::fs::symlink(folder.path().join("test.db"), folder.path().join("link.db")).unwrap();
+    let again = Store::open(options(&folder.path().join("link.db"))).unwrap();
+    assert!(Arc::ptr_eq(&client.store, &again));
+    assert_eq!(
+        std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.path().join("test.db")).unwrap()) & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn a_readonly_store_reads_and_refuses_writes() {
+    let (folder, client) = fresh();
+    client.run("INSERT INTO t VALUES (1, 'x')").unwrap();
+    let readonly =
+        Client::new(Store::open(Options { readonly: true, ..options(&folder.path().join("test.db")) }).unwrap());
+    assert_eq!(readonly.number("SELECT id FROM t"), 1.0);
+    assert_eq!(code(&readonly.run("DELETE FROM t")), ErrorCode::Readonly);
+}
+
+#[test]
+fn memory_databases_work_on_one_connection() {
+    let client = Client::new(Store::open(Options::default()).unwrap());
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
+    client.run("INSERT INTO t VALUES (3)").unwrap();
+    assert_eq!(client.number("SELECT id FROM t"), 3.0);
+}
+
+#[test]
+fn files_that_cannot_be_a_database_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |path: &Path| Store::open(options(path)).err().unwrap();
+    let text = folder.path().join("notes.txt");
+    std::fs::write(
+        &text,
+        "this is not a database, and it is long enough to hold a header of one hundred bytes or more .........",
+    )
+    .unwrap();
+    for (path, expected) in [
+        (text.clone(), ErrorCode::NotADatabase),
+        (folder.path().join("no/such/folder.db"), ErrorCode::CannotOpen),
+        (folder.path().to_owned(), ErrorCode::CannotOpen),
+    ] {
+        let error = error(&path);
+        assert_eq!(error.code, expected, "{error}");
+        assert!(error.message.contains(path.to_str().unwrap()), "{error}");
+    }
+    assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is not"), "the foreign file is left alone");
+}
