@@ -1,1 +1,41 @@
-//! Access rules, decisions and visibility
+//! Access rules: who may reach whom, on which protocol and port, and who therefore sees whom.
+//!
+//! # How a question is decided
+//! Of the rules that match, the one with the highest priority decides; at equal priority a deny goes before an allow.
+//! When none matches the answer is deny. The order in which rules were given never matters. A rule matches when it is
+//! enabled, not expired, one of its sources matches the source, one of its destinations the destination, and protocol
+//! and port are among its own. Time is an argument of every question, in milliseconds since 1970.
+//!
+//! # What a selector matches
+//! A *peer* is one machine. A prefix or range matches it when it holds *any* of its addresses, and a label when the peer
+//! bears it: for allow and deny alike, and on all of its addresses. So a deny for the IPv4 address of a peer cannot be
+//! passed by using its IPv6 address.
+//!
+//! An *address* that belongs to no peer stands for itself: `*`, prefixes and ranges match it. It has no label and no
+//! owner. An address that belongs to a peer stands for that peer.
+//!
+//! A *routed prefix* of a peer, a subnet that it forwards to, is not the machine but other addresses behind it. As a
+//! destination a peer stands for itself and for each address that it routes; it may be reached when it or at least one
+//! of them may be. For rules that only allow this is the same as asking whether a destination lies over a route. With
+//! denies it stays exact: denying one host of a subnet does not hide the router, denying all of the subnet does, if the
+//! router itself may not be reached. Routes have no meaning for a source: what comes from a subnet is asked for by address.
+//! Whether an address that is routed also belongs to a peer makes no difference to the router.
+//!
+//! # Ports
+//! Each question has a port, and a rule with ports matches only if its ranges hold it. Protocols without ports (ICMP)
+//! are asked for with port 0, so a rule that is to match them should name no ports.
+
+mod classes;
+mod error;
+mod peer;
+pub mod plain;
+mod query;
+mod rule;
+mod selector;
+
+pub use classes::ClassId;
+pub use error::{PeerError, PeerFault, PeerField, RuleError, RuleFault, RuleField, UnknownId};
+pub use peer::{Peer, PeerId};
+pub use query::{Decision, Direction, Explanation, MatchingRule, Query};
+pub use rule::{Action, PortRange, Rule, RuleId, UnknownAction};
+pub use selector::{Label, LabelError, LabelFault, LabelKind, Selector, SelectorError};

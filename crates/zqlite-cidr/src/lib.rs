@@ -1,1 +1,20 @@
-//! Addresses, prefixes and prefix tables
+//! IP addresses, prefixes, ranges, and tables that map prefixes to values.
+//!
+//! # One space for each family
+//! IPv4 and IPv6 are two spaces that never overlap: `::/0` holds no IPv4 address. The IPv4-mapped block `::ffff:0:0/96`
+//! (RFC 4291, 2.5.5.2) does not exist in the IPv6 space: whatever lies in it *is* the IPv4 address, prefix or range that
+//! it maps, however it was written. So `::ffff:10.0.0.1` equals `10.0.0.1`, `::ffff:10.0.0.0/104` equals `10.0.0.0/8`,
+//! and a rule for the one cannot be passed by writing the other. A prefix shorter than /96 that surrounds the block stays
+//! IPv6 and holds only the IPv6 addresses around it.
+
+mod address;
+mod error;
+mod parse;
+pub mod plain;
+mod prefix;
+mod range;
+
+pub use address::{Address, Family};
+pub use error::{Excerpt, Expected, ParseError, Reason};
+pub use prefix::{HostBits, Prefix};
+pub use range::AddressRange;

@@ -1,1 +1,16 @@
-//! The N-API border of zqlite
+//! zqlite's N-API border: converts and forwards. It holds no rules; what a call means is decided in the core crates,
+//! what it is named and typed like in `lib/`.
+
+// The macros export what they annotate to JavaScript; Rust sees none of it.
+#![allow(unreachable_pub)]
+
+mod acl;
+mod catalogue;
+mod cidr;
+mod database;
+mod guard;
+mod log;
+mod mailbox;
+mod number;
+mod options;
+mod request;

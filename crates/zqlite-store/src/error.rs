@@ -56,6 +56,7 @@ catalogue! {
     OutOfMemory "ERR_OUT_OF_MEMORY" true "There was not enough memory for the call."
     CidrSyntax "ERR_CIDR_SYNTAX" false "The text is not an address, prefix or range."
     AclRule "ERR_ACL_RULE" false "The access rule or peer is not valid."
+    AclUnknown "ERR_ACL_UNKNOWN" false "No peer or class of the engine has this number."
     Internal "ERR_INTERNAL" false "A defect in zqlite; please report it."
 }
 

@@ -1,0 +1,228 @@
+//! The grammar of addresses, read from bytes, left to right.
+//!
+//! Strict where programs disagree: four decimal octets, no leading zero in a number, no zone id, no blanks. Every loop
+//! is bounded by the grammar, not by the text, so a text of any size is refused after at most some fifty bytes.
+
+use crate::address::Family;
+use crate::error::{Excerpt, Expected, ParseError, Reason};
+
+/// Why reading stopped, and at which byte.
+#[derive(Clone, Copy)]
+pub(crate) struct Stop {
+    pub(crate) position: usize,
+    pub(crate) reason: Reason,
+}
+
+impl Stop {
+    pub(crate) fn in_text(self, text: &[u8], expected: Expected) -> ParseError {
+        let Stop { position, reason } = self;
+        ParseError {
+            expected,
+            position,
+            reason,
+            excerpt: Excerpt::around(text, position),
+        }
+    }
+}
+
+/// An address as it was written: an IPv4-mapped one is still IPv6 here, as the length of its prefix counts from there.
+#[derive(Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) family: Family,
+    pub(crate) bits: u128,
+}
+
+/// A place in the text; everything before it has been read.
+pub(crate) struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Reads `byte` if it stands here.
+    pub(crate) fn eat(&mut self, byte: u8) -> bool {
+        let stands_here = self.peek() == Some(byte);
+        self.at += usize::from(stands_here);
+        stands_here
+    }
+
+    pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Stop> {
+        if self.eat(byte) {
+            Ok(())
+        } else {
+            Err(self.unexpected())
+        }
+    }
+
+    pub(crate) fn expect_end(&self) -> Result<(), Stop> {
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            Err(self.unexpected())
+        }
+    }
+
+    pub(crate) fn address(&mut self) -> Result<Written, Stop> {
+        // An IPv6 address has a colon behind at most four digits.
+        if self
+            .text
+            .iter()
+            .skip(self.at)
+            .take(5)
+            .any(|&byte| byte == b':')
+        {
+            Ok(Written {
+                family: Family::V6,
+                bits: self.ipv6()?,
+            })
+        } else {
+            Ok(Written {
+                family: Family::V4,
+                bits: self.ipv4()?.into(),
+            })
+        }
+    }
+
+    /// The digits of a prefix length of at most `longest`.
+    pub(crate) fn length(&mut self, longest: u8) -> Result<u8, Stop> {
+        self.decimal(longest, Reason::LengthTooLong { longest })
+    }
+
+    fn ipv4(&mut self) -> Result<u32, Stop> {
+        let mut octets = [0; 4];
+        for (index, octet) in octets.iter_mut().enumerate() {
+            if index > 0 {
+                self.expect(b'.')?;
+            }
+            *octet = self.decimal(u8::MAX, Reason::OctetTooLarge)?;
+        }
+        Ok(u32::from_be_bytes(octets))
+    }
+
+    fn ipv6(&mut self) -> Result<u128, Stop> {
+        let mut groups = [0u16; 8];
+        let mut count = 0;
+        // How many groups stand before the `::`.
+        let mut gap = None;
+        if self.eat(b':') {
+            self.expect(b':')?;
+            gap = Some(0);
+        }
+        loop {
+            let ends_with_gap =
+                gap == Some(count) && !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit());
+            if ends_with_gap {
+                break;
+            }
+            let needed = if self.octet_follows() { 2 } else { 1 };
+            if count + needed > 8 - usize::from(gap.is_some()) {
+                return Err(self.stop(self.at, Reason::TooManyGroups));
+            }
+            if needed == 2 {
+                let [a, b, c, d] = self.ipv4()?.to_be_bytes();
+                groups[count] = u16::from_be_bytes([a, b]);
+                groups[count + 1] = u16::from_be_bytes([c, d]);
+                count += 2;
+                break;
+            }
+            groups[count] = self.group()?;
+            count += 1;
+            if !self.eat(b':') {
+                break;
+            }
+            if self.eat(b':') {
+                if gap.is_some() {
+                    return Err(self.stop(self.at - 2, Reason::SecondGap));
+                }
+                if count == 8 {
+                    return Err(self.stop(self.at - 2, Reason::TooManyGroups));
+                }
+                gap = Some(count);
+            }
+        }
+        match gap {
+            Some(before) => groups[before..].rotate_right(8 - count),
+            None if count < 8 => return Err(self.unexpected()),
+            None => {}
+        }
+        Ok(groups
+            .iter()
+            .fold(0, |bits, &group| bits << 16 | u128::from(group)))
+    }
+
+    fn group(&mut self) -> Result<u16, Stop> {
+        let start = self.at;
+        let mut value = 0;
+        while let Some(digit) = self.peek().and_then(|byte| char::from(byte).to_digit(16)) {
+            if self.at == start + 4 {
+                return Err(self.stop(start, Reason::GroupTooLong));
+            }
+            value = value << 4 | digit as u16;
+            self.at += 1;
+        }
+        if self.at == start {
+            Err(self.unexpected())
+        } else {
+            Ok(value)
+        }
+    }
+
+    fn decimal(&mut self, largest: u8, too_large: Reason) -> Result<u8, Stop> {
+        let start = self.at;
+        let mut value: u32 = 0;
+        while let Some(digit) = self.peek().and_then(|byte| char::from(byte).to_digit(10)) {
+            if self.at > start && value == 0 {
+                return Err(self.stop(start, Reason::LeadingZero));
+            }
+            value = value * 10 + digit;
+            if value > largest.into() {
+                return Err(self.stop(start, too_large));
+            }
+            self.at += 1;
+        }
+        if self.at == start {
+            Err(self.unexpected())
+        } else {
+            Ok(value as u8)
+        }
+    }
+
+    /// Whether decimal digits and a dot stand here, so that the rest is the IPv4 form of the last two groups.
+    fn octet_follows(&self) -> bool {
+        let mut rest = self
+            .text
+            .iter()
+            .skip(self.at)
+            .take(5)
+            .skip_while(|byte| byte.is_ascii_digit());
+        self.peek() != Some(b'.') && rest.next() == Some(&b'.')
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn unexpected(&self) -> Stop {
+        self.stop(
+            self.at,
+            match self.peek() {
+                None if self.text.is_empty() => Reason::Empty,
+                None => Reason::Incomplete,
+                Some(b'%') => Reason::Zone,
+                Some(_) => Reason::UnexpectedCharacter,
+            },
+        )
+    }
+
+    fn stop(&self, position: usize, reason: Reason) -> Stop {
+        Stop { position, reason }
+    }
+}

@@ -1,0 +1,151 @@
+/** Options of a database: their defaults, units and limits. */
+import { closest } from 'fastest-levenshtein'
+import type { NativeOptions } from '../native'
+import { ZqliteError } from './errors'
+
+/** Milliseconds, or a number with a unit: `'250ms'`, `'30s'`, `'10m'`, `'1h'`. */
+export type Duration = number | string
+/** Bytes, or a number with a unit: `'64KB'`, `'512MB'`, `'2GB'` (powers of 1024). */
+export type Size = number | string
+
+/** Bounds of lanes and waiting calls. */
+export interface PoolOptions {
+  /** Connections kept open, 1 to 200; default 10. */
+  minConnections?: number
+  /** Connections and waiting slots at most, 5 to 200; default 100. */
+  maxConnections?: number
+  /** How long a call waits for a lane; default 30 s. */
+  connectionTimeout?: Duration
+  /** An idle connection above the minimum is closed after this long; default 10 min. */
+  idleTimeout?: Duration
+  /** A connection is replaced after this long; default 30 min. */
+  maxLifetime?: Duration
+  /** How often the lanes are checked; default 60 s. */
+  healthCheckInterval?: Duration
+  /** Calls that may wait; one more fails with `ERR_QUEUE_FULL`. Default 65,536. */
+  queueLimit?: number
+}
+
+/** Bounds of callback transactions, which own the writer lane. */
+export interface TransactionLimits {
+  /** From BEGIN to COMMIT; default 5 s. */
+  total?: Duration
+  /** Between two calls; default 1 s. */
+  idle?: Duration
+}
+
+/** Options of {@link Database.open}. */
+export interface DatabaseOptions {
+  /** Open an existing file without writing; default false. */
+  readonly?: boolean
+  /** The page cache of all connections together; default 64 MB. */
+  cacheSize?: Size
+  /** Whether independent writes that wait together share one commit (group commit); default true. */
+  parallelWrites?: boolean
+  pool?: PoolOptions
+  transactions?: TransactionLimits
+}
+
+const defaults = {
+  readonly: false,
+  cacheSize: 64 * 2 ** 20,
+  parallelWrites: true,
+  pool: {
+    minConnections: 10,
+    maxConnections: 100,
+    connectionTimeout: 30_000,
+    idleTimeout: 600_000,
+    maxLifetime: 1_800_000,
+    healthCheckInterval: 60_000,
+    queueLimit: 65_536,
+  },
+  transactions: { total: 5_000, idle: 1_000 },
+} as const
+
+/** Fills in the defaults and checks every value. Throws `ERR_TYPE` naming the option. */
+export function resolveOptions(path: string, options: DatabaseOptions): NativeOptions {
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) {
+    throw new ZqliteError('ERR_TYPE', `path must be a file name or ':memory:', not ${show(path)}`)
+  }
+  known('', options, defaults)
+  const pool = options.pool ?? {}
+  known('pool.', pool, defaults.pool)
+  const limits = options.transactions ?? {}
+  known('transactions.', limits, defaults.transactions)
+  const d = defaults.pool
+  const minConnections = integer('pool.minConnections', pool.minConnections ?? Math.min(d.minConnections, pool.maxConnections ?? 200), 1, 200)
+  const maxConnections = integer('pool.maxConnections', pool.maxConnections ?? d.maxConnections, 5, 200)
+  if (minConnections > maxConnections) {
+    throw new ZqliteError('ERR_TYPE', `pool.minConnections (${minConnections}) is above pool.maxConnections (${maxConnections})`)
+  }
+  return {
+    ...(path !== ':memory:' && { path }),
+    readonly: boolean('readonly', options.readonly ?? defaults.readonly),
+    cacheSize: parseSize('cacheSize', options.cacheSize ?? defaults.cacheSize),
+    parallelWrites: boolean('parallelWrites', options.parallelWrites ?? defaults.parallelWrites),
+    minConnections,
+    maxConnections,
+    connectionTimeout: parseDuration('pool.connectionTimeout', pool.connectionTimeout ?? d.connectionTimeout),
+    idleTimeout: parseDuration('pool.idleTimeout', pool.idleTimeout ?? d.idleTimeout),
+    maxLifetime: parseDuration('pool.maxLifetime', pool.maxLifetime ?? d.maxLifetime),
+    healthCheckInterval: parseDuration('pool.healthCheckInterval', pool.healthCheckInterval ?? d.healthCheckInterval),
+    queueLimit: integer('pool.queueLimit', pool.queueLimit ?? d.queueLimit, 1, 2 ** 24),
+    transactionTotal: parseDuration('transactions.total', limits.total ?? defaults.transactions.total),
+    transactionIdle: parseDuration('transactions.idle', limits.idle ?? defaults.transactions.idle),
+  }
+}
+
+/** Refuses a misspelled option, naming the one that was probably meant. */
+export function known(prefix: string, given: object, allowed: object): void {
+  for (const name of Object.keys(given)) {
+    if (!Object.hasOwn(allowed, name)) {
+      const nearest = closest(name, Object.keys(allowed))
+      throw new ZqliteError('ERR_TYPE', `unknown option ${prefix}${name}; did you mean ${prefix}${nearest}?`)
+    }
+  }
+}
+
+const durationUnits: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, min: 60_000, h: 3_600_000 }
+const sizeUnits: Record<string, number> = { B: 1, KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
+
+/** Milliseconds of a {@link Duration}, at most 30 days. Throws `ERR_TYPE` naming the option. */
+export function parseDuration(name: string, value: Duration): number {
+  return withUnit(name, value, durationUnits, 30 * 86_400_000, "milliseconds or a text such as '30s'")
+}
+
+/** Bytes of a {@link Size}. Throws `ERR_TYPE` naming the option. */
+export function parseSize(name: string, value: Size): number {
+  return withUnit(name, value, sizeUnits, Number.MAX_SAFE_INTEGER, "bytes or a text such as '512MB'")
+}
+
+function withUnit(name: string, value: number | string, units: Record<string, number>, max: number, wanted: string): number {
+  let result = Number.NaN
+  if (typeof value === 'number') {
+    result = value
+  } else if (typeof value === 'string') {
+    const [, number, unit] = /^(\d{1,15}(?:\.\d{1,6})?) ?([A-Za-z]+)$/.exec(value) ?? []
+    if (number !== undefined && unit !== undefined && Object.hasOwn(units, unit)) result = Number(number) * (units[unit] ?? Number.NaN)
+  }
+  if (!(result >= 0 && result <= max)) throw new ZqliteError('ERR_TYPE', `${name} must be ${wanted}, not ${show(value)}`)
+  return Math.round(result)
+}
+
+function integer(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < min || value > max) {
+    throw new ZqliteError('ERR_TYPE', `${name} must be a whole number from ${min} to ${max}, not ${show(value)}`)
+  }
+  return value
+}
+
+function boolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw new ZqliteError('ERR_TYPE', `${name} must be true or false, not ${show(value)}`)
+  return value
+}
+
+/** A short picture of a value for an error message. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object'
+  return String(value)
+}
