@@ -75,7 +75,7 @@ export class Reader {
     this.at++
     switch (tag) {
       case NULLS:
-        return new Array<null>(rows).fill(null)
+        return Array.from({ length: rows }, () => null)
       case NUMBER: {
         const start = this.at
         this.at += rows
@@ -154,7 +154,7 @@ export function rowMaker(names: readonly string[]): MakeRows {
     const take = names.map((_, i) => `const c${i} = columns[${i}];`).join(' ')
     // A computed key, because a plain `__proto__` in a literal sets the prototype.
     const properties = names.map((name, i) => `[${JSON.stringify(name)}]: c${i}[i]`).join(', ')
-    // oxlint-disable-next-line no-new-func -- the names are quoted as JSON strings
+    // oxlint-disable-next-line no-new-func, typescript/no-implied-eval -- the names are quoted as JSON strings
     return new Function('columns', 'count', 'rows', `${take} for (let i = 0; i < count; i++) rows.push({ ${properties} })`) as MakeRows
   } catch {
     return (columns, count, rows) => {

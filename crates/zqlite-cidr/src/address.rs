@@ -38,22 +38,12 @@ pub struct Address {
 impl Address {
     /// The IPv4 address with these bits, the first octet highest.
     pub const fn v4(bits: u32) -> Self {
-        Self {
-            family: Family::V4,
-            bits: bits as u128,
-        }
+        Self { family: Family::V4, bits: bits as u128 }
     }
 
     /// The IPv6 address with these bits, or the IPv4 address that it maps.
     pub const fn v6(bits: u128) -> Self {
-        if is_mapped(bits) {
-            Self::v4(bits as u32)
-        } else {
-            Self {
-                family: Family::V6,
-                bits,
-            }
-        }
+        if is_mapped(bits) { Self::v4(bits as u32) } else { Self { family: Family::V6, bits } }
     }
 
     /// Reads an address. See [`Reason`](crate::Reason) for what is refused.
@@ -80,21 +70,14 @@ impl Address {
     pub fn next(self) -> Option<Self> {
         match self.family {
             Family::V4 => u32::try_from(self.bits + 1).ok().map(Self::v4),
-            Family::V6 if self.bits == BEFORE_MAPPED => Some(Self {
-                bits: AFTER_MAPPED,
-                ..self
-            }),
+            Family::V6 if self.bits == BEFORE_MAPPED => Some(Self { bits: AFTER_MAPPED, ..self }),
             Family::V6 => self.bits.checked_add(1).map(|bits| Self { bits, ..self }),
         }
     }
 
     /// The last address of `family` that is at most `bits`, where `bits` may lie in the mapped block.
     pub(crate) const fn at_most(family: Family, bits: u128) -> Self {
-        let bits = if matches!(family, Family::V6) && is_mapped(bits) {
-            BEFORE_MAPPED
-        } else {
-            bits
-        };
+        let bits = if matches!(family, Family::V6) && is_mapped(bits) { BEFORE_MAPPED } else { bits };
         Self { family, bits }
     }
 }
@@ -110,10 +93,7 @@ pub(crate) const fn is_mapped(bits: u128) -> bool {
 impl From<Written> for Address {
     fn from(written: Written) -> Self {
         match written.family {
-            Family::V4 => Self {
-                family: Family::V4,
-                bits: written.bits,
-            },
+            Family::V4 => Self { family: Family::V4, bits: written.bits },
             Family::V6 => Self::v6(written.bits),
         }
     }

@@ -106,11 +106,7 @@ impl Excerpt {
             shown.push('…');
         }
         shown.push('"');
-        shown.extend(
-            String::from_utf8_lossy(&text[start..end])
-                .chars()
-                .flat_map(char::escape_debug),
-        );
+        shown.extend(String::from_utf8_lossy(&text[start..end]).chars().flat_map(char::escape_debug));
         shown.push('"');
         if end < text.len() {
             shown.push('…');

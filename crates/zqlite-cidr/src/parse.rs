@@ -16,12 +16,7 @@ pub(crate) struct Stop {
 impl Stop {
     pub(crate) fn in_text(self, text: &[u8], expected: Expected) -> ParseError {
         let Stop { position, reason } = self;
-        ParseError {
-            expected,
-            position,
-            reason,
-            excerpt: Excerpt::around(text, position),
-        }
+        ParseError { expected, position, reason, excerpt: Excerpt::around(text, position) }
     }
 }
 
@@ -55,39 +50,19 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Stop> {
-        if self.eat(byte) {
-            Ok(())
-        } else {
-            Err(self.unexpected())
-        }
+        if self.eat(byte) { Ok(()) } else { Err(self.unexpected()) }
     }
 
     pub(crate) fn expect_end(&self) -> Result<(), Stop> {
-        if self.at == self.text.len() {
-            Ok(())
-        } else {
-            Err(self.unexpected())
-        }
+        if self.at == self.text.len() { Ok(()) } else { Err(self.unexpected()) }
     }
 
     pub(crate) fn address(&mut self) -> Result<Written, Stop> {
         // An IPv6 address has a colon behind at most four digits.
-        if self
-            .text
-            .iter()
-            .skip(self.at)
-            .take(5)
-            .any(|&byte| byte == b':')
-        {
-            Ok(Written {
-                family: Family::V6,
-                bits: self.ipv6()?,
-            })
+        if self.text.iter().skip(self.at).take(5).any(|&byte| byte == b':') {
+            Ok(Written { family: Family::V6, bits: self.ipv6()? })
         } else {
-            Ok(Written {
-                family: Family::V4,
-                bits: self.ipv4()?.into(),
-            })
+            Ok(Written { family: Family::V4, bits: self.ipv4()?.into() })
         }
     }
 
@@ -117,8 +92,7 @@ impl<'a> Cursor<'a> {
             gap = Some(0);
         }
         loop {
-            let ends_with_gap =
-                gap == Some(count) && !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit());
+            let ends_with_gap = gap == Some(count) && !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit());
             if ends_with_gap {
                 break;
             }
@@ -153,9 +127,7 @@ impl<'a> Cursor<'a> {
             None if count < 8 => return Err(self.unexpected()),
             None => {}
         }
-        Ok(groups
-            .iter()
-            .fold(0, |bits, &group| bits << 16 | u128::from(group)))
+        Ok(groups.iter().fold(0, |bits, &group| bits << 16 | u128::from(group)))
     }
 
     fn group(&mut self) -> Result<u16, Stop> {
@@ -168,11 +140,7 @@ impl<'a> Cursor<'a> {
             value = value << 4 | digit as u16;
             self.at += 1;
         }
-        if self.at == start {
-            Err(self.unexpected())
-        } else {
-            Ok(value)
-        }
+        if self.at == start { Err(self.unexpected()) } else { Ok(value) }
     }
 
     fn decimal(&mut self, largest: u8, too_large: Reason) -> Result<u8, Stop> {
@@ -188,21 +156,12 @@ impl<'a> Cursor<'a> {
             }
             self.at += 1;
         }
-        if self.at == start {
-            Err(self.unexpected())
-        } else {
-            Ok(value as u8)
-        }
+        if self.at == start { Err(self.unexpected()) } else { Ok(value as u8) }
     }
 
     /// Whether decimal digits and a dot stand here, so that the rest is the IPv4 form of the last two groups.
     fn octet_follows(&self) -> bool {
-        let mut rest = self
-            .text
-            .iter()
-            .skip(self.at)
-            .take(5)
-            .skip_while(|byte| byte.is_ascii_digit());
+        let mut rest = self.text.iter().skip(self.at).take(5).skip_while(|byte| byte.is_ascii_digit());
         self.peek() != Some(b'.') && rest.next() == Some(&b'.')
     }
 

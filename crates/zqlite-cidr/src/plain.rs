@@ -15,9 +15,7 @@ pub struct PrefixTable<V> {
 
 impl<V> Default for PrefixTable<V> {
     fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-        }
+        Self { entries: Vec::new() }
     }
 }
 
@@ -56,10 +54,7 @@ impl<V> PrefixTable<V> {
 
     /// The value of `prefix` itself.
     pub fn get(&self, prefix: Prefix) -> Option<&V> {
-        self.entries
-            .iter()
-            .find(|entry| entry.0 == prefix)
-            .map(|entry| &entry.1)
+        self.entries.iter().find(|entry| entry.0 == prefix).map(|entry| &entry.1)
     }
 
     /// The longest prefix that holds `address`: the route that a packet takes.
@@ -88,12 +83,8 @@ impl<V> PrefixTable<V> {
     }
 
     fn sorted(&self, wanted: impl Fn(Prefix) -> bool) -> Vec<(Prefix, &V)> {
-        let mut found: Vec<_> = self
-            .entries
-            .iter()
-            .filter(|entry| wanted(entry.0))
-            .map(|(prefix, value)| (*prefix, value))
-            .collect();
+        let mut found: Vec<_> =
+            self.entries.iter().filter(|entry| wanted(entry.0)).map(|(prefix, value)| (*prefix, value)).collect();
         found.sort_unstable_by_key(|entry| entry.0);
         found
     }

@@ -32,14 +32,7 @@ impl Prefix {
     /// # Errors
     /// [`Reason::LengthTooLong`], and [`Reason::HostBits`] unless they are to be masked.
     pub fn new(address: Address, length: u8, host_bits: HostBits) -> Result<Self, Reason> {
-        Self::from_written(
-            Written {
-                family: address.family(),
-                bits: address.bits(),
-            },
-            length,
-            host_bits,
-        )
+        Self::from_written(Written { family: address.family(), bits: address.bits() }, length, host_bits)
     }
 
     /// Reads a prefix; an address alone is the prefix of its full length. The length of an IPv4-mapped prefix counts
@@ -61,14 +54,7 @@ impl Prefix {
         }
         // Below length 96 the mask clears the last bit of `ffff`, so what is mapped here is 96 bits or longer.
         let mapped = family == Family::V6 && is_mapped(masked);
-        Ok(Self {
-            address: Written {
-                family,
-                bits: masked,
-            }
-            .into(),
-            length: if mapped { length - 96 } else { length },
-        })
+        Ok(Self { address: Written { family, bits: masked }.into(), length: if mapped { length - 96 } else { length } })
     }
 
     /// The first address.
@@ -127,10 +113,7 @@ fn read(text: &[u8], host_bits: HostBits) -> Result<Prefix, Stop> {
 
 impl From<Address> for Prefix {
     fn from(address: Address) -> Self {
-        Self {
-            address,
-            length: address.family().width(),
-        }
+        Self { address, length: address.family().width() }
     }
 }
 

@@ -84,10 +84,7 @@ fn read(text: &[u8]) -> Result<AddressRange, Stop> {
 
 impl From<Prefix> for AddressRange {
     fn from(prefix: Prefix) -> Self {
-        Self {
-            first: prefix.first(),
-            last: prefix.last(),
-        }
+        Self { first: prefix.first(), last: prefix.last() }
     }
 }
 

@@ -1,9 +1,6 @@
 //! Ranges against a second way to divide them: down the binary tree of all blocks.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
 mod common;
 
@@ -25,11 +22,7 @@ fn blocks(range: AddressRange, block: Prefix, found: &mut Vec<Prefix>) {
         for half in [block.first(), upper] {
             // The upper half of ::fffe:0:0/95 is the mapped block, which holds no IPv6 address.
             if half.family() == block.family() {
-                blocks(
-                    range,
-                    Prefix::new(half, length, HostBits::Reject).unwrap(),
-                    found,
-                );
+                blocks(range, Prefix::new(half, length, HostBits::Reject).unwrap(), found);
             }
         }
     }

@@ -65,41 +65,16 @@ proptest! {
 fn nested_routes() {
     let prefix = |text: &str| text.parse::<Prefix>().unwrap();
     let mut table = PrefixTable::new();
-    for (value, text) in [
-        "10.1.2.0/24",
-        "0.0.0.0/0",
-        "::/0",
-        "10.1.0.0/16",
-        "10.0.0.0/8",
-    ]
-    .iter()
-    .enumerate()
-    {
+    for (value, text) in ["10.1.2.0/24", "0.0.0.0/0", "::/0", "10.1.0.0/16", "10.0.0.0/8"].iter().enumerate() {
         assert_eq!(table.insert(prefix(text), value), None);
     }
     let address = "10.1.2.3".parse().unwrap();
-    assert_eq!(
-        table.longest_match(address),
-        Some((prefix("10.1.2.0/24"), &0))
-    );
-    assert_eq!(
-        table
-            .matches(address)
-            .iter()
-            .map(|found| found.1)
-            .collect::<Vec<_>>(),
-        [&1, &4, &3, &0]
-    );
+    assert_eq!(table.longest_match(address), Some((prefix("10.1.2.0/24"), &0)));
+    assert_eq!(table.matches(address).iter().map(|found| found.1).collect::<Vec<_>>(), [&1, &4, &3, &0]);
     assert_eq!(table.remove(prefix("10.1.2.0/24")), Some(0));
     assert_eq!(table.remove(prefix("10.1.2.0/24")), None);
-    assert_eq!(
-        table.longest_match(address),
-        Some((prefix("10.1.0.0/16"), &3))
-    );
+    assert_eq!(table.longest_match(address), Some((prefix("10.1.0.0/16"), &3)));
     assert_eq!(table.insert(prefix("10.1.0.0/16"), 9), Some(3));
     assert_eq!(table.get(prefix("10.1.0.0/16")), Some(&9));
-    assert_eq!(
-        table.longest_match("2001:db8::1".parse().unwrap()),
-        Some((prefix("::/0"), &2))
-    );
+    assert_eq!(table.longest_match("2001:db8::1".parse().unwrap()), Some((prefix("::/0"), &2)));
 }

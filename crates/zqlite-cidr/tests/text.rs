@@ -1,9 +1,6 @@
 //! Addresses, prefixes and ranges as text: against the standard library, and each refusal with its place and reason.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test may stop at what it did not expect"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
 mod common;
 
@@ -24,14 +21,9 @@ fn almost_an_address() -> impl Strategy<Value = String> {
         proptest::collection::vec("[0-9a-f]{1,4}", 6..10).prop_map(|groups| groups.join(":")),
         proptest::collection::vec("[0-9]{1,3}", 3..6).prop_map(|octets| octets.join(".")),
         (0usize..5, 0usize..5, 0u32..300).prop_map(|(before, after, octet)| {
-            format!(
-                "{}::{}{octet}.0.2.1",
-                "1:".repeat(before).trim_end_matches(':'),
-                "2:".repeat(after)
-            )
+            format!("{}::{}{octet}.0.2.1", "1:".repeat(before).trim_end_matches(':'), "2:".repeat(after))
         }),
-        any::<u128>()
-            .prop_map(|bits| Ipv6Addr::from_bits(bits & 0xffff_0000_ffff_0000_0000).to_string()),
+        any::<u128>().prop_map(|bits| Ipv6Addr::from_bits(bits & 0xffff_0000_ffff_0000_0000).to_string()),
         any::<String>(),
     ]
 }
@@ -205,42 +197,23 @@ fn ranges_are_refused_at_their_first_fault() {
 #[test]
 fn an_error_quotes_a_bounded_piece_of_the_text() {
     let error = Prefix::parse("10.0.0.0/33", HostBits::Reject).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        r#"not an IP prefix: "10.0.0.0/33", byte 9: a prefix length is at most 32 here"#
-    );
+    assert_eq!(error.to_string(), r#"not an IP prefix: "10.0.0.0/33", byte 9: a prefix length is at most 32 here"#);
     let error = Address::parse("1".repeat(1 << 20)).unwrap_err();
     assert_eq!(error.reason, Reason::OctetTooLarge);
-    assert_eq!(
-        error.excerpt.to_string(),
-        format!("\"{}\"…", "1".repeat(64))
-    );
-    let error =
-        Address::parse(format!("10.0.0.1\n\u{1b}[31m{}", "\u{7f}é".repeat(1 << 19))).unwrap_err();
+    assert_eq!(error.excerpt.to_string(), format!("\"{}\"…", "1".repeat(64)));
+    let error = Address::parse(format!("10.0.0.1\n\u{1b}[31m{}", "\u{7f}é".repeat(1 << 19))).unwrap_err();
     assert_eq!(error.position, 8);
-    assert!(
-        error
-            .excerpt
-            .to_string()
-            .starts_with(r#""10.0.0.1\n\u{1b}[31m\u{7f}é"#),
-        "{error}"
-    );
+    assert!(error.excerpt.to_string().starts_with(r#""10.0.0.1\n\u{1b}[31m\u{7f}é"#), "{error}");
     assert!(error.to_string().len() < 1000);
     // Leading zeros of a group are no reason to read on: the fifth digit ends it.
-    assert_eq!(
-        address_error(&format!("::{}1", "0".repeat(1 << 20))),
-        (2, Reason::GroupTooLong)
-    );
+    assert_eq!(address_error(&format!("::{}1", "0".repeat(1 << 20))), (2, Reason::GroupTooLong));
 }
 
 #[test]
 fn an_excerpt_shows_the_place() {
     let text = format!("{}X{}", "a".repeat(500), "b".repeat(500));
     let excerpt = zqlite_cidr::Excerpt::around(text.as_bytes(), 500).to_string();
-    assert_eq!(
-        excerpt,
-        format!("…\"{}X{}\"…", "a".repeat(32), "b".repeat(31))
-    );
+    assert_eq!(excerpt, format!("…\"{}X{}\"…", "a".repeat(32), "b".repeat(31)));
     let excerpt = zqlite_cidr::Excerpt::around(text.as_bytes(), 1 << 30).to_string();
     assert_eq!(excerpt, format!("…\"{}\"", "b".repeat(64)));
 }
@@ -254,22 +227,11 @@ fn mapped_addresses_are_ipv4() {
     assert_eq!(parse("::ffff:10.0.0.0/104"), parse("10.0.0.0/8"));
     assert_eq!(parse("::ffff:10.0.0.1"), parse("10.0.0.1/32"));
     assert_eq!(parse("::ffff:0.0.0.0/96"), parse("0.0.0.0/0"));
-    assert_eq!(
-        "::ffff:1.2.3.4-1.2.3.9".parse::<AddressRange>(),
-        "1.2.3.4-1.2.3.9".parse()
-    );
-    assert_eq!(
-        Prefix::parse("::ffff:1.2.3.4/95", HostBits::Mask)
-            .unwrap()
-            .to_string(),
-        "::fffe:0:0/95"
-    );
+    assert_eq!("::ffff:1.2.3.4-1.2.3.9".parse::<AddressRange>(), "1.2.3.4-1.2.3.9".parse());
+    assert_eq!(Prefix::parse("::ffff:1.2.3.4/95", HostBits::Mask).unwrap().to_string(), "::fffe:0:0/95");
     // Other forms that embed an IPv4 address are IPv6 addresses like any other.
     assert_eq!("::1.2.3.4".parse(), Ok(Address::v6(0x0102_0304)));
-    assert_eq!(
-        parse("64:ff9b::10.0.0.0/104").to_string(),
-        "64:ff9b::a00:0/104"
-    );
+    assert_eq!(parse("64:ff9b::10.0.0.0/104").to_string(), "64:ff9b::a00:0/104");
 }
 
 #[test]
@@ -283,15 +245,10 @@ fn the_ipv6_space_goes_on_behind_the_mapped_block() {
         assert!(!prefix.contains(Address::v4(0)));
         assert_eq!(AddressRange::from(prefix).to_prefixes(), [prefix]);
     }
-    let all: AddressRange = "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
-        .parse()
-        .unwrap();
+    let all: AddressRange = "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
     assert_eq!(all.to_prefixes(), ["::/0".parse().unwrap()]);
     let across: AddressRange = "::fffe:ffff:ffff-::1:0:0:1".parse().unwrap();
-    assert_eq!(
-        across.to_prefixes(),
-        ["::fffe:ffff:ffff/128", "::1:0:0:0/127"].map(|text| text.parse().unwrap())
-    );
+    assert_eq!(across.to_prefixes(), ["::fffe:ffff:ffff/128", "::1:0:0:0/127"].map(|text| text.parse().unwrap()));
     assert_eq!(Address::v4(u32::MAX).next(), None);
     assert_eq!(Address::v6(u128::MAX).next(), None);
 }

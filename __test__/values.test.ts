@@ -1,0 +1,107 @@
+/** Values in and out: what is bound is what is read. */
+import test from 'ava'
+import fc from 'fast-check'
+import { Database, type Value } from 'zqlite'
+
+const opened = Database.open(':memory:')
+test.after.always(async () => (await opened).close())
+
+async function echo(value: Value): Promise<unknown> {
+  return (await (await opened).get<{ v: unknown }>('SELECT ? AS v', [value]))?.v
+}
+
+test('every kind of value', async (t) => {
+  const cases: [Value, unknown][] = [
+    [null, null],
+    [true, 1],
+    [false, 0],
+    [0, 0],
+    [-1, -1],
+    [2 ** 31, 2 ** 31],
+    [-(2 ** 31) - 1, -(2 ** 31) - 1],
+    [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER],
+    [Number.MIN_SAFE_INTEGER, Number.MIN_SAFE_INTEGER],
+    [2 ** 53, 2 ** 53],
+    [1.5, 1.5],
+    [-1e300, -1e300],
+    [Infinity, Infinity],
+    [NaN, null],
+    [5n, 5],
+    [2n ** 63n - 1n, 2n ** 63n - 1n],
+    [-(2n ** 63n), -(2n ** 63n)],
+    ['', ''],
+    ['plain', 'plain'],
+    ['grüße 🦀 \u0000 nul', 'grüße 🦀 \u0000 nul'],
+    ['x'.repeat(100_000), 'x'.repeat(100_000)],
+    ['é'.repeat(100_000), 'é'.repeat(100_000)],
+    ['lone \ud800 surrogate', 'lone \ufffd surrogate'],
+    [new Date(0), '1970-01-01T00:00:00.000Z'],
+    [{ a: [1, 'é'] }, '{"a":[1,"é"]}'],
+    [[1, 2], '[1,2]'],
+    [new Uint8Array([0, 255, 1]), new Uint8Array([0, 255, 1])],
+    [new Uint8Array(0), new Uint8Array(0)],
+    [new Uint8Array(1_000_000).fill(7), new Uint8Array(1_000_000).fill(7)],
+  ]
+  for (const [given, expected] of cases) t.deepEqual(await echo(given), expected)
+})
+
+test('integers are stored as INTEGER, fractions as REAL', async (t) => {
+  const db = await opened
+  const types = async (value: Value) => (await db.get<{ t: string }>('SELECT typeof(?) AS t', [value]))?.t
+  t.is(await types(5), 'integer')
+  t.is(await types(2 ** 40), 'integer')
+  t.is(await types(5n), 'integer')
+  t.is(await types(5.5), 'real')
+  t.is(await types(2 ** 60), 'real')
+})
+
+test('columns of any mixture, row by row', async (t) => {
+  const db = await opened
+  await db.execute('CREATE TABLE mixture (id INTEGER PRIMARY KEY, a, b, c)')
+  const value = fc.oneof(
+    fc.constant(null),
+    fc.integer(),
+    fc.double({ noNaN: true }).filter((d) => !Object.is(d, -0)),
+    fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).filter((n) => n > BigInt(Number.MAX_SAFE_INTEGER) || n < BigInt(Number.MIN_SAFE_INTEGER)),
+    fc.string({ unit: 'grapheme', maxLength: 20 }),
+    fc.uint8Array({ maxLength: 20 }),
+  )
+  const column = fc.oneof(fc.array(value, { minLength: 12, maxLength: 12 }), fc.array(fc.integer(), { minLength: 12, maxLength: 12 }), fc.array(fc.option(fc.string()), { minLength: 12, maxLength: 12 }))
+  await fc.assert(
+    fc.asyncProperty(fc.tuple(column, column, column), fc.integer({ min: 1, max: 12 }), async ([a, b, c], rows) => {
+      const expected = Array.from({ length: rows }, (_, i) => ({ a: a[i], b: b[i], c: c[i] }))
+      await db.execute('DELETE FROM mixture')
+      await db.executeBatchTransaction(expected.map((row) => ({ sql: 'INSERT INTO mixture (a, b, c) VALUES (:a, :b, :c)', params: row as never })))
+      t.deepEqual(await db.query('SELECT a, b, c FROM mixture ORDER BY id'), expected)
+    }),
+    { numRuns: 100 },
+  )
+})
+
+test('column names of any kind', async (t) => {
+  const db = await opened
+  const [row] = await db.query<Record<string, unknown>>('SELECT 1 AS "__proto__", 2 AS "constructor", 3 AS "a""b\nc", 4 AS "", 5 AS "grün"')
+  t.deepEqual(Object.entries(row ?? {}), [['__proto__', 1], ['constructor', 2], ['a"b\nc', 3], ['', 4], ['grün', 5]])
+  t.is(Object.getPrototypeOf(row), Object.prototype)
+  t.deepEqual(await db.get('SELECT 1 AS x, 2 AS x'), { x: 2 })
+})
+
+test('text that is not UTF-8 arrives with replacement characters', async (t) => {
+  t.deepEqual(await (await opened).get("SELECT CAST(x'61ff62' AS TEXT) AS v, 'ok' AS w"), { v: 'a\ufffdb', w: 'ok' })
+})
+
+test('a schema changed under a prepared statement', async (t) => {
+  const db = await opened
+  await db.execute('CREATE TABLE changing (a)')
+  await db.execute('INSERT INTO changing VALUES (1)')
+  t.deepEqual(await db.query('SELECT * FROM changing'), [{ a: 1 }])
+  await db.execute('ALTER TABLE changing ADD COLUMN b DEFAULT 2')
+  t.deepEqual(await db.query('SELECT * FROM changing'), [{ a: 1, b: 2 }])
+})
+
+test('rows are made also where code generation is forbidden', async (t) => {
+  const { spawnSync } = await import('node:child_process')
+  const script = `const { Database } = require('zqlite'); Database.open(':memory:').then(async (db) => console.log(JSON.stringify(await db.query('SELECT 1 AS a, 2 AS "__proto__"'))))`
+  const { stdout } = spawnSync(process.execPath, ['--disallow-code-generation-from-strings', '-e', script], { encoding: 'utf8' })
+  t.is(stdout.trim(), '[{"a":1,"__proto__":2}]')
+})

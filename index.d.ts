@@ -1,0 +1,536 @@
+/** A question about two addresses. */
+export declare interface AclAddressQuery extends Omit<AclQuery, 'source' | 'destination'> {
+    /** The address that sends. */
+    source: string;
+    /** The address that receives. */
+    destination: string;
+}
+
+/** An answer. */
+export declare interface AclDecision {
+    allowed: boolean;
+    /** The rule that decided; `null` when none matches, which denies. */
+    rule: number | null;
+}
+
+/**
+ * Rules, peers, and the answers that follow from them. Every call is synchronous.
+ *
+ * Of the rules that match, the one with the highest priority decides; at equal priority deny goes before allow; when none
+ * matches the answer is deny. The order in which rules were given never matters.
+ *
+ * A peer is one machine: a prefix or range that holds any of its addresses selects all of it, for allow and deny alike. An
+ * address of no peer is selected by `'*'`, prefixes and ranges; it has no label and no owner. As a destination a peer also
+ * stands for each address that it routes: it may be reached when it or one of them may be. So a subnet router is visible
+ * to those who may reach at least one host behind it.
+ *
+ * A method that is given the id of a peer or class that does not exist throws a {@link ZqliteError} `ERR_ACL_UNKNOWN`,
+ * and `ERR_TYPE` for an argument of a wrong type or range.
+ */
+export declare class AclEngine {
+    #private;
+    /**
+     * Replaces all rules.
+     *
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     */
+    setRules(rules: readonly AclRule[]): void;
+    /**
+     * Adds peers, or replaces those with the same ids. Peers put together may exchange addresses.
+     *
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the peer and the field, also when an address would belong to two; then
+     *   all peers stay as they were
+     */
+    putPeers(peers: readonly AclPeer[]): void;
+    /** Removes peers; ids of none are passed over. */
+    removePeers(ids: readonly number[]): void;
+    /** May one peer reach the other, or an address that it routes? */
+    decide(query: AclQuery): AclDecision;
+    /**
+     * May one address reach the other? An address of a peer stands for that peer, without its routes.
+     *
+     * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
+     */
+    decideAddresses(query: AclAddressQuery): AclDecision;
+    /** As {@link decide}, with every rule that matches. */
+    explain(query: AclQuery): AclExplanation;
+    /**
+     * The other peers that a peer sees, by ascending id: those where some protocol and port is allowed, whichever.
+     */
+    visiblePeers(peer: number, options?: AclVisibility): Uint32Array;
+    /**
+     * The class of a peer: peers of a class get the same answer to each question at each time, so that what is worked out
+     * for one holds for all. Its number stays the same while the rules stay and the class has a peer.
+     */
+    peerClass(peer: number): number;
+    /**
+     * The classes whose peers a peer of this class sees, by ascending number. The class itself is among them when its peers
+     * may see each other, even if there is only one.
+     */
+    visibleClasses(peerClass: number, options?: AclVisibility): Uint32Array;
+}
+
+/** An answer with all that led to it. */
+export declare interface AclExplanation extends AclDecision {
+    /** The address behind the receiving peer that the answer is about; `null` when it is about the peer itself. */
+    routed: string | null;
+    /** Every rule that matches, in the order in which they would decide: the first one did. */
+    matching: AclMatch[];
+}
+
+/** A rule that matches a question. */
+export declare interface AclMatch {
+    rule: number;
+    action: 'allow' | 'deny';
+    priority: number;
+    /** Whether another rule decided before it. */
+    shadowed: boolean;
+}
+
+/** One machine of the network. */
+export declare interface AclPeer {
+    /** Unique among the peers; an integer from 0 to 2^32-1. */
+    id: number;
+    /** Its own addresses. No two peers share one. */
+    addresses: readonly string[];
+    /** What rules may select it by. A label for its owner is not implied. */
+    labels: readonly string[];
+    /** Whose it is; compared only by rules with `sameOwner`. */
+    owner?: string;
+    /** Prefixes of subnets that it forwards to. Peers may share them. */
+    routes?: readonly string[];
+}
+
+/** A question about two peers. */
+export declare interface AclQuery {
+    /** Id of the peer that sends. */
+    source: number;
+    /** Id of the peer that receives. */
+    destination: number;
+    /** IANA protocol number. */
+    protocol: number;
+    /** Destination port; 0 for protocols that have none. */
+    port: number;
+    /** When, in milliseconds since 1970. Default: now. */
+    at?: number;
+}
+
+/** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
+export declare interface AclRule {
+    /** Unique among the rules; an integer from 0 to 2^53-1. */
+    id: number;
+    /** Higher decides first; a 32-bit integer. */
+    priority: number;
+    /** At equal priority deny decides first. */
+    action: 'allow' | 'deny';
+    /** Default: true. */
+    enabled?: boolean;
+    /**
+     * Where traffic comes from: any one of these, and at least one. `'*'`, an address or prefix, an address range
+     * `'10.0.0.1-10.0.0.9'`, or a label `'tag:web'`, `'group:ops'`, `'user:ann@example.com'`, `'peer:laptop'`.
+     */
+    sources: readonly string[];
+    /** Where traffic goes, as in {@link sources}. */
+    destinations: readonly string[];
+    /** IANA protocol numbers: 1 ICMP, 6 TCP, 17 UDP. Absent or empty: all. */
+    protocols?: readonly number[];
+    /** Ranges of destination ports, both ends within. Absent or empty: all. */
+    ports?: readonly (readonly [low: number, high: number])[];
+    /** Milliseconds since 1970 from which on the rule no longer matches. */
+    expiresAt?: number;
+    /** Match only between peers that have the same owner. Default: false. */
+    sameOwner?: boolean;
+}
+
+/** How to ask who sees whom. */
+export declare interface AclVisibility {
+    /**
+     * Which way some traffic must be allowed: `'to'` the other, `'from'` the other, or `'either'`. Default: `'either'`.
+     */
+    direction?: 'to' | 'from' | 'either';
+    /** When, in milliseconds since 1970. Default: now. */
+    at?: number;
+}
+
+/** What a statement of a batch did and returned. */
+export declare interface BatchResult<Row = Record<string, unknown>> extends ExecuteResult {
+    rows: Row[];
+}
+
+/** A statement of a batch. */
+export declare interface BatchStatement {
+    sql: string;
+    params?: Params;
+    /** A guard: the batch is rolled back with `ERR_EXPECTATION_FAILED` unless this many rows are returned or changed. */
+    expect?: {
+        rows?: number;
+        changes?: number;
+    };
+}
+
+/** Options of a single call. */
+export declare interface CallOptions {
+    /** Waiting and running together take at most this long, else `ERR_DEADLINE`. */
+    timeout?: Duration;
+}
+
+/** A prefix of a table, in its canonical text, with its value. */
+export declare interface CidrMatch {
+    prefix: string;
+    value: number;
+}
+
+/**
+ * Values by IP prefix, IPv4 and IPv6 side by side: which prefixes hold this address, and which of them is the longest?
+ * Every call is synchronous.
+ *
+ * Texts are read strictly: four decimal octets, no leading zeros, no zone ids, no blanks, no bits behind the prefix
+ * length. An address alone is the prefix of its full length. What is IPv4-mapped (`::ffff:10.0.0.1`, and prefixes of /96
+ * and longer there) is IPv4; no other IPv6 prefix, not even `::/0`, holds an IPv4 address. Texts that come back are
+ * canonical (RFC 5952), prefixes always with their length.
+ *
+ * Every method that takes a text throws a {@link ZqliteError} `ERR_CIDR_SYNTAX` that names the place when it is no
+ * address or prefix, and `ERR_TYPE` when it is no string.
+ */
+export declare class CidrTable {
+    #private;
+    /**
+     * Gives `prefix` this value, in place of the one it had.
+     *
+     * @param value an integer from 0 to 2^32-1
+     * @throws {ZqliteError} `ERR_TYPE` for another value
+     */
+    insert(prefix: string, value: number): void;
+    /** Removes `prefix` itself, not those within it; whether it was there. */
+    remove(prefix: string): boolean;
+    /** The value of `prefix` itself. */
+    get(prefix: string): number | undefined;
+    /** The longest prefix that holds `address`, as a router would choose. */
+    lookup(address: string): CidrMatch | undefined;
+    /** Each prefix that holds `address`, shortest to longest. */
+    matches(address: string): CidrMatch[];
+    /** How many prefixes the table holds. */
+    get size(): number;
+}
+
+/**
+ * A database file, or one in memory. Every call returns at once and is answered from a lane: reads from one of several
+ * reader threads, each statement on its own snapshot; writes from the one writer thread, where independent writes that
+ * wait together share one commit. A write's promise resolves when the change is on disk, and whatever is asked after that
+ * sees it.
+ */
+export declare class Database {
+    #private;
+    private constructor();
+    /**
+     * Opens a file, creating it (mode 0600) when there is none, or `':memory:'`. One process owns a file; threads of that
+     * process share it.
+     *
+     * @throws {ZqliteError} `ERR_LOCKED_BY_PROCESS`, `ERR_CANNOT_OPEN`, `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`,
+     *   `ERR_DISK_FULL`, `ERR_IO`, or `ERR_TYPE` for a wrong option
+     */
+    static open(path: string, options?: DatabaseOptions): Promise<Database>;
+    /** Runs one writing statement. Its promise resolves when the change is on disk. */
+    execute(sql: string, params?: Params, options?: CallOptions): Promise<ExecuteResult>;
+    /** Runs one statement and returns all of its rows, also those of `… RETURNING`. Integers beyond ±(2^53-1) are bigints. */
+    query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]>;
+    /** Runs one statement and returns its first row. */
+    get<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row | undefined>;
+    /**
+     * Runs several statements in order, all or nothing, in one trip; it shares its commit with other writes that wait. With
+     * {@link BatchStatement.expect} a conditional change needs no callback.
+     *
+     * @throws {ZqliteError} of the first statement that fails, with its index in `statement`; nothing of the batch remains
+     */
+    executeBatchTransaction(statements: readonly BatchStatement[], options?: CallOptions): Promise<BatchResult[]>;
+    /**
+     * Runs `callback` in a transaction of its own, which owns the writer lane until the callback's promise settles: it is
+     * committed when that resolves, rolled back when it rejects. It may take 5 s in all and leave the lane idle for 1 s
+     * (`transactions` of {@link DatabaseOptions}); prefer {@link executeBatchTransaction} where the steps are known.
+     */
+    transaction<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T>;
+    /** The counters now. */
+    metrics(): Metrics;
+    /** Refuses new calls, waits for those in flight, closes the file. Calling it again waits for the same. */
+    close(): Promise<void>;
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Options of {@link Database.open}. */
+export declare interface DatabaseOptions {
+    /** Open an existing file without writing; default false. */
+    readonly?: boolean;
+    /** The page cache of all connections together; default 64 MB. */
+    cacheSize?: Size;
+    /** Whether independent writes that wait together share one commit (group commit); default true. */
+    parallelWrites?: boolean;
+    pool?: PoolOptions;
+    transactions?: TransactionLimits;
+}
+
+/** Milliseconds, or a number with a unit: `'250ms'`, `'30s'`, `'10m'`, `'1h'`. */
+export declare type Duration = number | string;
+
+/** Every code with what it means and whether the same call may succeed later without being changed. */
+export declare const errorCatalogue: {
+    readonly ERR_SQL: {
+        readonly retryable: false;
+        readonly description: 'SQLite refused the statement: a syntax error, an unknown name, or a run-time failure such as an overflow.';
+    };
+    readonly ERR_CONSTRAINT: {
+        readonly retryable: false;
+        readonly description: 'A UNIQUE, CHECK, NOT NULL, PRIMARY KEY, foreign-key or trigger constraint refused the change.';
+    };
+    readonly ERR_EXPECTATION_FAILED: {
+        readonly retryable: false;
+        readonly description: 'A statement of a batch returned another number of rows or changes than it was told to expect; the batch was rolled back.';
+    };
+    readonly ERR_PARAMETERS: {
+        readonly retryable: false;
+        readonly description: 'The parameters do not fit the statement: too few, too many, or an unknown name.';
+    };
+    readonly ERR_TYPE: {
+        readonly retryable: false;
+        readonly description: 'A value or option has a type or range that is not accepted.';
+    };
+    readonly ERR_NOT_ALLOWED: {
+        readonly retryable: false;
+        readonly description: 'The statement changes the state of a connection (transaction control, TEMP, ATTACH, a connection pragma, changes()), which calls share.';
+    };
+    readonly ERR_CLOSED: {
+        readonly retryable: false;
+        readonly description: 'The database is closed or closing.';
+    };
+    readonly ERR_BUSY: {
+        readonly retryable: true;
+        readonly description: "Another process holds SQLite's lock on the file.";
+    };
+    readonly ERR_LOCKED_BY_PROCESS: {
+        readonly retryable: true;
+        readonly description: 'Another process owns the database file.';
+    };
+    readonly ERR_QUEUE_FULL: {
+        readonly retryable: true;
+        readonly description: 'Too many calls are waiting; nothing was started.';
+    };
+    readonly ERR_DEADLINE: {
+        readonly retryable: true;
+        readonly description: "The call's time ran out; it was rolled back.";
+    };
+    readonly ERR_POOL_TIMEOUT: {
+        readonly retryable: true;
+        readonly description: 'No connection was free within connectionTimeout; nothing was started.';
+    };
+    readonly ERR_CANCELLED: {
+        readonly retryable: false;
+        readonly description: 'The caller cancelled the call; it was rolled back.';
+    };
+    readonly ERR_TRANSACTION_TIMEOUT: {
+        readonly retryable: true;
+        readonly description: 'A callback transaction held the writer lane for too long, or left it idle; it was rolled back.';
+    };
+    readonly ERR_TRANSACTION_STATE: {
+        readonly retryable: false;
+        readonly description: 'The call does not fit the state of the transaction: it has ended, or the database object was used to write inside its own callback.';
+    };
+    readonly ERR_READONLY: {
+        readonly retryable: false;
+        readonly description: 'The database was opened read-only, or went read-only after a failed commit; reopen it.';
+    };
+    readonly ERR_COMMIT_UNKNOWN: {
+        readonly retryable: false;
+        readonly description: 'The disk failed during COMMIT: the change may or may not survive. The database is read-only until it is reopened.';
+    };
+    readonly ERR_DISK_FULL: {
+        readonly retryable: true;
+        readonly description: 'The disk, or a limit on the size of the database, is full; nothing was changed.';
+    };
+    readonly ERR_IO: {
+        readonly retryable: true;
+        readonly description: 'Reading or writing the file failed; nothing was changed.';
+    };
+    readonly ERR_CORRUPT: {
+        readonly retryable: false;
+        readonly description: 'The database file is damaged.';
+    };
+    readonly ERR_NOT_A_DATABASE: {
+        readonly retryable: false;
+        readonly description: 'The file is not a SQLite database, or is encrypted.';
+    };
+    readonly ERR_CANNOT_OPEN: {
+        readonly retryable: false;
+        readonly description: 'The database file cannot be opened: the folder is missing, or permission is denied.';
+    };
+    readonly ERR_TOO_LARGE: {
+        readonly retryable: false;
+        readonly description: 'A value, a statement or a request is larger than the limit.';
+    };
+    readonly ERR_OUT_OF_MEMORY: {
+        readonly retryable: true;
+        readonly description: 'There was not enough memory for the call.';
+    };
+    readonly ERR_CIDR_SYNTAX: {
+        readonly retryable: false;
+        readonly description: 'The text is not an address, prefix or range.';
+    };
+    readonly ERR_ACL_RULE: {
+        readonly retryable: false;
+        readonly description: 'The access rule or peer is not valid.';
+    };
+    readonly ERR_ACL_UNKNOWN: {
+        readonly retryable: false;
+        readonly description: 'No peer or class of the engine has this number.';
+    };
+    readonly ERR_INTERNAL: {
+        readonly retryable: false;
+        readonly description: 'A defect in zqlite; please report it.';
+    };
+};
+
+/** A code of the catalogue. */
+export declare type ErrorCode = keyof typeof errorCatalogue;
+
+/** What is known of a failure beyond its code and message. */
+export declare interface ErrorDetails {
+    /** For `ERR_CONSTRAINT`: `unique`, `check`, `notnull`, `primarykey`, `foreignkey`, `trigger`, … */
+    constraint?: string;
+    /** In a batch: the statement that failed, counted from 0. */
+    statement?: number;
+    /** SQLite's extended result code. */
+    sqliteCode?: number;
+    /** `'unknown'` when a change may or may not have happened; absent when nothing of it happened. */
+    outcome?: 'unknown';
+    /** The error behind this one. */
+    cause?: unknown;
+}
+
+/** What a writing statement did. */
+export declare interface ExecuteResult {
+    /** Rows inserted, updated or deleted by the statement itself, not by its triggers. */
+    changes: number;
+    /** The rowid of the last row inserted, 0 when there was none; a bigint beyond ±(2^53-1). */
+    lastInsertRowid: number | bigint;
+}
+
+/**
+ * Starts JSON-line logs of the native part on standard error. The first call of a process counts.
+ *
+ * @param filter as `RUST_LOG` takes it, such as `info,zqlite_store=debug`
+ * @throws {ZqliteError} `ERR_TYPE` when the filter cannot be read
+ */
+export declare function initLogging(filter: string): void;
+
+/** All but the gauges grow from opening on. Times are in seconds. */
+export declare interface Metrics {
+    /** Reading statements that ran. */
+    reads: number;
+    /** Writing members that ran: single statements and batches. */
+    writes: number;
+    /** Calls that failed. */
+    errors: number;
+    /** Commits of the writer, each of one or more members. */
+    groups: number;
+    /** Members that those commits held; divided by `groups` the mean size of a group. */
+    groupedMembers: number;
+    /** Members that ran again because a neighbour took their transaction down. */
+    reruns: number;
+    transactionsStarted: number;
+    transactionsCommitted: number;
+    /** Callback transactions rolled back by a timer. */
+    transactionsTimedOut: number;
+    /** Calls whose time ran out while they waited. */
+    expired: number;
+    /** Calls refused because the queue was full. */
+    refused: number;
+    /** Time that calls waited for a lane, in all. */
+    queueWaitSeconds: number;
+    /** Time that lanes worked, in all. */
+    busySeconds: number;
+    /** Time spent in COMMIT, in all. */
+    commitSeconds: number;
+    checkpoints: number;
+    checkpointSeconds: number;
+    /** Gauge: size of the write-ahead log after the last commit. */
+    walBytes: number;
+    /** Gauge: lanes at work. */
+    connectionsActive: number;
+    /** Gauge: lanes waiting for work. */
+    connectionsIdle: number;
+    /** Gauge: calls waiting for a lane. */
+    waiting: number;
+}
+
+/** By position for `?`, or by name for `:name`, `@name` and `$name` (names without the prefix). */
+export declare type Params = readonly Value[] | {
+    readonly [name: string]: Value;
+};
+
+/** Bounds of lanes and waiting calls. */
+export declare interface PoolOptions {
+    /** Connections kept open, 1 to 200; default 10. */
+    minConnections?: number;
+    /** Connections and waiting slots at most, 5 to 200; default 100. */
+    maxConnections?: number;
+    /** How long a call waits for a lane; default 30 s. */
+    connectionTimeout?: Duration;
+    /** An idle connection above the minimum is closed after this long; default 10 min. */
+    idleTimeout?: Duration;
+    /** A connection is replaced after this long; default 30 min. */
+    maxLifetime?: Duration;
+    /** How often the lanes are checked; default 60 s. */
+    healthCheckInterval?: Duration;
+    /** Calls that may wait; one more fails with `ERR_QUEUE_FULL`. Default 65,536. */
+    queueLimit?: number;
+}
+
+/** Bytes, or a number with a unit: `'64KB'`, `'512MB'`, `'2GB'` (powers of 1024). */
+export declare type Size = number | string;
+
+/** The database as the callback of a transaction sees it: its own changes included, nobody else's. */
+export declare interface Transaction {
+    /** As {@link Database.execute}. */
+    execute(sql: string, params?: Params, options?: CallOptions): Promise<ExecuteResult>;
+    /** As {@link Database.query}. */
+    query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]>;
+    /** As {@link Database.get}. */
+    get<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row | undefined>;
+    /** As {@link Database.executeBatchTransaction}: all or nothing within the transaction. */
+    executeBatchTransaction(statements: readonly BatchStatement[], options?: CallOptions): Promise<BatchResult[]>;
+}
+
+/** Bounds of callback transactions, which own the writer lane. */
+export declare interface TransactionLimits {
+    /** From BEGIN to COMMIT; default 5 s. */
+    total?: Duration;
+    /** Between two calls; default 1 s. */
+    idle?: Duration;
+}
+
+/** Options of {@link Database.transaction}. */
+export declare interface TransactionOptions {
+}
+
+/**
+ * A value that can be bound. Numbers without a fraction up to ±(2^53-1) become INTEGER, other numbers REAL, bigints
+ * INTEGER (64 bits), booleans 1 and 0, dates ISO 8601 text, plain objects and arrays JSON text. A lone surrogate in a
+ * string becomes U+FFFD.
+ */
+export declare type Value = null | number | bigint | string | boolean | Date | Uint8Array | {
+    readonly [key: string]: unknown;
+} | readonly unknown[];
+
+/** A failure of zqlite. */
+export declare class ZqliteError extends Error {
+    readonly name = "ZqliteError";
+    /** Which line of the catalogue. */
+    readonly code: ErrorCode;
+    /** Whether the same call may succeed later without being changed. */
+    readonly retryable: boolean;
+    readonly constraint?: string;
+    readonly statement?: number;
+    readonly sqliteCode?: number;
+    readonly outcome?: 'unknown';
+    constructor(code: ErrorCode, message: string, details?: ErrorDetails);
+}
+
+export { }

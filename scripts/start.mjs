@@ -1,0 +1,16 @@
+// `npm start`: sets up what is missing and runs the coordinator. Arguments after `--` are the coordinator's.
+import { spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { root, setup } from './setup.mjs'
+
+setup()
+
+const child = spawn(process.execPath, [join(root, 'ghostwire/dist/main.js'), 'serve', ...process.argv.slice(2)], { stdio: 'inherit' })
+// A terminal sends Ctrl-C to both; the coordinator decides when it is done.
+process.on('SIGINT', () => {})
+process.on('SIGTERM', () => child.kill('SIGTERM'))
+child.on('error', (error) => {
+  process.stderr.write(`error: cannot start the coordinator: ${error.message}\n`)
+  process.exit(1)
+})
+child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)))
