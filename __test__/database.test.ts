@@ -119,8 +119,11 @@ test('a wrong call is told what is wrong with it, and the database goes on', asy
   const cyclic: unknown[] = []
   cyclic.push(cyclic)
   await rejects(t, 'ERR_PARAMETERS', db.query('SELECT ?', [cyclic]))
-  const meddling = { toJSON: () => db.query('SELECT 1') }
-  await rejects(t, 'ERR_PARAMETERS', db.query('SELECT ?', [meddling]))
+  await rejects(t, 'ERR_PARAMETERS', db.query('SELECT ?', [{ toJSON: () => undefined }]))
+  let nested: Promise<unknown> | undefined
+  const meddling = { toJSON: () => void (nested = db.query('SELECT 1').catch((error: unknown) => error)) ?? 'text' }
+  t.deepEqual(await db.get('SELECT ? AS v', [meddling]), { v: '"text"' })
+  t.like(await nested, { code: 'ERR_TYPE' })
   t.is((await rejects(t, 'ERR_CONSTRAINT', db.execute('INSERT INTO t VALUES (1, NULL)'))).constraint, 'notnull')
   t.deepEqual(await db.get('SELECT 1 AS one'), { one: 1 })
 })

@@ -55,14 +55,14 @@ test('writing through the database object inside the callback throws at once', a
 test('others may write while a transaction waits for something else', async (t) => {
   const db = await fresh(t)
   await db.execute('CREATE TABLE t (a)')
-  let release = () => {}
+  let release: (() => void) | undefined
   const gate = new Promise<void>((resolve) => (release = resolve))
   const transaction = db.transaction(async (tx) => {
     await tx.execute("INSERT INTO t VALUES ('inside')")
     await gate
   })
   const outside = db.execute("INSERT INTO t VALUES ('outside')")
-  release()
+  release?.()
   await Promise.all([transaction, outside])
   t.deepEqual(await db.query('SELECT a FROM t ORDER BY a'), [{ a: 'inside' }, { a: 'outside' }])
 })

@@ -150,12 +150,15 @@ export class Writer {
   }
 
   #json(value: object, where: string | number): void {
-    let text
+    let text: string | undefined
+    let cause: unknown
     try {
       text = JSON.stringify(value)
-    } catch (cause) {
-      throw new ZqliteError('ERR_PARAMETERS', `parameter ${where} cannot be written as JSON`, { cause })
+    } catch (error) {
+      cause = error
     }
+    // A toJSON() may return undefined, which no JSON text stands for.
+    if (text === undefined) throw new ZqliteError('ERR_PARAMETERS', `parameter ${where} cannot be written as JSON`, { cause })
     this.#text(text)
   }
 
