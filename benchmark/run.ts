@@ -1,0 +1,146 @@
+/**
+ * `npm run bench -- [suite …] [--quick] [--json FILE] [--runs N]`: measures ours and the rivals side by side, each in its
+ * own process on its own files, in turn, several times; shows medians with their spread.
+ */
+import { spawn } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { median } from './subject'
+import type { Case, Effort, Subject, Suite } from './suite'
+
+/** A line of the JSON output. */
+interface Line {
+  suite: string
+  case: string
+  unit: string
+  zqlite: number
+  spread: { zqlite: [min: number, max: number]; [peer: string]: [min: number, max: number] }
+  peers: Record<string, number>
+  /** Above 1 we are better, whatever the unit. */
+  ratio: Record<string, number>
+  runs: number
+  context: Record<string, string>
+}
+
+const here = fileURLToPath(new URL('.', import.meta.url))
+const timeout = 600_000
+
+await main()
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, runs: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
+  })
+  const available = readdirSync(here, { withFileTypes: true }).filter((e) => existsSync(join(here, e.name, 'suite.ts'))).map((e) => e.name)
+  if (values.help) return show(`npm run bench -- [suite …] [--quick] [--json FILE] [--runs N]\nsuites: ${available.join(', ')}`)
+  const unknown = positionals.find((name) => !available.includes(name))
+  if (unknown !== undefined) return fail(`there is no suite ${unknown}; there are ${available.join(', ')}`)
+  const runs = values.runs === undefined ? (values.quick ? 3 : 5) : Number(values.runs)
+  if (!Number.isInteger(runs) || runs < 1) return fail('--runs takes a whole number from 1')
+  if (values.json !== undefined) writeFileSync(values.json, '')
+
+  let missed = false
+  for (const name of positionals.length > 0 ? positionals : available) {
+    const { suite } = (await import(`./${name}/suite.ts`)) as { suite: Suite }
+    const lines = await runSuite(suite, runs, values.quick)
+    for (const line of lines) if (values.json !== undefined) appendFileSync(values.json, `${JSON.stringify(line)}\n`)
+    missed ||= table(suite, lines)
+  }
+  if (missed) process.exitCode = 2
+}
+
+async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Line[]> {
+  const context = { cpu: `${cpus().length} × ${cpus()[0]?.model.trim()}`, memory: `${Math.round(totalmem() / 2 ** 30)} GiB`, node: process.versions.node, ...(await suite.context?.()) }
+  show(`\n${suite.name}${quick ? ' (quick)' : ''}\n${Object.entries(context).map(([key, value]) => `  ${key}: ${value}`).join('\n')}`)
+  const subjects = suite.subjects.filter((subject) => {
+    const installed = isInstalled(subject)
+    if (!installed) show(`  left out: ${subject.name} (not installed; npm install --prefix benchmark)`)
+    return installed
+  })
+  const lines: Line[] = []
+  for (const one of suite.cases) {
+    const figures = new Map(subjects.map(({ name }) => [name, [] as number[]]))
+    for (let run = 0; run < runs; run++) {
+      for (const subject of subjects) {
+        progress(`${suite.name}/${one.name}: run ${run + 1} of ${runs}, ${subject.name}`)
+        figures.get(subject.name)?.push(await measure(subject, one.name, quick))
+      }
+    }
+    progress('')
+    lines.push(summarize(suite, one, figures, runs, context))
+  }
+  return lines
+}
+
+function isInstalled({ requires }: Subject): boolean {
+  return requires === undefined || existsSync(join(here, 'node_modules', requires, 'package.json'))
+}
+
+async function measure(subject: Subject, name: string, quick: boolean): Promise<number> {
+  // Beside the project, not in /tmp, which is memory on many machines: an fsync there costs nothing.
+  const results = join(here, 'results')
+  mkdirSync(results, { recursive: true })
+  const folder = mkdtempSync(join(results, 'run-'))
+  const effort: Effort = { case: name, quick, folder }
+  const child = spawn(process.execPath, ['--import=tsx', join(here, subject.program), JSON.stringify(effort)], { stdio: ['ignore', 'pipe', 'inherit'], timeout })
+  try {
+    let output = ''
+    for await (const chunk of child.stdout) output += String(chunk)
+    const { figure } = JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as { figure?: number }
+    if (typeof figure !== 'number' || !Number.isFinite(figure)) throw new Error(`${subject.name} gave no figure for ${name}`)
+    return figure
+  } finally {
+    child.kill()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function summarize(suite: Suite, one: Case, figures: Map<string, number[]>, runs: number, context: Record<string, string>): Line {
+  const medians = new Map([...figures].map(([name, values]) => [name, median(values)]))
+  const ours = medians.get('zqlite') ?? NaN
+  const peers = Object.fromEntries([...medians].filter(([name]) => name !== 'zqlite'))
+  const ratio = Object.fromEntries(Object.entries(peers).map(([name, theirs]) => [name, one.better === 'lower' ? theirs / ours : ours / theirs]))
+  const spread = Object.fromEntries([...figures].map(([name, values]) => [name, [Math.min(...values), Math.max(...values)]])) as Line['spread']
+  return { suite: suite.name, case: `${suite.name}/${one.name}`, unit: one.unit, zqlite: ours, spread, peers, ratio, runs, context }
+}
+
+/** Shows the figures; returns whether one of ours misses what is promised. */
+function table(suite: Suite, lines: Line[]): boolean {
+  let missed = false
+  for (const line of lines) {
+    const one = suite.cases.find((c) => line.case.endsWith(`/${c.name}`))
+    show(`\n  ${line.case}  (${line.unit}, ${one?.better} is better; median of ${line.runs}, least – most)`)
+    for (const [name, figure] of [['zqlite', line.zqlite] as const, ...Object.entries(line.peers)]) {
+      const [least, most] = line.spread[name] ?? [NaN, NaN]
+      const ratio = line.ratio[name]
+      show(`    ${name.padEnd(18)}${format(figure).padStart(12)}   ${`${format(least)} – ${format(most)}`.padEnd(24)}${ratio === undefined ? '' : `zqlite is ${ratio.toFixed(2)}×`}`)
+    }
+    if (one?.must !== undefined) {
+      const met = one.better === 'lower' ? line.zqlite < one.must : line.zqlite > one.must
+      missed ||= !met
+      show(`    ${met ? 'met' : 'MISSED'}: ${one.better === 'lower' ? 'below' : 'above'} ${format(one.must)} ${one.unit}`)
+    }
+  }
+  return missed
+}
+
+function format(n: number): string {
+  return n >= 100 ? Math.round(n).toLocaleString('en') : n.toPrecision(3)
+}
+
+function show(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+function progress(line: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${line}`)
+}
+
+function fail(line: string): void {
+  process.stderr.write(`error: ${line}\n`)
+  process.exitCode = 1
+}

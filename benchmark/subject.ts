@@ -1,0 +1,23 @@
+/** The frame of a program that measures one subject: reads what to do, answers with one line of JSON. */
+import type { Effort } from './suite'
+
+/** Runs `measure` for the case that the runner asked for, and ends the process. */
+export function subject(measure: (effort: Effort) => Promise<number>): void {
+  const effort = JSON.parse(process.argv[2] ?? '{}') as Effort
+  measure(effort).then(
+    (figure) => {
+      process.stdout.write(`${JSON.stringify({ figure })}\n`, () => process.exit(0))
+    },
+    (error: unknown) => {
+      process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
+      process.exit(1)
+    },
+  )
+}
+
+/** The middle of some figures. */
+export function median(figures: readonly number[]): number {
+  const sorted = figures.toSorted((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? NaN) : ((sorted[middle - 1] ?? NaN) + (sorted[middle] ?? NaN)) / 2
+}

@@ -1,0 +1,37 @@
+/** What a benchmark suite is made of. A suite is a folder here; its `suite.ts` exports a {@link Suite}. */
+
+/** Something that is measured: ours, or a rival. */
+export interface Subject {
+  /** `zqlite`, or the name under which the rival is installed. */
+  name: string
+  /** The program that measures it, relative to this folder; runs in a process of its own. See `subject.ts`. */
+  program: string
+  /** The npm package that must be installed for it, where it is one. */
+  requires?: string
+}
+
+/** One question that every subject answers with a number. */
+export interface Case {
+  /** Within the suite, such as `1-in-flight`. */
+  name: string
+  unit: string
+  better: 'lower' | 'higher'
+  /** What our figure must reach, where something is promised. */
+  must?: number
+}
+
+export interface Suite {
+  name: string
+  cases: Case[]
+  subjects: Subject[]
+  /** What must be known of the machine to judge the figures, such as the time of an fsync. */
+  context?: () => Promise<Record<string, string>> | Record<string, string>
+}
+
+/** How much a subject's program shall do. */
+export interface Effort {
+  case: string
+  quick: boolean
+  /** A folder for files; emptied before each run. */
+  folder: string
+}
