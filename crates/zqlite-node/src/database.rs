@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use napi::bindgen_prelude::{BufferSlice, Env, Function, Object};
 use napi::JsString;
+use napi::bindgen_prelude::{BufferSlice, Env, Function, Object};
 use napi_derive::napi;
 use zqlite_store::{Error, ErrorCode, Shape, Sink, Statement, Store};
 
@@ -44,9 +44,7 @@ pub fn open_database<'env>(
 
 fn spawn(f: impl FnOnce() + Send + 'static) -> napi::Result<()> {
     let started = std::thread::Builder::new().name("zqlite-open".into()).spawn(f);
-    started
-        .map(drop)
-        .map_err(|e| to_napi(&Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {e}"))))
+    started.map(drop).map_err(|e| to_napi(&Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {e}"))))
 }
 
 #[napi]

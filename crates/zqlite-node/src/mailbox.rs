@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use parking_lot::Mutex;
-use zqlite_store::{Error, Outcome, Record, Shape, Sink};
+use zqlite_store::{Answer, Outcome, Shape, Sink};
 
 /// Calls the JavaScript thread; it keeps no process alive.
 pub(crate) type Waker = ThreadsafeFunction<(), (), (), napi::Status, false, true>;
@@ -33,11 +33,6 @@ const ERROR: u32 = 8;
 
 /// Texts of one handing-over: long substrings pin the text that they were cut from.
 const TEXT_BYTES: usize = 128 << 10;
-
-enum Answer {
-    Record(u32, Record, bool),
-    Failure(u32, Error),
-}
 
 pub(crate) struct Mailbox {
     waiting: Mutex<VecDeque<Answer>>,
@@ -56,18 +51,6 @@ pub(crate) struct Collected {
 impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Arc<Self> {
         Arc::new(Self { waiting: Mutex::default(), waker })
-    }
-
-    fn put(&self, answer: Answer) {
-        let was_empty = {
-            let mut waiting = self.waiting.lock();
-            waiting.push_back(answer);
-            waiting.len() == 1
-        };
-        if was_empty {
-            // A thread of JavaScript that is shutting down takes no calls; nobody waits for the answer then.
-            self.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
-        }
     }
 
     /// Hands over what fits into `buffer`.
@@ -108,22 +91,27 @@ impl Mailbox {
 }
 
 impl Sink for Mailbox {
-    fn deliver(&self, token: u32, record: Record, last: bool) {
-        self.put(Answer::Record(token, record, last));
-    }
-
-    fn fail(&self, token: u32, error: Error) {
-        self.put(Answer::Failure(token, error));
+    fn deliver(&self, answers: &mut Vec<Answer>) {
+        let was_empty = {
+            let mut waiting = self.waiting.lock();
+            let was_empty = waiting.is_empty();
+            waiting.extend(answers.drain(..));
+            was_empty
+        };
+        if was_empty {
+            // A thread of JavaScript that is shutting down takes no calls; nobody waits for the answer then.
+            self.waker.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
     }
 }
 
 fn size(answer: &Answer) -> usize {
     HEADER
-        + match answer {
-            Answer::Record(_, record, _) => {
+        + match &answer.result {
+            Ok(record) => {
                 record.item.map_or(0, |_| 16) + record.rows.as_ref().map_or(0, |(_, chunk)| chunk.words.len())
             }
-            Answer::Failure(..) => 16,
+            Err(_) => 16,
         }
 }
 
@@ -133,11 +121,10 @@ fn write(answer: &Answer, out: &mut [u8], units: &mut u32, collected: &mut Colle
         out[at..at + bytes.len()].copy_from_slice(bytes);
         at += bytes.len();
     };
-    let (token, flags, shape, length);
-    match answer {
-        Answer::Record(t, record, last) => {
-            token = *t;
-            let mut f = if *last { LAST } else { 0 };
+    let (flags, shape, length);
+    match &answer.result {
+        Ok(record) => {
+            let mut f = if answer.last { LAST } else { 0 };
             let (mut s, mut l) = (0, 0);
             if let Some(item) = record.item {
                 f |= ITEM;
@@ -155,8 +142,8 @@ fn write(answer: &Answer, out: &mut [u8], units: &mut u32, collected: &mut Colle
             }
             (flags, shape, length) = (f, s, l);
         }
-        Answer::Failure(t, error) => {
-            (token, flags, shape) = (*t, ERROR | LAST, 0);
+        Err(error) => {
+            (flags, shape) = (ERROR | LAST, 0);
             put(&(error.code as u32).to_le_bytes());
             put(&u32::from(error.outcome == Outcome::Unknown).to_le_bytes());
             put(&error.statement.map_or(-1, |s| s as i32).to_le_bytes());
@@ -167,7 +154,7 @@ fn write(answer: &Answer, out: &mut [u8], units: &mut u32, collected: &mut Colle
         }
     }
     let words = (out.len() / 8) as u32;
-    for (i, value) in [words, token, flags, shape, *units, length].into_iter().enumerate() {
+    for (i, value) in [words, answer.token, flags, shape, *units, length].into_iter().enumerate() {
         out[4 * i..4 * i + 4].copy_from_slice(&value.to_le_bytes());
     }
     *units += length;

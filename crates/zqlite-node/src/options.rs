@@ -43,10 +43,7 @@ impl From<NativeOptions> for Options {
                 health_check_interval: millis(o.health_check_interval),
                 queue_limit: o.queue_limit as usize,
             },
-            transactions: TransactionLimits {
-                total: millis(o.transaction_total),
-                idle: millis(o.transaction_idle),
-            },
+            transactions: TransactionLimits { total: millis(o.transaction_total), idle: millis(o.transaction_idle) },
         }
     }
 }

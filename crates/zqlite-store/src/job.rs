@@ -5,12 +5,21 @@ use std::time::Instant;
 
 use crate::{Error, ErrorCode, Params, Record, Statement};
 
+/// A piece of the answer to a call.
+#[derive(Debug)]
+pub struct Answer {
+    /// Which call.
+    pub token: u32,
+    /// The piece, or why there is none; a failure is always the last, and voids what came before it.
+    pub result: Result<Record, Error>,
+    /// Whether it ends the answer.
+    pub last: bool,
+}
+
 /// Where answers go. Called on lane threads; must not block.
 pub trait Sink: Send + Sync {
-    /// A piece of the answer to the call `token`; `last` ends it.
-    fn deliver(&self, token: u32, record: Record, last: bool);
-    /// The call `token` failed; what was delivered of it before is void.
-    fn fail(&self, token: u32, error: Error);
+    /// Takes all of `answers`, in order.
+    fn deliver(&self, answers: &mut Vec<Answer>);
 }
 
 /// The promise of exactly one answer: a ticket that is dropped unanswered fails its call.
@@ -25,39 +34,78 @@ impl Ticket {
         Self { sink: Some(sink), token }
     }
 
-    pub(crate) fn deliver(&self, record: Record) {
-        if let Some(sink) = &self.sink {
-            sink.deliver(self.token, record, false);
-        }
-    }
-
-    pub(crate) fn finish(mut self, record: Record) {
-        if let Some(sink) = self.sink.take() {
-            sink.deliver(self.token, record, true);
-        }
-    }
-
-    /// Delivers all of an answer that was held back.
-    pub(crate) fn finish_all(self, mut records: Vec<Record>) {
-        let last = records.pop().unwrap_or_default();
-        for record in records {
-            self.deliver(record);
-        }
-        self.finish(last);
-    }
-
-    /// Answers with a failure.
+    /// Answers with a failure, at once.
     pub fn fail(mut self, error: Error) {
         if let Some(sink) = self.sink.take() {
-            sink.fail(self.token, error);
+            sink.deliver(&mut vec![Answer { token: self.token, result: Err(error), last: true }]);
         }
+    }
+}
+
+/// Answers on their way out of a lane. Handing over several at a time costs the receiver one wake-up instead of several.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    sink: Option<Arc<dyn Sink>>,
+    answers: Vec<Answer>,
+}
+
+impl Outbox {
+    /// A piece that is not the last; goes out at once with all that waits.
+    pub(crate) fn piece(&mut self, ticket: &Ticket, record: Record) {
+        self.add(ticket.sink.clone(), Answer { token: ticket.token, result: Ok(record), last: false });
+        self.flush();
+    }
+
+    pub(crate) fn finish(&mut self, mut ticket: Ticket, record: Record) {
+        self.add(ticket.sink.take(), Answer { token: ticket.token, result: Ok(record), last: true });
+    }
+
+    /// All of an answer that was held back, or why there is none.
+    pub(crate) fn settle(&mut self, mut ticket: Ticket, result: Result<Vec<Record>, Error>) {
+        let token = ticket.token;
+        let sink = ticket.sink.take();
+        match result {
+            Ok(mut records) => {
+                let last = records.pop().unwrap_or_default();
+                for record in records {
+                    self.add(sink.clone(), Answer { token, result: Ok(record), last: false });
+                }
+                self.add(sink, Answer { token, result: Ok(last), last: true });
+            }
+            Err(error) => self.add(sink, Answer { token, result: Err(error), last: true }),
+        }
+    }
+
+    fn add(&mut self, sink: Option<Arc<dyn Sink>>, answer: Answer) {
+        let Some(sink) = sink else { return };
+        if !self.sink.as_ref().is_some_and(|known| Arc::ptr_eq(known, &sink)) {
+            self.flush();
+            self.sink = Some(sink);
+        }
+        self.answers.push(answer);
+    }
+
+    pub(crate) fn flush(&mut self) {
+        if let (Some(sink), false) = (&self.sink, self.answers.is_empty()) {
+            sink.deliver(&mut self.answers);
+            self.answers.clear();
+        }
+        // A lane that idles must not keep a receiver alive.
+        self.sink = None;
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(sink) = self.sink.take() {
-            sink.fail(self.token, Error::new(ErrorCode::Internal, "the lane stopped before it answered"));
+            let error = Error::new(ErrorCode::Internal, "the lane stopped before it answered");
+            sink.deliver(&mut vec![Answer { token: self.token, result: Err(error), last: true }]);
         }
     }
 }

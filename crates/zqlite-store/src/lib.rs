@@ -26,7 +26,7 @@ mod store;
 mod writer;
 
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};
-pub use job::{BatchItem, Call, Expect, Job, Sink, Ticket, TransactionId, Want, Work};
+pub use job::{Answer, BatchItem, Call, Expect, Job, Sink, Ticket, TransactionId, Want, Work};
 pub use metrics::{Counters, LaneGauge, Snapshot};
 pub use options::{Options, PoolOptions, TransactionLimits};
 pub use params::Params;

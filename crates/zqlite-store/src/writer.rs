@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::connection::{Lane, Opened};
-use crate::job::{Job, TransactionId, Work};
+use crate::job::{Job, Outbox, TransactionId, Work};
 use crate::metrics::Counters;
 use crate::queue::Turn;
 use crate::store::Shared;
@@ -23,7 +23,7 @@ type Answer = Result<Vec<Record>>;
 
 /// Serves the writer's queue until it closes.
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
-    let mut writer = Writer { shared, lane: opened.lane() };
+    let mut writer = Writer { shared, lane: opened.lane(), outbox: Outbox::default() };
     let max = if shared.options.parallel_writes { MAX_GROUP } else { 1 };
     let mut after_transaction = false;
     while let Some(turn) = shared.writer.take_turn(max, after_transaction) {
@@ -34,6 +34,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
             Turn::Group(jobs) => writer.group(jobs),
             Turn::Transaction(job, id) => writer.transaction(job, id),
         }
+        writer.outbox.flush();
         shared.counters.active.fetch_sub(1, Relaxed);
         Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
     }
@@ -42,6 +43,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
 struct Writer<'s, 'c> {
     shared: &'s Arc<Shared>,
     lane: Lane<'c>,
+    outbox: Outbox,
 }
 
 impl Writer<'_, '_> {
@@ -51,7 +53,7 @@ impl Writer<'_, '_> {
         for job in jobs {
             if let Some(error) = self.shared.writer.lateness(&job, now).or_else(|| self.refusal(&job)) {
                 Counters::add(&self.shared.counters.expired, 1);
-                job.ticket.fail(error);
+                self.outbox.settle(job.ticket, Err(error));
             } else {
                 Counters::add(
                     &self.shared.counters.queue_wait_ns,
@@ -73,14 +75,8 @@ impl Writer<'_, '_> {
         }
         for (member, answer) in members.into_iter().zip(answers) {
             Counters::add(&self.shared.counters.writes, 1);
-            match answer {
-                Some(Ok(records)) => member.ticket.finish_all(records),
-                Some(Err(error)) => {
-                    Counters::add(&self.shared.counters.errors, 1);
-                    member.ticket.fail(error);
-                }
-                None => member.ticket.fail(Error::new(ErrorCode::Internal, "a member of a group was not run")),
-            }
+            let unrun = || Err(Error::new(ErrorCode::Internal, "a member of a group was not run"));
+            self.reply(member, answer.unwrap_or_else(unrun));
         }
     }
 
@@ -198,10 +194,11 @@ impl Writer<'_, '_> {
         let refused = self.shared.writer.lateness(&begin, now).or_else(|| self.refusal(&begin));
         if let Some(error) = refused.or_else(|| self.lane.control("BEGIN IMMEDIATE").err()) {
             self.shared.writer.end_transaction(id, false);
-            return begin.ticket.fail(error);
+            return self.outbox.settle(begin.ticket, Err(error));
         }
         Counters::add(&self.shared.counters.transactions_started, 1);
-        begin.ticket.finish(Record::default());
+        self.outbox.finish(begin.ticket, Record::default());
+        self.outbox.flush();
         let end = now + limits.total;
         let timed_out = loop {
             let Some(job) = self.shared.writer.take_step(end.min(Instant::now() + limits.idle)) else {
@@ -218,17 +215,18 @@ impl Writer<'_, '_> {
                     if result.is_ok() {
                         Counters::add(&self.shared.counters.transactions_committed, 1);
                     }
-                    return reply(self.shared, job, result.map(|()| records));
+                    return self.reply(job, result.map(|()| records));
                 }
                 _ => {
                     self.lane.rollback();
                     self.shared.writer.end_transaction(id, false);
-                    return job.ticket.finish(Record::default());
+                    return self.outbox.finish(job.ticket, Record::default());
                 }
             };
             let ended = self.lane.connection.is_autocommit();
             let late = Instant::now() >= end;
-            reply(self.shared, job, result.map(|()| records));
+            self.reply(job, result.map(|()| records));
+            self.outbox.flush();
             if ended {
                 break late;
             }
@@ -241,6 +239,13 @@ impl Writer<'_, '_> {
         self.shared.writer.end_transaction(id, timed_out);
     }
 
+    fn reply(&mut self, job: Job, answer: Answer) {
+        if answer.is_err() {
+            Counters::add(&self.shared.counters.errors, 1);
+        }
+        self.outbox.settle(job.ticket, answer);
+    }
+
     fn step_batch(&mut self, items: &[crate::BatchItem], records: &mut Vec<Record>) -> Result<()> {
         self.lane.control("SAVEPOINT batch")?;
         let result = self.lane.run_batch(items, records);
@@ -251,15 +256,5 @@ impl Writer<'_, '_> {
             self.lane.control("RELEASE batch")?;
         }
         result
-    }
-}
-
-fn reply(shared: &Shared, job: Job, answer: Answer) {
-    match answer {
-        Ok(records) => job.ticket.finish_all(records),
-        Err(error) => {
-            Counters::add(&shared.counters.errors, 1);
-            job.ticket.fail(error);
-        }
     }
 }

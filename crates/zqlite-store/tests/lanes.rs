@@ -25,19 +25,23 @@ struct Inbox {
 }
 
 impl Sink for Inbox {
-    fn deliver(&self, token: u32, record: Record, last: bool) {
+    fn deliver(&self, answers: &mut Vec<zqlite_store::Answer>) {
         let mut partial = self.partial.lock();
-        partial.entry(token).or_default().push(record);
-        if last {
-            let records = partial.remove(&token).unwrap();
-            self.done.lock().insert(token, Ok(records));
-            self.arrived.notify_all();
+        for zqlite_store::Answer { token, result, last } in answers.drain(..) {
+            let done = match result {
+                Ok(record) => {
+                    partial.entry(token).or_default().push(record);
+                    last.then(|| Ok(partial.remove(&token).unwrap()))
+                }
+                Err(error) => {
+                    partial.remove(&token);
+                    Some(Err(error))
+                }
+            };
+            if let Some(answer) = done {
+                assert!(self.done.lock().insert(token, answer).is_none(), "call {token} was answered twice");
+            }
         }
-    }
-
-    fn fail(&self, token: u32, error: Error) {
-        self.partial.lock().remove(&token);
-        self.done.lock().insert(token, Err(error));
         self.arrived.notify_all();
     }
 }
