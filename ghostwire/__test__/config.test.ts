@@ -1,0 +1,140 @@
+// Where values come from, which wins, and what wrong ones say.
+
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { parse } from 'smol-toml';
+import { formatConfig, loadConfig, SETTINGS, type ConfigInput } from '../src/config.js';
+import { GhostwireError, type GhostwireErrorCode } from '../src/errors.js';
+import { formatDuration, formatSize, parseDuration, parseSize } from '../src/units.js';
+
+function file(text: string): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'ghostwire-config-')), 'gw.toml');
+  writeFileSync(path, text);
+  return path;
+}
+
+function refused(t: ExecutionContext, input: ConfigInput, code: GhostwireErrorCode, ...parts: RegExp[]): void {
+  const error = t.throws(() => loadConfig(input), { instanceOf: GhostwireError });
+  t.is(error.code, code, error.message);
+  for (const part of parts) t.regex(error.message, part);
+}
+
+test('defaults', (t) => {
+  const { config, sources } = loadConfig();
+  t.like(config.server, { host: '127.0.0.1', port: 8080, metrics_port: 8081, sync_port: 8082 });
+  t.is(config.pool.connection_timeout, 30_000);
+  t.is(config.network.ipv4, '100.64.0.0/10');
+  t.is(sources.get('server.port'), 'default');
+});
+
+test('a flag wins over the environment, that over the file, that over the default', (t) => {
+  const path = file('[server]\nport = 1001\nmetrics_port = 1002\nsync_port = 1003\n');
+  const { config, sources } = loadConfig({
+    file: path,
+    environment: { GHOSTWIRE_SERVER_METRICS_PORT: '2002', GHOSTWIRE_SERVER_SYNC_PORT: '2003', HOME: '/ignored' },
+    flags: { '--server-sync-port': '3003' },
+  });
+  t.deepEqual([config.server.port, config.server.metrics_port, config.server.sync_port], [1001, 2002, 3003]);
+  t.is(sources.get('server.port'), `${path}:2`);
+  t.is(sources.get('server.metrics_port'), 'GHOSTWIRE_SERVER_METRICS_PORT');
+  t.is(sources.get('server.sync_port'), '--server-sync-port');
+});
+
+test('every value of the file arrives, with its units', (t) => {
+  const path = file(`
+    [database]
+    path = "/var/lib/gw.db"
+    cache_size = "512MB"
+    parallel_writes = false
+    [pool]
+    min_connections = 2
+    max_connections = 8
+    connection_timeout = "250ms"
+    idle_timeout = "10m"
+    max_lifetime = 3600000
+    health_check_interval = "1.5s"
+    [log]
+    filter = "info,ghostwire::api=debug"
+  `);
+  const { config } = loadConfig({ file: path });
+  t.deepEqual(config.database, { path: '/var/lib/gw.db', cache_size: 512 * 2 ** 20, parallel_writes: false });
+  t.deepEqual(config.pool, {
+    min_connections: 2,
+    max_connections: 8,
+    connection_timeout: 250,
+    idle_timeout: 600_000,
+    max_lifetime: 3_600_000,
+    health_check_interval: 1_500,
+  });
+  t.is(config.log.filter, 'info,ghostwire::api=debug');
+});
+
+test('the file may come from GHOSTWIRE_CONFIG, and the database from GHOSTWIRE_DB_PATH', (t) => {
+  const path = file('[database]\npath = "a.db"\ncache_size = "1MiB"\n');
+  const { config, sources } = loadConfig({ environment: { GHOSTWIRE_CONFIG: path, GHOSTWIRE_DB_PATH: 'b.db' } });
+  t.is(config.database.path, 'b.db');
+  t.is(config.database.cache_size, 1_048_576);
+  t.is(sources.get('database.path'), 'GHOSTWIRE_DB_PATH');
+});
+
+test('RUST_LOG sets the filter unless something of ours does', (t) => {
+  t.is(loadConfig({ environment: { RUST_LOG: 'debug' } }).config.log.filter, 'debug');
+  t.is(loadConfig({ environment: { RUST_LOG: 'debug', GHOSTWIRE_LOG_FILTER: 'warn' } }).config.log.filter, 'warn');
+});
+
+test('unknown names are errors that name the nearest right one and the place', (t) => {
+  const path = file('[database]\npath = "a.db"\n\n[pool]\n# a comment\nmax_conections = 3\n');
+  refused(t, { file: path }, 'ERR_CONFIG_UNKNOWN', /gw\.toml:6/, /pool\.max_conections/, /pool\.max_connections\?/);
+  refused(t, { file: file('[databse]\npath = "a"\n') }, 'ERR_CONFIG_UNKNOWN', /gw\.toml:1/, /\[database\]\?/);
+  refused(t, { file: file('server.prot = 1\n') }, 'ERR_CONFIG_UNKNOWN', /gw\.toml:1/, /server\.port\?/);
+  refused(t, { environment: { GHOSTWIRE_DB_PAHT: 'x' } }, 'ERR_CONFIG_UNKNOWN', /GHOSTWIRE_DB_PAHT/, /GHOSTWIRE_DB_PATH\?/);
+  refused(t, { environment: { GHOSTWIRE_ADMINKEY: 'x' } }, 'ERR_CONFIG_UNKNOWN', /GHOSTWIRE_ADMIN_KEY\?/);
+  refused(t, { flags: { '--server-prot': '1' } }, 'ERR_CONFIG_UNKNOWN', /--server-prot/, /--server-port\?/);
+});
+
+test('malformed values are errors that name the key, the place and the form wanted', (t) => {
+  refused(t, { file: file('[server]\nport = "http"\n') }, 'ERR_CONFIG', /gw\.toml:2/, /server\.port/, /0 to 65535/, /"http"/);
+  refused(t, { file: file('[server]\nport = 65536\n') }, 'ERR_CONFIG', /server\.port/);
+  refused(t, { file: file('[server]\nport = 80.5\n') }, 'ERR_CONFIG', /server\.port/);
+  refused(t, { file: file('[pool]\nidle_timeout = "10 parsecs"\n') }, 'ERR_CONFIG', /pool\.idle_timeout/, /'30s'/);
+  refused(t, { file: file('[database]\ncache_size = -1\n') }, 'ERR_CONFIG', /database\.cache_size/, /512MB/);
+  refused(t, { file: file('[database]\nparallel_writes = "yes"\n') }, 'ERR_CONFIG', /true or false/);
+  refused(t, { file: file('server = 3\n') }, 'ERR_CONFIG', /\[server\]/);
+  refused(t, { environment: { GHOSTWIRE_SERVER_PORT: '' } }, 'ERR_CONFIG', /GHOSTWIRE_SERVER_PORT/);
+  refused(t, { environment: { GHOSTWIRE_NETWORK_IPV4: '100.64.0.1/10' } }, 'ERR_CONFIG', /network\.ipv4/, /host bits/);
+  refused(t, { environment: { GHOSTWIRE_NETWORK_IPV4: 'fd00::/48' } }, 'ERR_CONFIG', /network\.ipv4/);
+  refused(t, { environment: { GHOSTWIRE_NETWORK_IPV6: 'fd00::/97' } }, 'ERR_CONFIG', /network\.ipv6/);
+  refused(t, { environment: { GHOSTWIRE_NETWORK_DOMAIN: 'Not A Name' } }, 'ERR_CONFIG', /network\.domain/);
+  refused(t, { flags: { '--log-filter': 'info,ghostwire=loud' } }, 'ERR_CONFIG', /--log-filter/, /loud/);
+  refused(t, { flags: { '--server-public-url': 'ftp://x' } }, 'ERR_CONFIG', /server\.public_url/);
+});
+
+test('values that contradict each other are errors', (t) => {
+  refused(t, { flags: { '--port': '9000', '--sync-port': '9000' } }, 'ERR_CONFIG', /server\.sync_port and server\.port are both 9000/);
+  t.notThrows(() => loadConfig({ flags: { '--port': '0', '--sync-port': '0', '--metrics-port': '0' } }));
+  refused(t, { flags: { '--pool-min-connections': '9', '--pool-max-connections': '8' } }, 'ERR_CONFIG', /min_connections/);
+});
+
+test('a file that cannot be read or parsed is named, with the line', (t) => {
+  refused(t, { file: '/nowhere/gw.toml' }, 'ERR_CONFIG', /\/nowhere\/gw\.toml/, /ENOENT/);
+  refused(t, { file: file('[server]\nport = = 3\n') }, 'ERR_CONFIG', /gw\.toml:2/);
+});
+
+test('the printed configuration is one that can be read back', (t) => {
+  const loaded = loadConfig({ flags: { '--port': '9999', '--pool-idle-timeout': '90s', '--database-cache-size': '1536' } });
+  const text = formatConfig(loaded);
+  t.regex(text, /port = 9999 +# --port/);
+  t.regex(text, /idle_timeout = "90s"/);
+  t.is(Object.values(parse(text)).flatMap((section) => Object.keys(section)).length, SETTINGS.length);
+  t.deepEqual(loadConfig({ file: file(text) }).config, loaded.config);
+});
+
+test('durations and sizes', (t) => {
+  t.deepEqual(['30s', '10m', '12h', '7d', '250', '0.5s'].map(parseDuration), [30_000, 600_000, 43_200_000, 604_800_000, 250, 500]);
+  t.deepEqual(['512MB', '64MiB', '1KB', '7'].map(parseSize), [536_870_912, 67_108_864, 1_024, 7]);
+  for (const wrong of ['', '-1s', '1 week', '1e3', 's', '99999999999999999d', '1..5s']) t.is(parseDuration(wrong), undefined, wrong);
+  for (const value of [0, 1, 999, 1_000, 1_500, 60_000, 90_000, 86_400_000, 123_456_789]) t.is(parseDuration(formatDuration(value)), value);
+  for (const value of [0, 1, 1_000, 1_024, 1_536, 64_000_000, 2 ** 30]) t.is(parseSize(formatSize(value)), value);
+});

@@ -1,0 +1,179 @@
+// What sync is told, against what the ACL engine answers peer by peer.
+
+import test, { type ExecutionContext } from 'ava';
+import fc from 'fast-check';
+import { MemoryJournal, MemoryStore } from '../src/journal/memory.js';
+import { startNetwork, type TestNetwork } from './support/network.js';
+
+/** Every recipient sees exactly whom the engine says it sees, and has the newest records. */
+function assertTruth(t: ExecutionContext, { sync, engine, directory, topology, failures }: TestNetwork): void {
+  t.deepEqual(failures, []);
+  const handles = [...directory.all()].map(({ handle }) => handle).sort((a, b) => a - b);
+  t.deepEqual([...sync.records.keys()].sort((a, b) => a - b), handles);
+  t.deepEqual([...sync.recipients.keys()].sort((a, b) => a - b), handles);
+  for (const handle of handles) {
+    const expected = [...engine.visiblePeers(handle)].sort((a, b) => a - b);
+    t.deepEqual(sync.seenBy(handle), expected);
+    t.deepEqual(topology.visible(handle).sort((a, b) => a - b), expected);
+    const { name, tags } = JSON.parse(sync.records.get(handle)!) as { name: string; tags: string[] };
+    const { record } = directory.atHandle(handle)!;
+    t.deepEqual([name, tags], [record.name, record.tags]);
+    t.like(JSON.parse(sync.recipients.get(handle)!.self), { name: record.name, domain: 'mesh.internal' });
+  }
+}
+
+const POLICIES = [
+  '{}',
+  '{"acls": []}',
+  `{"groups": {"group:dev": ["u0@x", "u1@x"]}, "tagOwners": {"tag:a": [], "tag:b": []},
+    "acls": [{"action": "accept", "src": ["group:dev"], "dst": ["tag:a:80"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:b:443"]}]}`,
+  `{"tagOwners": {"tag:a": []}, "acls": [{"action": "accept", "src": ["u0@x"], "dst": ["*:*"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:a:*", "10.0.0.0/8:22"]}]}`,
+  `{"hosts": {"first": "100.64.0.1"}, "acls": [{"action": "accept", "src": ["first"], "dst": ["u1@x:22", "u2@x:22"]}]}`,
+];
+const TAGS = [[], ['tag:a'], ['tag:b'], ['tag:a', 'tag:b']];
+
+type Step =
+  | { readonly kind: 'register'; readonly user: number }
+  | { readonly kind: 'tag'; readonly peer: number; readonly tags: number }
+  | { readonly kind: 'rename' | 'delete' | 'approve'; readonly peer: number }
+  | { readonly kind: 'policy'; readonly policy: number };
+
+const peer = fc.nat(30);
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant('register' as const), user: fc.nat(3) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('tag' as const), peer, tags: fc.nat(TAGS.length - 1) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('rename' as const, 'delete' as const, 'approve' as const), peer }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('policy' as const), policy: fc.nat(POLICIES.length - 1) }) },
+);
+
+let renames = 0;
+
+async function perform(network: TestNetwork, action: Step): Promise<void> {
+  const { peers, policies, directory, register } = network;
+  if (action.kind === 'register') await register({ hostname: 'h', user: `u${action.user}@x`, routes: ['10.0.0.0/8'] });
+  else if (action.kind === 'policy') await policies.put(POLICIES[action.policy]!, undefined);
+  else {
+    const all = [...directory.all()];
+    const chosen = all[action.peer % Math.max(1, all.length)];
+    if (chosen === undefined) return;
+    if (action.kind === 'tag') await peers.update(chosen.id, { tags: TAGS[action.tags]! });
+    else if (action.kind === 'rename') await peers.update(chosen.id, { name: `r${renames++}` });
+    else if (action.kind === 'approve') await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : ['10.0.0.0/8'] });
+    else await peers.delete(chosen.id);
+  }
+}
+
+test('whatever happens, one after the other or at once, sync shows what the policy says', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(step, { minLength: 1, maxLength: 6 }), { maxLength: 12 }), async (rounds) => {
+      const network = await startNetwork();
+      for (const round of rounds) {
+        // Steps of a round run together, so that several land in one publish; some of them lose, which is fine.
+        await Promise.allSettled(round.map((action) => perform(network, action)));
+        await network.replica.caughtUp();
+        assertTruth(t, network);
+      }
+      await network.stop();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('a restart publishes the same views from nothing', async (t) => {
+  const store = new MemoryStore();
+  const before = await startNetwork(new MemoryJournal(store));
+  await before.policies.put(POLICIES[2]!, 0);
+  for (let user = 0; user < 4; user += 1) {
+    const { id } = await before.register({ hostname: `h${user}`, user: `u${user}@x` });
+    if (user > 1) await before.peers.update(id, { tags: TAGS[user - 1]! });
+  }
+  const picture = ({ sync, directory }: TestNetwork): string[] =>
+    [...directory.all()].map(({ handle, id }) => `${id}: ${sync.seenBy(handle).map((other) => directory.atHandle(other)?.id).sort().join()}`).sort();
+  const expected = picture(before);
+  await before.stop();
+  const after = await startNetwork(new MemoryJournal(store));
+  assertTruth(t, after);
+  t.deepEqual(picture(after), expected);
+  t.true(after.sync.batches[0]!.puts.every(({ changedAt }) => changedAt > 0 && changedAt <= after.sync.batches[0]!.revision));
+  await after.stop();
+});
+
+test('a deleted peer is revoked and disappears', async (t) => {
+  const network = await startNetwork();
+  const { register, peers, sync, stop } = network;
+  const [a, b] = [await register({ hostname: 'a' }), await register({ hostname: 'b' })];
+  t.deepEqual(sync.seenBy(a.handle), [b.handle]);
+  await peers.delete(b.id);
+  const batch = sync.batches.at(-1)!;
+  t.deepEqual([batch.removes, batch.recipients, batch.puts, batch.views], [[b.handle], [{ handle: b.handle, revoked: true }], [], []]);
+  assertTruth(t, network);
+  await stop();
+});
+
+test('nothing is published before it is committed', async (t) => {
+  const { register, sync, journal, stop } = await startNetwork();
+  const before = sync.batches.length;
+  const commit = journal.commit.bind(journal);
+  let published = -1;
+  journal.commit = async (change, options) => {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    published = sync.batches.length;
+    return commit(change, options);
+  };
+  await register();
+  t.is(published, before);
+  t.is(sync.batches.length, before + 1);
+  await stop();
+});
+
+test('a rename publishes one record and touches no view', async (t) => {
+  const { register, peers, policies, sync, stop } = await startNetwork();
+  await policies.put(POLICIES[4]!, 0);
+  const { id } = await register({ user: 'u0@x' });
+  await register({ user: 'u1@x' });
+  const known = sync.batches.length;
+  await peers.update(id, { name: 'renamed' });
+  t.is(sync.batches.length, known + 1);
+  const { puts, views, recipients, removes } = sync.batches.at(-1)!;
+  t.deepEqual([puts.length, views, recipients.length, removes], [1, [], 1, []]);
+  await stop();
+});
+
+test('a policy that changes nothing moves nobody', async (t) => {
+  const { register, policies, sync, stop } = await startNetwork();
+  await policies.put(POLICIES[2]!, 0);
+  for (let user = 0; user < 4; user += 1) await register({ user: `u${user}@x` });
+  await policies.put(`// the same\n${POLICIES[2]}`, undefined);
+  const { puts, views, recipients } = sync.batches.at(-1)!;
+  t.deepEqual([puts, recipients, views.flatMap((view): unknown[] => ('drop' in view ? ['drop'] : [...view.add, ...view.remove]))], [[], [], []]);
+  await stop();
+});
+
+test('endpoints are in the first netmap and are not journalled', async (t) => {
+  const store = new MemoryStore();
+  const { register, sync, stop } = await startNetwork(new MemoryJournal(store));
+  const { handle } = await register({ endpoints: ['192.0.2.1:51820'] });
+  t.deepEqual((JSON.parse(sync.records.get(handle)!) as { endpoints: string[] }).endpoints, ['192.0.2.1:51820']);
+  t.false(JSON.stringify(store.log).includes('51820'));
+  await stop();
+});
+
+test('routes reach others only when approved', async (t) => {
+  const { register, peers, sync, stop } = await startNetwork();
+  const { id, handle } = await register({ routes: ['0.0.0.0/0', '10.0.0.0/8'] });
+  const routes = (): string[] => (JSON.parse(sync.records.get(handle)!) as { routes: string[] }).routes;
+  t.deepEqual(routes(), []);
+  await peers.update(id, { approvedRoutes: ['10.0.0.0/8'] });
+  t.deepEqual(routes(), ['10.0.0.0/8']);
+  await stop();
+});
+
+test('the work grows with the peers and not with their pairs', async (t) => {
+  const edits = async (count: number): Promise<number> => {
+    const { register, sync, stop } = await startNetwork();
+    for (let index = 0; index < count; index += 1) await register();
+    await stop();
+    return sync.batches.flatMap(({ views }) => views).reduce((sum, view) => sum + ('drop' in view ? 0 : view.add.length + view.remove.length), 0);
+  };
+  t.deepEqual([await edits(50), await edits(200)], [50, 200]);
+});

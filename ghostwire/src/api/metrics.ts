@@ -1,0 +1,89 @@
+// The metrics port: /metrics for Prometheus, /healthz and /readyz for whoever restarts or routes.
+
+import { createServer, type Server } from 'node:http';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Numbers by name, nested as the source likes; anything else in it is passed over. */
+export type Snapshot = Readonly<Record<string, unknown>>;
+
+export interface MetricsSources {
+  /** Read at every scrape; `zqlite` becomes `zqlite_<path>`, `sync` becomes `ghostwire_sync_<path>`. */
+  readonly zqlite: () => Snapshot;
+  readonly sync: () => Snapshot;
+  readonly peers: () => number;
+  readonly classes: () => number;
+  readonly revision: () => number;
+  /** Why the server is not ready; undefined when it is. */
+  readonly notReady: () => string | undefined;
+}
+
+export interface Metrics {
+  readonly registry: Registry;
+  readonly observe: (method: string, route: string, status: number, seconds: number) => void;
+  readonly server: Server;
+}
+
+/** Seconds; the first bounds are around one fsync. */
+const BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
+
+export function createMetrics(sources: MetricsSources): Metrics {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const requests = new Counter({ name: 'ghostwire_http_requests_total', help: 'Requests answered.', labelNames: ['method', 'route', 'status'], registers: [registry] });
+  const durations = new Histogram({ name: 'ghostwire_http_request_seconds', help: 'From the first byte of a request to its answer.', labelNames: ['method', 'route'], buckets: BUCKETS, registers: [registry] });
+  gauge(registry, 'ghostwire_peers', 'Registered peers.', sources.peers);
+  gauge(registry, 'ghostwire_access_classes', 'Classes of peers that the policy can tell apart.', sources.classes);
+  gauge(registry, 'ghostwire_journal_revision', 'The last journal revision applied and published.', sources.revision);
+
+  const server = createServer((request, response) => {
+    const path = request.url?.split('?', 1)[0];
+    const answer = (status: number, type: string, body: string): void => {
+      response.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
+    };
+    const problem = path === '/readyz' ? sources.notReady() : undefined;
+    if (request.method !== 'GET' && request.method !== 'HEAD') answer(405, 'text/plain', 'only GET\n');
+    else if (path === '/healthz') answer(200, 'text/plain', 'ok\n');
+    else if (path === '/readyz') answer(problem === undefined ? 200 : 503, 'text/plain', `${problem ?? 'ready'}\n`);
+    else if (path !== '/metrics') answer(404, 'text/plain', 'see /metrics, /healthz and /readyz\n');
+    else {
+      registry.metrics().then(
+        (text) => answer(200, registry.contentType, text + expose('zqlite', sources.zqlite()) + expose('ghostwire_sync', sources.sync())),
+        (error: unknown) => answer(500, 'text/plain', `${String(error)}\n`),
+      );
+    }
+  });
+  server.requestTimeout = 10_000;
+  server.headersTimeout = 10_000;
+
+  return {
+    registry,
+    server,
+    observe: (method, route, status, seconds) => {
+      requests.inc({ method, route, status });
+      durations.observe({ method, route }, seconds);
+    },
+  };
+}
+
+function gauge(registry: Registry, name: string, help: string, read: () => number): void {
+  new Gauge({
+    name,
+    help,
+    registers: [registry],
+    collect() {
+      this.set(read());
+    },
+  });
+}
+
+/** Prometheus text for a snapshot of another component: its names, in snake case, are the metrics' names. */
+function expose(prefix: string, snapshot: Snapshot): string {
+  let text = '';
+  for (const [name, value] of Object.entries(snapshot)) {
+    const full = `${prefix}_${name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replaceAll(/[^a-z0-9_]/g, '_')}`;
+    if (typeof value === 'number' || typeof value === 'bigint') text += `# TYPE ${full} untyped\n${full} ${value}\n`;
+    else if (typeof value === 'boolean') text += `# TYPE ${full} untyped\n${full} ${value ? 1 : 0}\n`;
+    else if (typeof value === 'object' && value !== null && !Array.isArray(value)) text += expose(full, value as Snapshot);
+  }
+  return text;
+}

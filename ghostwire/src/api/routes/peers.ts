@@ -1,0 +1,99 @@
+// /v1/peers: machines register here, admins look after them.
+
+import type { Peer } from '../../peers/peer.js';
+import { askingPeer, requireAdmin } from '../auth.js';
+import type { RestOptions, Routes } from '../rest.js';
+import * as schemas from '../schemas.js';
+
+export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void {
+  const { peers, directory, topology } = domain;
+  const admin = { onRequest: requireAdmin(domain.adminKeys) };
+  const errors = { '4xx': schemas.ErrorResponse, '5xx': schemas.ErrorResponse };
+  const security = [{ admin: [] }];
+
+  app.post(
+    '/v1/peers/register',
+    { schema: { summary: 'Join the network with a pre-auth key', body: schemas.Registration, response: { 201: schemas.Registered, ...errors } } },
+    async (request, reply) => {
+      const { peer, token } = await peers.register(request.body);
+      void reply.code(201).header('cache-control', 'no-store');
+      return { peer: present(peer), token, sync: connect(peer) };
+    },
+  );
+
+  app.post(
+    '/v1/peers/self/connection-token',
+    { schema: { summary: 'A token to follow the netmap with', security: [{ peer: [] }], response: { 200: schemas.Connection, ...errors } } },
+    (request, reply) => {
+      void reply.header('cache-control', 'no-store');
+      return connect(askingPeer(directory, request));
+    },
+  );
+
+  app.get(
+    '/v1/peers',
+    { ...admin, schema: { summary: 'Peers, in the order of their ids', security, querystring: schemas.Page, response: { 200: schemas.PeerList, ...errors } } },
+    async (request) => {
+      const { after, limit } = request.query;
+      const page = await peers.list({ limit: Number(limit ?? 100), ...(after === undefined ? {} : { after }) });
+      return { peers: page.peers.map(present), next: page.next ?? null };
+    },
+  );
+
+  app.get(
+    '/v1/peers/:id',
+    { ...admin, schema: { summary: 'One peer', security, params: schemas.Id, response: { 200: schemas.Peer, ...errors } } },
+    (request) => present(peers.get(request.params.id)),
+  );
+
+  app.patch(
+    '/v1/peers/:id',
+    { ...admin, schema: { summary: 'Rename, tag, approve routes, replace metadata', security, params: schemas.Id, body: schemas.PeerUpdate, response: { 200: schemas.Peer, ...errors } } },
+    async (request) => present(await peers.update(request.params.id, request.body)),
+  );
+
+  app.delete(
+    '/v1/peers/:id',
+    { ...admin, schema: { summary: 'Revoke a peer: it loses its place at once', security, params: schemas.Id, response: { 204: schemas.Nothing, ...errors } } },
+    async (request, reply) => {
+      await peers.delete(request.params.id);
+      return reply.code(204).send(null);
+    },
+  );
+
+  app.get(
+    '/v1/peers/:id/visible',
+    { ...admin, schema: { summary: 'The peers that this one sees', security, params: schemas.Id, response: { 200: schemas.VisiblePeers, ...errors } } },
+    (request) => {
+      const visible = topology.visible(peers.get(request.params.id).handle).map((handle) => directory.atHandle(handle));
+      return {
+        peers: visible
+          .filter((peer) => peer !== undefined)
+          .map(({ id, record }) => ({ id, name: record.name, addresses: [record.ipv4, record.ipv6] }))
+          .sort((a, b) => (a.name < b.name ? -1 : 1)),
+      };
+    },
+  );
+}
+
+/** Field by field, so that nothing is shown that was not meant to be. */
+function present({ id, revision, record, endpoints }: Peer): schemas.PeerBody {
+  return {
+    id,
+    name: record.name,
+    hostname: record.hostname,
+    user: record.user,
+    tags: record.tags,
+    addresses: [record.ipv4, record.ipv6],
+    wireguardKey: record.wireguardKey,
+    endpoints: [...endpoints],
+    os: record.os,
+    version: record.version,
+    advertisedRoutes: record.advertisedRoutes,
+    approvedRoutes: record.approvedRoutes,
+    metadata: record.metadata,
+    preauthKey: record.preauthKey,
+    createdAt: new Date(record.createdAt).toISOString(),
+    revision,
+  };
+}

@@ -1,0 +1,64 @@
+// The command line: which commands there are, and what their flags mean.
+
+import { Command, Option } from 'commander';
+import { FLAG_ALIASES, formatConfig, loadConfig, SETTINGS, type ConfigInput } from '../config.js';
+import { VERSION } from '../version.js';
+import { explain } from './failure.js';
+import { keyCommands } from './keys.js';
+import { print } from './output.js';
+import { peerCommands } from './peers.js';
+import { policyCommands } from './policy.js';
+import { serve } from './serve.js';
+
+/** Runs a command line (without the program's own name) and returns the exit code. */
+export async function run(args: readonly string[]): Promise<number> {
+  let code = 0;
+  const program = new Command('ghostwire').description('A mesh VPN coordinator for WireGuard peers.').version(VERSION, '-V, --version');
+  // Subcommands inherit these only when they are made afterwards.
+  program.exitOverride().showHelpAfterError('(--help shows what there is)');
+  program.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'ghostwire: ERR_USAGE: ')) });
+
+  const serving = configurable(program.command('serve', { isDefault: true }).description('start the coordinator (the default command)'))
+    .option('--json', 'print addresses and keys as one line of JSON')
+    .option('--new-admin-key', 'make another admin key, when the first one is lost');
+  serving.action(async () => {
+    const { json = false, newAdminKey = false } = serving.opts<{ json?: boolean; newAdminKey?: boolean }>();
+    code = await serve({ input: configInput(serving), json, newAdminKey });
+  });
+
+  const config = configurable(program.command('config').description('print the configuration in effect, and where each value comes from')).option('--json', 'print JSON');
+  config.action(() => {
+    const loaded = loadConfig(configInput(config));
+    const json = SETTINGS.map(({ name, section, key }) => [name, { value: (loaded.config as Record<string, Record<string, unknown>>)[section]?.[key], source: loaded.sources.get(name) }]);
+    print(config.opts<{ json?: boolean }>().json ?? false, Object.fromEntries(json), formatConfig(loaded).trimEnd());
+  });
+
+  keyCommands(program);
+  peerCommands(program);
+  policyCommands(program);
+
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return code;
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+/** Flags for every setting; what is given goes to the configuration as text. */
+function configurable(command: Command): Command {
+  command.option('--config <file>', 'a TOML file (GHOSTWIRE_CONFIG; default ./ghostwire.toml if there is one)');
+  for (const [flag, name] of Object.entries(FLAG_ALIASES)) command.addOption(new Option(`${flag} <value>`, `short for ${SETTINGS.find((setting) => setting.name === name)?.flag}`));
+  for (const { flag, description, fallback } of SETTINGS) command.addOption(new Option(`${flag} <value>`, `${description} (default: ${JSON.stringify(fallback)})`));
+  return command;
+}
+
+function configInput(command: Command): ConfigInput {
+  const flags: Record<string, string> = {};
+  for (const option of command.options) {
+    const value: unknown = command.getOptionValue(option.attributeName());
+    if (option.required && option.long !== '--config' && option.long !== undefined && typeof value === 'string') flags[option.long] = value;
+  }
+  const file: unknown = command.getOptionValue('config');
+  return { environment: process.env, flags, ...(typeof file === 'string' ? { file } : {}) };
+}

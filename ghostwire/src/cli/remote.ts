@@ -1,0 +1,29 @@
+// What commands that talk to a running server have in common.
+
+import type { Command } from 'commander';
+import { Api } from './api.js';
+
+export interface RemoteOptions {
+  readonly url?: string;
+  readonly json?: boolean;
+}
+
+export interface Session<Options> {
+  readonly api: Api;
+  readonly json: boolean;
+  readonly options: Options;
+  /** The command's arguments, in order. */
+  readonly args: readonly string[];
+}
+
+/** Gives a command its connection options, and its action a session with the server. */
+export function remote<Options = RemoteOptions>(command: Command, action: (session: Session<Options>) => Promise<void>): Command {
+  return command
+    .option('--url <url>', 'the server (GHOSTWIRE_URL; default http://127.0.0.1:8080); the admin key comes from GHOSTWIRE_ADMIN_KEY')
+    .option('--json', 'print JSON')
+    .action(async () => {
+      const options = command.opts<Options & RemoteOptions>();
+      const api = new Api({ url: options.url ?? process.env['GHOSTWIRE_URL'] ?? 'http://127.0.0.1:8080', adminKey: process.env['GHOSTWIRE_ADMIN_KEY'] });
+      await action({ api, json: options.json ?? false, options, args: command.args });
+    });
+}

@@ -1,0 +1,185 @@
+// A running coordinator: database, journal, domain, sync, REST and metrics, started in this order and stopped in the other.
+
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { AclEngine, Database } from 'zqlite';
+import { createMetrics } from './api/metrics.js';
+import { createRest, type Connection } from './api/rest.js';
+import type { Config } from './config.js';
+import { createDomain, type Domain } from './domain.js';
+import { GhostwireError, isCoded } from './errors.js';
+import { SqliteJournal } from './journal/sqlite.js';
+import { makeFirstKeys, type FirstKeys } from './keys/first.js';
+import type { Log } from './log.js';
+import type { Peer } from './peers/peer.js';
+import { SyncServer } from './sync.js';
+
+export interface CoordinatorOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly version: string;
+  /** Told once when the coordinator can no longer answer truthfully and must be closed and started again. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export interface Coordinator {
+  readonly domain: Domain;
+  /** Where it is reached. */
+  readonly urls: { readonly api: string; readonly metrics: string; readonly sync: string };
+  /** Only on the very first start; shown once. */
+  readonly firstKeys: FirstKeys | undefined;
+  /** Takes no new work, ends what is under way within `server.shutdown_timeout`, closes everything. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** History that resuming watchers may ask for; older superseded values are forgotten. */
+const KEEP = { keepRevisions: 10_000, maxAge: 86_400_000 };
+const COMPACT_EVERY = 600_000;
+
+/**
+ * @throws ZqliteError for a database that cannot be used; GhostwireError ERR_PORT_TAKEN, ERR_LISTEN, ERR_JOURNAL_FORMAT
+ */
+export async function startCoordinator({ config, log, version, onFailure }: CoordinatorOptions): Promise<Coordinator> {
+  const { database, pool, server, network } = config;
+  const logger = log('ghostwire');
+  /** Undone in the opposite order, by `close` or by a start that fails half way. */
+  const stops: (() => unknown)[] = [];
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= (async () => {
+      for (const stop of stops.reverse()) await stop();
+    })();
+    return closing;
+  };
+
+  try {
+    const db = await Database.open(database.path, {
+      cacheSize: database.cache_size,
+      parallelWrites: database.parallel_writes,
+      pool: {
+        minConnections: pool.min_connections,
+        maxConnections: pool.max_connections,
+        connectionTimeout: pool.connection_timeout,
+        idleTimeout: pool.idle_timeout,
+        maxLifetime: pool.max_lifetime,
+        healthCheckInterval: pool.health_check_interval,
+      },
+    });
+    stops.push(() => db.close());
+    const journal = await SqliteJournal.open(db);
+    stops.push(() => journal.close());
+
+    let ready = false;
+    const sync = await SyncServer.start({ host: server.host, port: server.sync_port, epoch: journal.epoch });
+    stops.push(() => sync.stop());
+    const domain = createDomain({
+      journal,
+      network,
+      log,
+      engine: new AclEngine(),
+      scratchEngine: () => new AclEngine(),
+      publish: (batch) => sync.publish(batch),
+    });
+    const { replica, adminKeys, preauthKeys, directory, topology } = domain;
+
+    const metrics = createMetrics({
+      zqlite: () => ({ ...db.metrics() }),
+      sync: () => ({ ...sync.metrics() }),
+      peers: () => directory.size,
+      classes: () => topology.classes,
+      revision: () => replica.revision,
+      notReady: () => (closing !== undefined ? 'stopping' : !ready ? 'starting' : replica.following ? undefined : 'not following the journal'),
+    });
+    // First up and last down, so that a probe sees what happens meanwhile.
+    stops.splice(0, 0, () => closeServer(metrics.server));
+    const metricsPort = await listen(metrics.server, server.host, server.metrics_port, 'metrics_port');
+
+    await replica.start((error) => {
+      logger.fatal({ err: error }, 'cannot follow the journal');
+      onFailure(error);
+    });
+    stops.push(() => replica.stop());
+    const syncUrl = server.public_sync_url || `ws://${reachable(server.host)}:${sync.port}/v1/sync`;
+    const rest = createRest({
+      domain,
+      log,
+      version,
+      observe: metrics.observe,
+      connect: (peer) => connection(sync, syncUrl, server.connection_token_lifetime, peer),
+    });
+    stops.push(() => drain(rest.server, () => rest.close(), server.shutdown_timeout));
+    const apiPort = await rest.listen({ host: server.host, port: server.port }).then(
+      () => (rest.server.address() as AddressInfo).port,
+      (error: unknown) => {
+        throw listenError(error, server.host, server.port, 'port');
+      },
+    );
+
+    // Last, so that a start which fails has shown no keys and makes none.
+    const firstKeys = await makeFirstKeys(journal, replica, adminKeys, preauthKeys);
+
+    const compaction = setInterval(() => {
+      journal.compact(KEEP).catch((error: unknown) => logger.warn({ err: error }, 'compaction failed'));
+    }, COMPACT_EVERY);
+    stops.push(() => clearInterval(compaction));
+    ready = true;
+
+    const host = reachable(server.host);
+    return {
+      domain,
+      urls: { api: server.public_url.replace(/\/+$/, '') || `http://${host}:${apiPort}`, metrics: `http://${host}:${metricsPort}`, sync: syncUrl },
+      firstKeys,
+      close,
+    };
+  } catch (error) {
+    await close().catch((cause: unknown) => logger.error({ err: cause }, 'closing after a failed start failed too'));
+    throw error;
+  }
+}
+
+/** A registration must not fail because the table of outstanding tokens is full: the peer can ask again. */
+function connection(sync: SyncServer, url: string, lifetime: number, peer: Peer): Connection {
+  try {
+    const token = sync.issueToken(peer.handle, lifetime);
+    return { url, token, expiresAt: new Date(Date.now() + lifetime).toISOString() };
+  } catch (error) {
+    if (isCoded(error) && error.code === 'ERR_SYNC_TOKENS_FULL') return { url, token: null, expiresAt: null };
+    throw error;
+  }
+}
+
+/** How a listener's address is written in a URL on this machine. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0' || host === '') return '127.0.0.1';
+  if (host === '::') return '[::1]';
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+function listen(server: Server, host: string, port: number, key: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => reject(listenError(error, host, port, key)));
+    server.listen(port, host, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+/** @param key the setting to change */
+function listenError(error: unknown, host: string, port: number, key: string): unknown {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if (code === 'EADDRINUSE') return new GhostwireError('ERR_PORT_TAKEN', `server.${key}: another process listens on ${host}:${port}`, { key, host, port }, { cause: error });
+  if (error instanceof Error && 'syscall' in error) return new GhostwireError('ERR_LISTEN', `server.${key}: cannot listen on ${host}:${port}: ${error.message}`, { key, host, port }, { cause: error });
+  return error;
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
+
+/** Lets requests under way finish; those that take longer than `timeout` are cut. */
+async function drain(server: Server, close: () => Promise<unknown>, timeout: number): Promise<void> {
+  const cut = setTimeout(() => server.closeAllConnections(), timeout);
+  await close();
+  clearTimeout(cut);
+}

@@ -1,0 +1,76 @@
+// The domain put together over a journal: no sockets, no files.
+
+import type { AclEngine } from 'zqlite';
+import { AddressPool } from './addresses/pool.js';
+import type { Config } from './config.js';
+import type { Journal } from './journal/journal.js';
+import { AdminKeys } from './keys/admin.js';
+import { PreauthKeys } from './keys/preauth.js';
+import type { Log } from './log.js';
+import { Directory, PEERS } from './peers/directory.js';
+import { Names } from './peers/names.js';
+import { Peers } from './peers/peers.js';
+import { Access } from './policy/access.js';
+import { Policies } from './policy/policies.js';
+import { Replica } from './replica.js';
+import { Topology, type NetmapBatch } from './topology/topology.js';
+
+export interface Domain {
+  readonly replica: Replica;
+  readonly adminKeys: AdminKeys;
+  readonly preauthKeys: PreauthKeys;
+  readonly directory: Directory;
+  readonly peers: Peers;
+  readonly policies: Policies;
+  readonly access: Access;
+  readonly topology: Topology;
+}
+
+export interface DomainOptions {
+  readonly journal: Journal;
+  readonly network: Config['network'];
+  readonly log: Log;
+  /** An empty engine for the domain's own use. */
+  readonly engine: AclEngine;
+  /** Makes another one, to try a policy's rules on. */
+  readonly scratchEngine: () => Pick<AclEngine, 'setRules'>;
+  readonly publish: (batch: NetmapBatch) => void;
+}
+
+const ADDRESSES = 'addresses/v4/';
+const HOSTNAMES = 'hostnames/';
+
+/** Everything wired, nothing loaded: `replica.start` fills it. */
+export function createDomain(options: DomainOptions): Domain {
+  const { journal, network, log, engine, scratchEngine, publish } = options;
+  const replica = new Replica(journal, log('ghostwire::replica'));
+  const adminKeys = new AdminKeys(journal, replica);
+  const preauthKeys = new PreauthKeys(journal, replica);
+  const policies = new Policies(journal, replica, log('ghostwire::policy'), (rules) => scratchEngine().setRules([...rules]));
+  const directory = new Directory();
+  const names = new Names();
+  const addresses = new AddressPool(network.ipv4, network.ipv6);
+  const topology = new Topology({ directory, engine, policy: () => policies.compiled, domain: network.domain, publish });
+
+  replica.on('policy/', () => topology.policyChanged());
+  replica.on(PEERS, (event) => {
+    const { before, after } = directory.apply(event);
+    const handle = (after ?? before)?.handle;
+    if (handle !== undefined) topology.peerChanged(handle);
+  });
+  replica.on(ADDRESSES, ({ key, value, revision }) => {
+    const ipv4 = key.slice(ADDRESSES.length);
+    if (value === undefined) addresses.release(ipv4);
+    else addresses.take(ipv4, revision);
+  });
+  replica.on(HOSTNAMES, ({ key, value }) => {
+    const name = key.slice(HOSTNAMES.length);
+    if (value === undefined) names.release(name);
+    else names.take(name);
+  });
+  replica.onPublish((revision) => topology.publish(revision));
+
+  const peers = new Peers({ journal, replica, directory, names, addresses, preauthKeys, policies });
+  const access = new Access(engine, directory, policies);
+  return { replica, adminKeys, preauthKeys, directory, peers, policies, access, topology };
+}

@@ -1,0 +1,74 @@
+// All peers in memory, by id, handle and name.
+
+import type { Applied } from '../replica.js';
+import { parseKey, matches } from '../keys/secrets.js';
+import type { Peer, PeerRecord } from './peer.js';
+
+export const PEERS = 'peers/';
+
+/** What one event did to a peer: `before` without `after` is a deletion. */
+export interface PeerChange {
+  readonly before: Peer | undefined;
+  readonly after: Peer | undefined;
+}
+
+export class Directory {
+  readonly #byId = new Map<string, Peer>();
+  readonly #byHandle = new Map<number, Peer>();
+  readonly #byName = new Map<string, Peer>();
+  /** Endpoints of peers whose registration is being committed, so that the first netmap has them. */
+  readonly #expected = new Map<string, readonly string[]>();
+  #nextHandle = 1;
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get(id: string): Peer | undefined {
+    return this.#byId.get(id);
+  }
+
+  atHandle(handle: number): Peer | undefined {
+    return this.#byHandle.get(handle);
+  }
+
+  named(name: string): Peer | undefined {
+    return this.#byName.get(name);
+  }
+
+  all(): IterableIterator<Peer> {
+    return this.#byId.values();
+  }
+
+  /** The peer whose token this is. */
+  withToken(text: string): Peer | undefined {
+    const parsed = parseKey('peer', text);
+    const peer = parsed === undefined ? undefined : this.#byId.get(`p_${parsed.id}`);
+    return peer !== undefined && parsed !== undefined && matches(parsed.secret, peer.record.tokenHash) ? peer : undefined;
+  }
+
+  /** Notes the soft endpoints of a peer that is about to be committed. An empty list forgets them, if it was not. */
+  expectEndpoints(id: string, endpoints: readonly string[]): void {
+    if (endpoints.length > 0) this.#expected.set(id, endpoints);
+    else this.#expected.delete(id);
+  }
+
+  apply({ key, value, revision }: Applied): PeerChange {
+    const id = key.slice(PEERS.length);
+    const before = this.#byId.get(id);
+    if (before !== undefined) this.#byName.delete(before.record.name);
+    if (value === undefined) {
+      this.#byId.delete(id);
+      if (before !== undefined) this.#byHandle.delete(before.handle);
+      return { before, after: undefined };
+    }
+    const record = value as PeerRecord;
+    const handle = before?.handle ?? this.#nextHandle++;
+    const after: Peer = { id, handle, revision, record, endpoints: this.#expected.get(id) ?? before?.endpoints ?? [] };
+    this.#expected.delete(id);
+    this.#byId.set(id, after);
+    this.#byHandle.set(handle, after);
+    this.#byName.set(record.name, after);
+    return { before, after };
+  }
+}

@@ -1,0 +1,316 @@
+// Who sees whom: turns peers and policy into the views that sync shows.
+//
+// Peers that no rule can tell apart form a class (the ACL engine's notion), and all peers of a class share one view: the
+// union of the members of the classes that theirs sees. So the work of a change is per class, never per pair of peers.
+//
+// Nothing is computed while events arrive; they only mark what changed. `publish` then compares the present with what
+// was published last and sends the difference, so a peer that came and went in between costs nothing.
+//
+// Invariant between two publishes: `#classes`, `#classOf` and the views derived from them are what sync holds.
+
+import type { AclEngine, AclPeer } from 'zqlite';
+import type { Directory } from '../peers/directory.js';
+import { publicRecord, type Peer } from '../peers/peer.js';
+import type { CompiledPolicy } from '../policy/compile.js';
+
+/** The part of the ACL engine used here. */
+export type VisibilityEngine = Pick<AclEngine, 'setRules' | 'putPeers' | 'removePeers' | 'peerClass' | 'visibleClasses'>;
+
+/** What sync is told. Handles and views are u32; a record or self is JSON text. */
+export interface NetmapBatch {
+  readonly revision: number;
+  readonly puts: { handle: number; id: string; record: string; changedAt: number }[];
+  readonly removes: number[];
+  readonly views: ({ view: number; add: Uint32Array; remove: Uint32Array } | { view: number; drop: true })[];
+  readonly recipients: ({ handle: number; view: number; self: string } | { handle: number; revoked: true })[];
+}
+
+interface Class {
+  readonly view: number;
+  /** Handles. */
+  readonly members: Set<number>;
+  /** Classes that this one sees; symmetric, since traffic in either direction makes both visible. */
+  readonly visible: Set<number>;
+}
+
+interface Edit {
+  readonly add: Set<number>;
+  readonly remove: Set<number>;
+}
+
+export interface TopologyOptions {
+  readonly directory: Directory;
+  readonly engine: VisibilityEngine;
+  /** The policy in force. */
+  readonly policy: () => CompiledPolicy;
+  /** Peers are told that they are <name>.<domain>. */
+  readonly domain: string;
+  readonly publish: (batch: NetmapBatch) => void;
+}
+
+export class Topology {
+  readonly #options: TopologyOptions;
+  #classes = new Map<number, Class>();
+  #classOf = new Map<number, number>();
+  /** What sync and the engine hold of each peer. */
+  readonly #published = new Map<number, Peer>();
+  /** Handles of peers that came, went or changed since the last publish. */
+  #dirty = new Set<number>();
+  #policyChanged = true;
+  #nextView = 1;
+
+  constructor(options: TopologyOptions) {
+    this.#options = options;
+  }
+
+  peerChanged(handle: number): void {
+    this.#dirty.add(handle);
+  }
+
+  policyChanged(): void {
+    this.#policyChanged = true;
+  }
+
+  /** Handles of the peers that this one sees, without itself. */
+  visible(handle: number): number[] {
+    const own = this.#classes.get(this.#classOf.get(handle) ?? -1);
+    if (own === undefined) return [];
+    return this.#content(this.#classes, own).filter((other) => other !== handle);
+  }
+
+  /** Classes and views at present; for metrics. */
+  get classes(): number {
+    return this.#classes.size;
+  }
+
+  /** Sends sync what changed since the last call. */
+  publish(revision: number): void {
+    if (this.#dirty.size === 0 && !this.#policyChanged) return;
+    const { directory } = this.#options;
+    const draft = new Draft();
+    const present: Peer[] = [];
+    for (const handle of this.#dirty) {
+      const peer = directory.atHandle(handle);
+      if (peer !== undefined) present.push(peer);
+      else if (this.#published.delete(handle)) draft.removes.push(handle);
+    }
+    if (this.#policyChanged) this.#rebuild(draft);
+    else this.#update(draft, present);
+
+    const batch = this.#finish(draft, present, revision);
+    for (const peer of present) this.#published.set(peer.handle, peer);
+    this.#dirty = new Set();
+    this.#policyChanged = false;
+    this.#options.publish(batch);
+  }
+
+  /** The rules are as before; some peers are not. */
+  #update(draft: Draft, present: readonly Peer[]): void {
+    const { engine } = this.#options;
+    for (const handle of draft.removes) this.#leave(handle, draft, false);
+    engine.removePeers(draft.removes);
+    const moved = present.filter((peer) => !sameAccess(peer, this.#published.get(peer.handle)));
+    engine.putPeers(moved.map((peer) => this.#aclPeer(peer)));
+    for (const { handle } of moved) {
+      const next = engine.peerClass(handle);
+      if (this.#classOf.get(handle) === next) continue;
+      this.#leave(handle, draft, true);
+      this.#join(handle, next, draft);
+    }
+  }
+
+  /** @param edit whether to take the peer out of views; sync does that itself for records that are removed */
+  #leave(handle: number, draft: Draft, edit: boolean): void {
+    const id = this.#classOf.get(handle);
+    const left = this.#classes.get(id ?? -1);
+    if (id === undefined || left === undefined) return;
+    this.#classOf.delete(handle);
+    left.members.delete(handle);
+    for (const other of left.visible) {
+      const viewer = this.#classes.get(other);
+      if (viewer !== undefined && edit) draft.hide(viewer.view, handle);
+    }
+    if (left.members.size > 0) return;
+    for (const other of left.visible) this.#classes.get(other)?.visible.delete(id);
+    this.#classes.delete(id);
+    draft.drop(left.view);
+  }
+
+  #join(handle: number, id: number, draft: Draft): void {
+    let joined = this.#classes.get(id);
+    if (joined === undefined) {
+      joined = { view: this.#nextView++, members: new Set(), visible: new Set() };
+      this.#classes.set(id, joined);
+      draft.create(joined.view);
+      for (const other of this.#options.engine.visibleClasses(id)) {
+        const seen = this.#classes.get(other);
+        // A class that is not here yet will find this one when its first member joins.
+        if (seen === undefined) continue;
+        joined.visible.add(other);
+        seen.visible.add(id);
+      }
+      for (const member of this.#content(this.#classes, joined)) draft.show(joined.view, member);
+    }
+    joined.members.add(handle);
+    this.#classOf.set(handle, id);
+    for (const other of joined.visible) {
+      const viewer = this.#classes.get(other);
+      if (viewer !== undefined) draft.show(viewer.view, handle);
+    }
+  }
+
+  /** The rules changed, and with them labels and classes: everything is worked out anew, and compared with what was. */
+  #rebuild(draft: Draft): void {
+    const { engine, directory, policy } = this.#options;
+    const oldClasses = this.#classes;
+    const oldClassOf = this.#classOf;
+    for (const handle of draft.removes) {
+      oldClasses.get(oldClassOf.get(handle) ?? -1)?.members.delete(handle);
+      oldClassOf.delete(handle);
+    }
+    engine.removePeers(draft.removes);
+    engine.setRules([...policy().rules]);
+    engine.putPeers(Array.from(directory.all(), (peer) => this.#aclPeer(peer)));
+
+    const members = new Map<number, Set<number>>();
+    this.#classOf = new Map();
+    for (const { handle } of directory.all()) {
+      const id = engine.peerClass(handle);
+      this.#classOf.set(handle, id);
+      const known = members.get(id);
+      if (known === undefined) members.set(id, new Set([handle]));
+      else known.add(handle);
+    }
+
+    // A class keeps the view that most of its members had, so that they are sent a difference and not a new map.
+    const unclaimed = new Map([...oldClasses.values()].map((old) => [old.view, old]));
+    this.#classes = new Map();
+    for (const [id, handles] of members) {
+      const view = commonView(handles, oldClasses, oldClassOf, unclaimed);
+      if (view !== undefined) unclaimed.delete(view);
+      this.#classes.set(id, { view: view ?? this.#nextView++, members: handles, visible: new Set(engine.visibleClasses(id)) });
+    }
+    for (const view of unclaimed.keys()) draft.drop(view);
+
+    const byView = new Map([...oldClasses.values()].map((old) => [old.view, old]));
+    for (const current of this.#classes.values()) {
+      const old = byView.get(current.view);
+      if (old === undefined) draft.create(current.view);
+      const before = old === undefined ? [] : this.#content(oldClasses, old);
+      const after = new Set(this.#content(this.#classes, current));
+      for (const handle of before) {
+        if (!after.delete(handle)) draft.hide(current.view, handle);
+      }
+      for (const handle of after) draft.show(current.view, handle);
+      for (const handle of current.members) {
+        if (oldClasses.get(oldClassOf.get(handle) ?? -1)?.view !== current.view) draft.moved.add(handle);
+      }
+    }
+  }
+
+  #content(classes: ReadonlyMap<number, Class>, viewer: Class): number[] {
+    const handles: number[] = [];
+    for (const id of viewer.visible) {
+      for (const handle of classes.get(id)?.members ?? []) handles.push(handle);
+    }
+    return handles;
+  }
+
+  #aclPeer({ handle, record }: Peer): AclPeer {
+    const { ipv4, ipv6, user, approvedRoutes } = record;
+    return {
+      id: handle,
+      addresses: [ipv4, ipv6],
+      labels: this.#options.policy().labels(record),
+      routes: approvedRoutes,
+      ...(user === null ? {} : { owner: user }),
+    };
+  }
+
+  #finish(draft: Draft, present: readonly Peer[], revision: number): NetmapBatch {
+    const puts = present.map((peer) => ({ handle: peer.handle, id: peer.id, record: JSON.stringify(publicRecord(peer)), changedAt: peer.revision }));
+    const recipients: NetmapBatch['recipients'] = draft.removes.map((handle) => ({ handle, revoked: true }));
+    for (const [index, peer] of present.entries()) this.#tell(recipients, peer, puts[index]?.record);
+    for (const handle of draft.moved) {
+      const peer = this.#dirty.has(handle) ? undefined : this.#options.directory.atHandle(handle);
+      if (peer !== undefined) this.#tell(recipients, peer, undefined);
+    }
+    return { revision, puts, removes: draft.removes, views: draft.views(), recipients };
+  }
+
+  /** What a peer is told of itself: its record, and what only it needs to know. */
+  #tell(recipients: NetmapBatch['recipients'], peer: Peer, record = JSON.stringify(publicRecord(peer))): void {
+    const own = this.#classes.get(this.#classOf.get(peer.handle) ?? -1);
+    if (own === undefined) return;
+    const more = JSON.stringify({ domain: this.#options.domain, advertisedRoutes: peer.record.advertisedRoutes });
+    recipients.push({ handle: peer.handle, view: own.view, self: `${record.slice(0, -1)},${more.slice(1)}` });
+  }
+}
+
+/** Whether the rules see no difference, so that a renamed peer stays where it is. */
+function sameAccess({ record: a }: Peer, other: Peer | undefined): boolean {
+  const b = other?.record;
+  if (b === undefined) return false;
+  return a.ipv4 === b.ipv4 && a.ipv6 === b.ipv6 && a.user === b.user && a.tags.join() === b.tags.join() && a.approvedRoutes.join() === b.approvedRoutes.join();
+}
+
+/** The unclaimed view that most of these peers see at present. */
+function commonView(
+  handles: ReadonlySet<number>,
+  classes: ReadonlyMap<number, Class>,
+  classOf: ReadonlyMap<number, number>,
+  unclaimed: ReadonlyMap<number, Class>,
+): number | undefined {
+  const votes = new Map<number, number>();
+  for (const handle of handles) {
+    const view = classes.get(classOf.get(handle) ?? -1)?.view;
+    if (view !== undefined && unclaimed.has(view)) votes.set(view, (votes.get(view) ?? 0) + 1);
+  }
+  let best: number | undefined;
+  for (const [view, count] of votes) {
+    if (best === undefined || count > (votes.get(best) ?? 0)) best = view;
+  }
+  return best;
+}
+
+/** A batch in the making: opposite edits cancel. */
+class Draft {
+  readonly removes: number[] = [];
+  /** Peers that see another view than before. */
+  readonly moved = new Set<number>();
+  readonly #edits = new Map<number, Edit>();
+  /** Views that sync does not know yet. */
+  readonly #created = new Set<number>();
+  readonly #dropped = new Set<number>();
+
+  create(view: number): void {
+    this.#created.add(view);
+    this.#edit(view);
+  }
+
+  drop(view: number): void {
+    this.#edits.delete(view);
+    if (!this.#created.delete(view)) this.#dropped.add(view);
+  }
+
+  show(view: number, handle: number): void {
+    const { add, remove } = this.#edit(view);
+    if (!remove.delete(handle)) add.add(handle);
+  }
+
+  hide(view: number, handle: number): void {
+    const { add, remove } = this.#edit(view);
+    if (!add.delete(handle)) remove.add(handle);
+  }
+
+  views(): NetmapBatch['views'] {
+    const edits = [...this.#edits].map(([view, { add, remove }]) => ({ view, add: Uint32Array.from(add), remove: Uint32Array.from(remove) }));
+    return [...edits, ...[...this.#dropped].map((view) => ({ view, drop: true as const }))];
+  }
+
+  #edit(view: number): Edit {
+    let edit = this.#edits.get(view);
+    if (edit === undefined) this.#edits.set(view, (edit = { add: new Set(), remove: new Set() }));
+    return edit;
+  }
+}
