@@ -4,7 +4,7 @@ import type { Effort } from './suite'
 /** Runs `measure` for the case that the runner asked for, and ends the process. */
 export function subject(measure: (effort: Effort) => Promise<number>): void {
   const effort = JSON.parse(process.argv[2] ?? '{}') as Effort
-  measure(effort).then(
+  void measure(effort).then(
     (figure) => {
       process.stdout.write(`${JSON.stringify({ figure })}\n`, () => process.exit(0))
     },

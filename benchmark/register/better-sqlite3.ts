@@ -40,10 +40,9 @@ if (folder === undefined) {
 }
 
 async function serve(path: string): Promise<void> {
-  const load = createRequire(import.meta.url)
   // The framework that Ghostwire uses.
   const { fastify } = createRequire(fileURLToPath(new URL('../../ghostwire/package.json', import.meta.url)))('fastify') as typeof import('fastify')
-  const Sqlite = load('better-sqlite3') as new (path: string) => Connection
+  const Sqlite = createRequire(import.meta.url)('better-sqlite3') as new (path: string) => Connection
   const db = new Sqlite(join(path, 'rival.db'))
   db.pragma('journal_mode = WAL')
   db.pragma('synchronous = FULL')

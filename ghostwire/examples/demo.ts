@@ -75,10 +75,10 @@ async function demo(): Promise<void> {
   const began = performance.now();
   const register = async (): Promise<void> => {
     for (let i = next++; i < PEERS; i = next++) {
-      const start = performance.now();
+      const sent = performance.now();
       const body = registration(i);
       registered[i] = await admin<Registered>('POST', '/v1/peers/register', { preauthKey: keys.get(body.role), ...body.fields });
-      times.push(performance.now() - start);
+      times.push(performance.now() - sent);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, register));
@@ -102,9 +102,9 @@ async function demo(): Promise<void> {
     [one('donald@example.com'), db, 5432],
   ];
   for (const [src, dst, port] of questions) {
-    const start = performance.now();
+    const asked = performance.now();
     const { allowed, line } = await admin<{ allowed: boolean; line: number | null }>('POST', '/v1/policy/decide', { src: src.peer.name, dst: dst.peer.name, proto: 'tcp', port });
-    say(`${who(src)} -> ${who(dst)} tcp/${port}: ${allowed ? `yes, line ${line} of the policy` : 'no'}  (${since(start)})`);
+    say(`${who(src)} -> ${who(dst)} tcp/${port}: ${allowed ? `yes, line ${line} of the policy` : 'no'}  (${since(asked)})`);
   }
 
   heading('following the netmap of the web server');
@@ -134,17 +134,17 @@ async function demo(): Promise<void> {
 
 /** Makes a change over REST and waits until the follower is told of it. */
 async function expectChange(follower: SyncClient, isIt: (change: Change) => boolean, text: string, change: () => Promise<unknown>): Promise<void> {
-  const start = performance.now();
+  const sent = performance.now();
   const arrived = new Promise<number>((resolve, reject) => {
     const timeout = setTimeout(() => reject(new Error('the update did not arrive within 10 s')), 10_000);
     follower.on('change', (seen) => {
       if (!isIt(seen)) return;
       clearTimeout(timeout);
-      resolve(performance.now() - start);
+      resolve(performance.now() - sent);
     });
   });
   await change();
-  const answered = performance.now() - start;
+  const answered = performance.now() - sent;
   const told = await arrived;
   say(`${text}: durable and answered after ${answered.toFixed(1)} ms, told over the WebSocket after ${told.toFixed(1)} ms`);
 }
