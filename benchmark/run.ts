@@ -8,8 +8,8 @@ import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { median } from './subject'
-import type { Case, Effort, Subject, Suite } from './suite'
+import { median } from './subject.js'
+import type { Case, Effort, Subject, Suite } from './suite.js'
 
 /** A line of the JSON output. */
 interface Line {

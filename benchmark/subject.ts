@@ -1,18 +1,18 @@
 /** The frame of a program that measures one subject: reads what to do, answers with one line of JSON. */
-import type { Effort } from './suite'
+import type { Effort } from './suite.js'
 
 /** Runs `measure` for the case that the runner asked for, and ends the process. */
 export function subject(measure: (effort: Effort) => Promise<number>): void {
   const effort = JSON.parse(process.argv[2] ?? '{}') as Effort
-  void measure(effort).then(
-    (figure) => {
-      process.stdout.write(`${JSON.stringify({ figure })}\n`, () => process.exit(0))
-    },
-    (error: unknown) => {
+  void (async () => {
+    try {
+      const line = `${JSON.stringify({ figure: await measure(effort) })}\n`
+      process.stdout.write(line, () => process.exit(0))
+    } catch (error) {
       process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
       process.exit(1)
-    },
-  )
+    }
+  })()
 }
 
 /** The middle of some figures. */

@@ -9,8 +9,9 @@ import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { subject } from '../subject'
-import { load } from './load'
+import type * as Fastify from 'fastify'
+import { subject } from '../subject.js'
+import { load } from './load.js'
 
 interface Statement {
   run: (...values: unknown[]) => { changes: number }
@@ -41,7 +42,7 @@ if (folder === undefined) {
 
 async function serve(path: string): Promise<void> {
   // The framework that Ghostwire uses.
-  const { fastify } = createRequire(fileURLToPath(new URL('../../ghostwire/package.json', import.meta.url)))('fastify') as typeof import('fastify')
+  const { fastify } = createRequire(fileURLToPath(new URL('../../ghostwire/package.json', import.meta.url)))('fastify') as typeof Fastify
   const Sqlite = createRequire(import.meta.url)('better-sqlite3') as new (path: string) => Connection
   const db = new Sqlite(join(path, 'rival.db'))
   db.pragma('journal_mode = WAL')

@@ -1,8 +1,8 @@
 /** The load of the suite: peers that register, some at a time, each with its own key, name and details. */
 import { randomBytes } from 'node:crypto'
 import { Pool } from 'undici'
-import { median } from '../subject'
-import type { Effort } from '../suite'
+import { median } from '../subject.js'
+import type { Effort } from '../suite.js'
 
 /** A server under load. */
 export interface Target {

@@ -2,8 +2,8 @@
 import { closeSync, fdatasyncSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { median } from '../subject'
-import type { Suite } from '../suite'
+import { median } from '../subject.js'
+import type { Suite } from '../suite.js'
 
 export const suite: Suite = {
   name: 'register',

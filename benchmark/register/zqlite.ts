@@ -4,9 +4,9 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { subject } from '../subject'
-import type { Effort } from '../suite'
-import { load, type Target } from './load'
+import { subject } from '../subject.js'
+import type { Effort } from '../suite.js'
+import { load, type Target } from './load.js'
 
 subject(async (effort) => load(effort, await start(effort)))
 

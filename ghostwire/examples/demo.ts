@@ -58,7 +58,7 @@ try {
 
 async function demo(): Promise<void> {
   const database = join(folder, 'ghostwire.db');
-  const { api, adminKey } = await start(database);
+  const { api, adminKey } = await startCoordinator(database);
   say(`coordinator at ${api}, database ${database}`);
   const admin = client(api, adminKey);
 
@@ -149,7 +149,7 @@ async function expectChange(follower: SyncClient, isIt: (change: Change) => bool
   say(`${text}: durable and answered after ${answered.toFixed(1)} ms, told over the WebSocket after ${told.toFixed(1)} ms`);
 }
 
-async function start(database: string): Promise<{ api: string; adminKey: string }> {
+async function startCoordinator(database: string): Promise<{ api: string; adminKey: string }> {
   const program = fileURLToPath(new URL('../dist/main.js', import.meta.url));
   server = spawn(process.execPath, [program, 'serve', '--json', '--db-path', database, '--port', '0', '--metrics-port', '0', '--sync-port', '0', '--log-filter', 'warn'], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -179,7 +179,7 @@ function client(api: string, bearer: string): Client {
 /** One in ten is a server; the rest belong to people, a few machines each. */
 function registration(i: number): { role: string; fields: Record<string, unknown> } {
   const role = i % 10 !== 0 ? '' : i % 50 === 0 ? 'tag:db' : i % 30 === 0 ? 'tag:ci' : 'tag:web';
-  const site = SITES[i % SITES.length];
+  const site = SITES[i % SITES.length] ?? 'fra';
   const user = USERS[i % USERS.length];
   const system = role === '' ? SYSTEMS[(i * 7) % SYSTEMS.length] : SYSTEMS[0];
   const hostname = role === '' ? `${user?.split('@')[0]}-${system?.os}-${i}` : `${role.slice(4)}-${site}-${i}`;
@@ -191,7 +191,7 @@ function registration(i: number): { role: string; fields: Record<string, unknown
       ...(role === '' && { user }),
       ...system,
       endpoints: [`198.51.100.${i % 250}:${41_000 + (i % 1000)}`],
-      metadata: { site: String(site), model: role === '' ? 'laptop' : 'rack-1u', serial: randomBytes(5).toString('hex') },
+      metadata: { site, model: role === '' ? 'laptop' : 'rack-1u', serial: randomBytes(5).toString('hex') },
     },
   };
 }
