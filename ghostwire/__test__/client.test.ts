@@ -240,6 +240,21 @@ test('a silent server is given up', async (t) => {
   t.like(await once(peer.start(), 'disconnected'), [{ error: { code: 'ERR_DISCONNECTED', message: 'the server was silent' } }]);
 });
 
+test('a ping is a sign of life', async (t) => {
+  const server = await ScriptedServer.start((socket) => {
+    say(full([]))(socket);
+    const pings = setInterval(() => socket.ping(), 50);
+    socket.on('close', () => clearInterval(pings));
+  });
+  t.teardown(() => server.close());
+  const peer = client(t, { credentials: async () => ({ url: server.url, token: 't' }), silentMs: 1_000 });
+  const losses: unknown[] = [];
+  peer.on('disconnected', (loss) => losses.push(loss));
+  await once(peer.start(), 'connected');
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  t.deepEqual(losses, []);
+});
+
 test('what the server says of itself is passed on', async (t) => {
   const server = await ScriptedServer.start(say({ type: 'error', code: 'ERR_SOMETHING', message: 'so it is' }));
   t.teardown(() => server.close());

@@ -5,7 +5,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Database, ZqliteError } from 'zqlite';
-import type { BatchStatement } from 'zqlite';
 import { encodeChange } from '../src/journal/checks.js';
 import type { Change, CommitOptions, CommitResult, CompactOptions, Journal, ListOptions, Position, WatchOptions } from '../src/journal/journal.js';
 import { MemoryJournal, MemoryStore } from '../src/journal/memory.js';
@@ -68,8 +67,8 @@ export function memorySubject(
 ): MakeSubject {
   return async (): Promise<Subject> => {
     let store = new MemoryStore();
-    const lossy = new Lossy(new MemoryJournal(store));
-    let journal = wrap(lossy, store);
+    const inner = new Lossy(new MemoryJournal(store));
+    let journal = wrap(inner, store);
     return {
       journal,
       async reopen() {
@@ -79,28 +78,32 @@ export function memorySubject(
         return journal;
       },
       loseNextAnswer(made) {
-        lossy.loss = { made };
+        inner.loss = { made };
       },
       dispose: () => journal.close(),
     };
   };
 }
 
-/** `db`, but the answers of commits can be lost. */
-function lossyDatabase(db: Database, takeLoss: () => Loss): Database {
-  const executeBatchTransaction: Database['executeBatchTransaction'] = async (statements, options) => {
-    const isCommit = statements.some(({ sql }: BatchStatement) => sql.includes('INSERT INTO journal_commit'));
-    const loss = isCommit ? takeLoss() : undefined;
-    if (loss === undefined) return db.executeBatchTransaction(statements, options);
-    if (loss.made) await db.executeBatchTransaction(statements, options);
-    const error = { code: 'ERR_COMMIT_UNKNOWN', message: 'the answer was lost', outcome: 'unknown', retryable: false };
-    throw Object.assign(Object.create(ZqliteError.prototype) as ZqliteError, error);
-  };
+/** `db`, with some of its methods replaced. */
+export function intercepted(db: Database, methods: Partial<Pick<Database, 'query' | 'executeBatchTransaction'>>): Database {
   return new Proxy(db, {
     get(target, name) {
-      if (name === 'executeBatchTransaction') return executeBatchTransaction;
-      const value: unknown = Reflect.get(target, name, target);
+      const value: unknown = Reflect.get(name in methods ? methods : target, name);
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+/** `db`, but the answers of commits can be lost. */
+function lossy(db: Database, takeLoss: () => Loss): Database {
+  return intercepted(db, {
+    async executeBatchTransaction(statements, options) {
+      const isCommit = statements.some(({ sql }) => sql.includes('INSERT INTO journal_commit'));
+      const loss = isCommit ? takeLoss() : undefined;
+      if (loss === undefined) return db.executeBatchTransaction(statements, options);
+      if (loss.made) await db.executeBatchTransaction(statements, options);
+      throw new ZqliteError('ERR_COMMIT_UNKNOWN', 'the answer was lost', { outcome: 'unknown' });
     },
   });
 }
@@ -122,7 +125,7 @@ export function sqliteSubject(options: SqliteJournalOptions = {}): MakeSubject {
       return taken;
     };
     let db = await Database.open(file.path);
-    let journal = await SqliteJournal.open(lossyDatabase(db, takeLoss), options);
+    let journal = await SqliteJournal.open(lossy(db, takeLoss), options);
     const close = async (): Promise<void> => {
       await journal.close();
       await db.close();
@@ -132,7 +135,7 @@ export function sqliteSubject(options: SqliteJournalOptions = {}): MakeSubject {
       async reopen() {
         await close();
         db = await Database.open(file.path);
-        journal = await SqliteJournal.open(lossyDatabase(db, takeLoss), options);
+        journal = await SqliteJournal.open(lossy(db, takeLoss), options);
         return journal;
       },
       loseNextAnswer(made) {

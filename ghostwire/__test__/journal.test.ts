@@ -12,7 +12,7 @@ import type { Projection } from '../src/journal/projection.js';
 import { SqliteJournal } from '../src/journal/sqlite.js';
 import { follow, journalLaws } from './journal.conformance.js';
 import { checkHistory, Recorder } from './journal.history.js';
-import { memorySubject, sqliteSubject, temporaryFile } from './journal.subjects.js';
+import { intercepted, memorySubject, sqliteSubject, temporaryFile } from './journal.subjects.js';
 
 const RUNS = Number(process.env['JOURNAL_RUNS'] ?? 12);
 
@@ -32,7 +32,7 @@ const named = (name: string, step: Step): Step => Object.assign(step, { [fc.toSt
 /** Ids and times differ between any two journals. */
 const comparable = ({ revision: at, events }: JournalCommit): unknown => ({ at, events });
 
-const commits: fc.Arbitrary<Step> = fc
+const commitSteps: fc.Arbitrary<Step> = fc
   .record({
     conditions: fc.array(fc.oneof(fc.record({ key, absent: fc.constant(true as const) }), fc.record({ key, revision })), { maxLength: 2 }),
     takes: fc.array(fc.record({ counter: fc.constantFrom('c', 'd'), n: fc.integer({ min: 0, max: 3 }), limit: fc.integer({ min: 0, max: 9 }) }), { maxLength: 2 }),
@@ -47,7 +47,7 @@ const commits: fc.Arbitrary<Step> = fc
   );
 
 const steps: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 8, arbitrary: commits },
+  { weight: 8, arbitrary: commitSteps },
   { weight: 2, arbitrary: key.map((it) => named(`get(${it})`, (journal) => journal.get(it))) },
   {
     weight: 3,
@@ -269,26 +269,65 @@ test('a revision that is missing in the file is noticed, by watches old and new'
   await db.close();
 });
 
-test('a list longer than a page is of one revision, also when the journal is compacted meanwhile', async (t) => {
+test('a watch over several pages of the log gets whole commits', async (t) => {
   const db = await Database.open(':memory:');
   const journal = await SqliteJournal.open(db);
+  // 2,100 events; pages of 1,024 end within a commit.
+  const events = ['a', 'b', 'c'].map((it) => ({ key: it, value: it }));
+  for (let i = 0; i < 700; i += 1) await journal.commit({ puts: events });
+  const commits = await follow(journal, 0, 700);
+  t.is(commits.length, 700);
+  t.true(commits.every((commit) => commit.events.length === 3));
+  await journal.close();
+  await db.close();
+});
+
+test('a list longer than a page is of one revision, also when the journal is compacted meanwhile', async (t) => {
+  const db = await Database.open(':memory:');
+  let betweenPages = async (): Promise<void> => {};
+  const journal = await SqliteJournal.open(
+    intercepted(db, {
+      async query<Row>(...call: Parameters<Database['query']>): Promise<Row[]> {
+        const rows = await db.query<Row>(...call);
+        if (call[0].includes('GROUP BY key')) await betweenPages();
+        return rows;
+      },
+    }),
+  );
   const keys = Array.from({ length: 2_500 }, (_, i) => `k/${String(i).padStart(4, '0')}`);
   const putAll = async (value: number): Promise<void> => {
     for (let i = 0; i < keys.length; i += 100) await journal.commit({ puts: keys.slice(i, i + 100).map((it) => ({ key: it, value })) });
   };
+  const once = (what: () => Promise<void>): void => {
+    betweenPages = async () => {
+      betweenPages = async () => {};
+      await what();
+    };
+  };
   await putAll(1);
   t.deepEqual((await journal.list('k/')).entries.map((entry) => entry.key), keys);
 
-  const listing = journal.list('k/');
-  const compacting = (async () => {
-    await journal.commit({ deletes: [keys[0]!, keys.at(-1)!] });
+  // Commits between two pages are not seen.
+  once(() => putAll(2));
+  const before = await journal.list('k/');
+  t.deepEqual([before.revision, before.entries.length], [25, 2_500]);
+  t.true(before.entries.every(({ value }) => value === 1));
+
+  // When what was begun can no longer be finished, the list is of a later revision; one that was asked for is refused.
+  const overtake = async (): Promise<void> => {
+    await putAll(3);
     await journal.compact();
-  })();
-  const { revision: at, entries } = await listing;
-  await compacting;
-  // Before the deletion or after it, but not half.
-  t.is(entries.length, at <= 25 ? 2_500 : 2_498);
-  t.is((await journal.list('k/', { limit: 1_500, after: keys[999]! })).entries.length, 1_499);
+  };
+  once(overtake);
+  const after = await journal.list('k/');
+  t.deepEqual([after.revision, after.entries.length], [75, 2_500]);
+  t.true(after.entries.every(({ value }) => value === 3));
+  once(overtake);
+  await t.throwsAsync(journal.list('k/', { revision: 75 }), { code: 'ERR_JOURNAL_COMPACTED' });
+
+  // Pages full of deleted keys are read over.
+  for (let i = 0; i < 2_400; i += 100) await journal.commit({ deletes: keys.slice(i, i + 100) });
+  t.deepEqual((await journal.list('k/', { limit: 3 })).entries.map((entry) => entry.key), keys.slice(2_400, 2_403));
   await journal.close();
   await db.close();
 });

@@ -9,7 +9,7 @@ import test, { type ExecutionContext } from 'ava';
 import { Database } from 'zqlite';
 import type { PeerBody } from '../src/api/schemas.js';
 import { wireguardKey } from './support/network.js';
-import { FREE_PORTS, killAll, launch, run, start, temporaryFolder, type Finished, type Server } from './support/process.js';
+import { FREE_PORTS, killAll, launch, run, runHere, start, temporaryFolder, type Finished, type Server } from './support/process.js';
 
 interface RegisteredBody {
   readonly peer: PeerBody;
@@ -106,13 +106,13 @@ test.serial('the command line talks to the server', async (t) => {
   const { peer } = await register(server, server.started.preauthKey!, 'machine');
   const environment = { GHOSTWIRE_URL: server.started.api, GHOSTWIRE_ADMIN_KEY: server.started.adminKey! };
   const json = async <T>(...args: string[]): Promise<T> => {
-    const { code, stdout, stderr } = await run([...args, '--json'], environment);
+    const { code, stdout, stderr } = await runHere([...args, '--json'], environment);
     t.is(code, 0, stderr);
     return JSON.parse(stdout) as T;
   };
   t.deepEqual(await json<PeerBody[]>('peers', 'list'), [peer]);
   t.deepEqual(await json<PeerBody>('peers', 'show', peer.id), peer);
-  t.regex((await run(['peers', 'list'], environment)).stdout, new RegExp(`^ID .*NAME.*\\n${peer.id} +machine +100\\.64\\.0\\.1 `));
+  t.regex((await runHere(['peers', 'list'], environment)).stdout, new RegExp(`^ID .*NAME.*\\n${peer.id} +machine +100\\.64\\.0\\.1 `));
   const made = await json<{ id: string; key: string; maxUses: number; tags: string[] }>('preauth-key', 'create', '--uses', '3', '--tag', 'tag:a', 'tag:b', '--expires', '2h', '--description', 'x');
   t.like(made, { maxUses: 3 });
   t.deepEqual(made.tags, ['tag:a', 'tag:b']);
@@ -122,15 +122,15 @@ test.serial('the command line talks to the server', async (t) => {
   writeFileSync(file, '{"acls": [], /* none */}');
   t.deepEqual(await json('policy', 'check', file), { valid: true, rules: 0 });
   t.like(await json('policy', 'set', file, '--if-revision', '0'), { text: '{"acls": [], /* none */}' });
-  t.is((await run(['policy', 'get'], environment)).stdout, '{"acls": [], /* none */}\n');
-  failed(t, await run(['policy', 'set', file, '--if-revision', '0'], environment), 'ERR_POLICY_CHANGED', /revision/);
+  t.is((await runHere(['policy', 'get'], environment)).stdout, '{"acls": [], /* none */}\n');
+  failed(t, await runHere(['policy', 'set', file, '--if-revision', '0'], environment), 'ERR_POLICY_CHANGED', /revision/);
   failed(t, await run(['policy', 'check', '-'], {}, '{"acl": []}'), 'ERR_POLICY_INVALID', /line 1, column 2/);
   t.deepEqual(await json('peers', 'delete', peer.id), { id: peer.id, deleted: true });
-  failed(t, await run(['peers', 'show', peer.id], environment), 'ERR_PEER_NOT_FOUND', new RegExp(peer.id));
-  failed(t, await run(['peers', 'list'], { ...environment, GHOSTWIRE_ADMIN_KEY: 'wrong' }), 'ERR_UNAUTHORIZED', /admin key/);
-  failed(t, await run(['peers', 'list'], { GHOSTWIRE_URL: server.started.api }), 'ERR_USAGE', /GHOSTWIRE_ADMIN_KEY/, 2);
+  failed(t, await runHere(['peers', 'show', peer.id], environment), 'ERR_PEER_NOT_FOUND', new RegExp(peer.id));
+  failed(t, await runHere(['peers', 'list'], { ...environment, GHOSTWIRE_ADMIN_KEY: 'wrong' }), 'ERR_UNAUTHORIZED', /admin key/);
+  failed(t, await runHere(['peers', 'list'], { GHOSTWIRE_URL: server.started.api }), 'ERR_USAGE', /GHOSTWIRE_ADMIN_KEY/, 2);
   await server.stop();
-  failed(t, await run(['peers', 'list'], environment), 'ERR_UNREACHABLE', /ECONNREFUSED/);
+  failed(t, await runHere(['peers', 'list'], environment), 'ERR_UNREACHABLE', /ECONNREFUSED/);
 });
 
 test.serial('ports that are taken', async (t) => {
@@ -196,7 +196,7 @@ function tinyDisk(): string | undefined {
   const folder = join(temporaryFolder(), 'disk');
   mkdirSync(folder);
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=32k', 'tmpfs', folder], { stdio: 'ignore' });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=48k', 'tmpfs', folder], { stdio: 'ignore' });
     return folder;
   } catch {
     return undefined;
@@ -211,7 +211,6 @@ test.after.always(() => {
 
 // Mounting needs root; without it this is reported as skipped.
 (disk === undefined ? test.skip : test.serial)('a full disk at start', async (t) => {
-  writeFileSync(join(disk!, 'filler'), Buffer.alloc(20 * 1_024));
   failed(t, await serveIn(join(disk!, 'gw.db')), 'ERR_DISK_FULL', /./);
 });
 
@@ -220,19 +219,19 @@ test.serial('wrong configuration', async (t) => {
   const file = join(folder, 'gw.toml');
   writeFileSync(file, '[server]\nprot = 1\n');
   failed(t, await run(['serve', '--config', file]), 'ERR_CONFIG_UNKNOWN', /gw\.toml:2: unknown key server\.prot; did you mean server\.port\?/, 2);
-  failed(t, await run(['serve'], { GHOSTWIRE_DB_PAHT: 'x' }), 'ERR_CONFIG_UNKNOWN', /GHOSTWIRE_DB_PATH/, 2);
-  const flag = await run(['serve', '--prot', '1']);
+  failed(t, await runHere(['serve'], { GHOSTWIRE_DB_PAHT: 'x' }), 'ERR_CONFIG_UNKNOWN', /GHOSTWIRE_DB_PATH/, 2);
+  const flag = await runHere(['serve', '--prot', '1']);
   t.is(flag.code, 2);
   t.regex(flag.stderr, /ghostwire: ERR_USAGE: unknown option '--prot'\n\(Did you mean --port\?\)/);
-  const command = await run(['sevre']);
+  const command = await runHere(['sevre']);
   t.is(command.code, 2);
   t.regex(command.stderr, /serve/);
-  const shown = await run(['config', '--port', '9000'], { GHOSTWIRE_DB_PATH: '/x.db' });
+  const shown = await runHere(['config', '--port', '9000'], { GHOSTWIRE_DB_PATH: '/x.db' });
   t.regex(shown.stdout, /path = "\/x\.db" +# GHOSTWIRE_DB_PATH\n/);
   t.regex(shown.stdout, /port = 9000 +# --port\n/);
-  const json = JSON.parse((await run(['config', '--json'])).stdout) as Record<string, unknown>;
+  const json = JSON.parse((await runHere(['config', '--json'])).stdout) as Record<string, unknown>;
   t.deepEqual(json['server.port'], { value: 8080, source: 'default' });
-  t.regex((await run(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);
+  t.regex((await runHere(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
 test.serial('a lost admin key is replaced by a new one', async (t) => {

@@ -82,6 +82,7 @@ test('who came and went is reported', async (t) => {
   stopListening();
   const again = await connect(server, 3);
   await again.next();
+  await new Promise((resolve) => setTimeout(resolve, 400));
   t.like(server.takeEvents(), [{ handle: 3, connected: true }]);
 });
 
@@ -107,6 +108,8 @@ test('what contradicts is refused whole', async (t) => {
     { revision: 2, puts: [put(4), { handle: 5, id: 'p1', record: '{"id":"p1"}' }] },
     { revision: 2, puts: [put(4)], views: [{ view: 1, add: [9] }] },
     { revision: 2, puts: [put(4)], views: [{ view: 1, add: [-1] }] },
+    { revision: 2, puts: [put(4)], views: [{ view: 1, remove: [2 ** 32 + 1] }] },
+    { revision: 2, removes: [1.5] },
     { revision: 2, puts: [put(4)], views: [{ view: 1, drop: true }] },
     { revision: 2, puts: [put(4)], recipients: [{ handle: 4, view: 7 }] },
     { revision: 2, puts: [put(4)], recipients: [{ handle: 4, view: 1, self: '[]' }] },

@@ -24,6 +24,8 @@ export interface Snapshot {
 }
 
 export interface Change {
+  /** A full map replaces what was held; a delta adds to it. */
+  readonly kind: 'full' | 'delta';
   readonly epoch: string;
   readonly revision: number;
   /** Peers that are new or were sent again; mostly they differ from what was held. */
@@ -223,8 +225,8 @@ export class SyncClient extends EventEmitter<Events> {
         silence.refresh();
         if (reason !== undefined) return;
         try {
-          const change = this.#take(data, isBinary, answered);
-          if (!answered) this.emit('connected', { resumed: change.resumed });
+          const change = this.#take(data, isBinary);
+          if (!answered) this.emit('connected', { resumed: change.kind === 'delta' });
           answered = true;
           this.emit('change', change);
         } catch (error) {
@@ -252,23 +254,15 @@ export class SyncClient extends EventEmitter<Events> {
   }
 
   /** Checks a message and applies it. */
-  #take(data: RawData, isBinary: boolean, answered: boolean): Change & { readonly resumed: boolean } {
+  #take(data: RawData, isBinary: boolean): Change {
     if (isBinary) throw nonsense('a message is not text');
     const value = parse(data);
-    switch (value.type) {
-      case 'revoked':
-        throw revoked();
-      case 'error':
-        throw new SyncClientError(value.code, value.message);
-      case 'full':
-        return this.#takeFull(value);
-      case 'delta':
-        if (!answered && this.#position === undefined) throw nonsense('a delta came before any full map');
-        return this.#takeDelta(value);
-    }
+    if (value.type === 'revoked') throw revoked();
+    if (value.type === 'error') throw new SyncClientError(value.code, value.message);
+    return value.type === 'full' ? this.#takeFull(value) : this.#takeDelta(value);
   }
 
-  #takeFull({ epoch, revision, self, peers }: Static<typeof Full>): Change & { readonly resumed: boolean } {
+  #takeFull({ epoch, revision, self, peers }: Static<typeof Full>): Change {
     const next = new Map(peers.map((peer) => [peer.id, peer]));
     if (next.size !== peers.length) throw nonsense('a full map names a peer twice');
     this.#bound(next.size);
@@ -276,11 +270,12 @@ export class SyncClient extends EventEmitter<Events> {
     this.#peers = next;
     this.#self = self;
     this.#position = { epoch, revision };
-    return { epoch, revision, changed: peers, removed, self, resumed: false };
+    return { kind: 'full', epoch, revision, changed: peers, removed, self };
   }
 
-  #takeDelta({ epoch, revision, self, changed, removed, visible }: Static<typeof Delta>): Change & { readonly resumed: boolean } {
+  #takeDelta({ epoch, revision, self, changed, removed, visible }: Static<typeof Delta>): Change {
     const { epoch: heldEpoch, revision: heldRevision } = this.#position ?? { epoch: undefined, revision: 0 };
+    // Which is so too when there is nothing yet that it could be a delta of.
     if (epoch !== heldEpoch) throw nonsense('a delta is of another epoch');
     if (revision < heldRevision) throw nonsense('a delta goes back in time');
     const fresh = new Set(changed.map((peer) => peer.id));
@@ -288,7 +283,7 @@ export class SyncClient extends EventEmitter<Events> {
     if (visible !== undefined) {
       const seen = new Set(visible);
       for (const id of this.#peers.keys()) if (!seen.has(id)) gone.add(id);
-      
+      for (const id of seen) if (!fresh.has(id) && !this.#peers.has(id)) throw nonsense('a visible peer was not sent');
       for (const id of fresh) if (!seen.has(id)) throw nonsense('a peer was sent that is not visible');
     }
     let size = this.#peers.size - gone.size;
@@ -304,7 +299,7 @@ export class SyncClient extends EventEmitter<Events> {
     for (const peer of changed) this.#peers.set(peer.id, peer);
     if (self !== undefined) this.#self = self;
     this.#position = { epoch, revision };
-    return { epoch, revision, changed, removed: lost, ...(self !== undefined && { self }), resumed: true };
+    return { kind: 'delta', epoch, revision, changed, removed: lost, ...(self !== undefined && { self }) };
   }
 
   #bound(size: number): void {

@@ -176,10 +176,10 @@ export function loadConfig(input: ConfigInput = {}): LoadedConfig {
 
   const config: Record<string, Record<string, unknown>> = {};
   for (const { name, section, key } of SETTINGS) (config[section] ??= {})[key] = values.get(name);
-  const checked: unknown = config;
-  if (!Value.Check(SCHEMA, checked)) throw new GhostwireError('ERR_CONFIG', 'the configuration does not have the form of its schema');
-  checkTogether(checked, sources);
-  return { config: checked, sources };
+  const whole: unknown = config;
+  if (!Value.Check(SCHEMA, whole)) throw new GhostwireError('ERR_CONFIG', 'the configuration does not have the form of its schema');
+  checkTogether(whole, sources);
+  return { config: whole, sources };
 }
 
 /** The effective configuration as a TOML file whose comments say where each value came from. */
@@ -254,8 +254,8 @@ function unknown(what: string, given: string, where: string, known: readonly str
   return new GhostwireError('ERR_CONFIG_UNKNOWN', `${at}unknown ${what} ${given}; did you mean ${nearest}?`, { given, nearest });
 }
 
-const malformed = (name: string, where: string, given: unknown, wanted: string): GhostwireError =>
-  new GhostwireError('ERR_CONFIG', `${where}: ${name} must be ${wanted}, not ${JSON.stringify(given)}`, { key: name });
+const malformed = (name: string, where: string, given: unknown, form: string): GhostwireError =>
+  new GhostwireError('ERR_CONFIG', `${where}: ${name} must be ${form}, not ${JSON.stringify(given)}`, { key: name });
 
 function wanted({ type, unit, family, minimum, maximum }: KeySchema): string {
   if (unit === 'duration') return "a duration such as '30s' or '10m', or a number of milliseconds";
@@ -289,7 +289,7 @@ function checked(name: string, value: unknown, given: unknown, where: string): u
     throw malformed(name, where, given, schema === undefined ? 'known' : wanted(schema));
   }
   if (schema.family !== undefined) {
-    const parsed = parsePrefix(String(value));
+    const parsed = parsePrefix(value);
     const [least, most] = schema.family === 4 ? [8, 29] : [8, 96];
     if (parsed?.family !== schema.family || parsed.length < least || parsed.length > most) {
       throw malformed(name, where, given, `${wanted(schema)} without host bits, /${least} to /${most}`);
@@ -297,7 +297,7 @@ function checked(name: string, value: unknown, given: unknown, where: string): u
   }
   if (name === 'log.filter') {
     try {
-      parseLogFilter(String(value));
+      parseLogFilter(value);
     } catch (cause) {
       throw new GhostwireError('ERR_CONFIG', `${where}: ${(cause as Error).message}`, { key: name }, { cause });
     }

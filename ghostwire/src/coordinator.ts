@@ -69,45 +69,41 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     const journal = await SqliteJournal.open(db);
     stops.push(() => journal.close());
 
+    // The ports first: a start that fails because one is taken should fail before anything else happens.
     let ready = false;
-    const sync = await SyncServer.start({ host: server.host, port: server.sync_port, epoch: journal.epoch });
-    stops.push(() => sync.stop());
+    let sync: SyncServer | undefined;
     const domain = createDomain({
       journal,
       network,
       log,
       engine: new AclEngine(),
       scratchEngine: () => new AclEngine(),
-      publish: (batch) => sync.publish(batch),
+      publish: (batch) => sync?.publish(batch),
     });
     const { replica, adminKeys, preauthKeys, directory, topology } = domain;
 
     const metrics = createMetrics({
       zqlite: () => ({ ...db.metrics() }),
-      sync: () => ({ ...sync.metrics() }),
+      sync: () => ({ ...sync?.metrics() }),
       peers: () => directory.size,
       classes: () => topology.classes,
       revision: () => replica.revision,
       notReady: () => (closing !== undefined ? 'stopping' : !ready ? 'starting' : replica.following ? undefined : 'not following the journal'),
     });
-    // First up and last down, so that a probe sees what happens meanwhile.
-    stops.splice(0, 0, () => closeServer(metrics.server));
     const metricsPort = await listen(metrics.server, server.host, server.metrics_port, 'metrics_port');
+    // The last one down, so that a probe sees what happens meanwhile.
+    stops.unshift(() => closeServer(metrics.server));
 
-    await replica.start((error) => {
-      logger.fatal({ err: error }, 'cannot follow the journal');
-      onFailure(error);
-    });
-    stops.push(() => replica.stop());
-    const syncUrl = server.public_sync_url || `ws://${reachable(server.host)}:${sync.port}/v1/sync`;
+    let syncUrl = server.public_sync_url;
     const rest = createRest({
       domain,
       log,
       version,
       observe: metrics.observe,
+      ready: () => ready,
       connect: (peer) => connection(sync, syncUrl, server.connection_token_lifetime, peer),
     });
-    stops.push(() => drain(rest.server, () => rest.close(), server.shutdown_timeout));
+    stops.push(() => rest.close());
     const apiPort = await rest.listen({ host: server.host, port: server.port }).then(
       () => (rest.server.address() as AddressInfo).port,
       (error: unknown) => {
@@ -115,13 +111,24 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       },
     );
 
-    // Last, so that a start which fails has shown no keys and makes none.
+    sync = await SyncServer.start({ host: server.host, port: server.sync_port, epoch: journal.epoch });
+    stops.push(() => sync?.stop());
+    syncUrl ||= `ws://${reachable(server.host)}:${sync.port}/v1/sync`;
+
+    await replica.start((error) => {
+      logger.fatal({ err: error }, 'cannot follow the journal');
+      onFailure(error);
+    });
+    stops.push(() => replica.stop());
+    // Last, so that a start which fails has used up no keys.
     const firstKeys = await makeFirstKeys(journal, replica, adminKeys, preauthKeys);
 
     const compaction = setInterval(() => {
       journal.compact(KEEP).catch((error: unknown) => logger.warn({ err: error }, 'compaction failed'));
     }, COMPACT_EVERY);
     stops.push(() => clearInterval(compaction));
+    // Requests under way need all of the above until they are answered.
+    stops.push(() => drain(rest.server, () => rest.close(), server.shutdown_timeout));
     ready = true;
 
     const host = reachable(server.host);
@@ -138,9 +145,9 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
 }
 
 /** A registration must not fail because the table of outstanding tokens is full: the peer can ask again. */
-function connection(sync: SyncServer, url: string, lifetime: number, peer: Peer): Connection {
+function connection(sync: SyncServer | undefined, url: string, lifetime: number, peer: Peer): Connection {
   try {
-    const token = sync.issueToken(peer.handle, lifetime);
+    const token = sync?.issueToken(peer.handle, lifetime) ?? null;
     return { url, token, expiresAt: new Date(Date.now() + lifetime).toISOString() };
   } catch (error) {
     if (isCoded(error) && error.code === 'ERR_SYNC_TOKENS_FULL') return { url, token: null, expiresAt: null };

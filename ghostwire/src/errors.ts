@@ -28,6 +28,7 @@ export const CATALOGUE = {
   ERR_NOT_FOUND: entry(404, false, 'No route has this path.'),
   ERR_METHOD_NOT_ALLOWED: entry(405, false, 'The path exists but not with this method; `details.allowed` lists the methods.'),
   ERR_UNAUTHORIZED: entry(401, false, 'The bearer token is missing, malformed, unknown, expired or revoked.'),
+  ERR_STARTING: entry(503, true, 'The server has not read its state yet.'),
   ERR_SHUTTING_DOWN: entry(503, true, 'The server is stopping and takes no new work.'),
   ERR_CONTENTION: entry(503, true, 'Others kept changing the same records; the commit lost every attempt.'),
   ERR_OUTCOME_UNKNOWN: entry(503, false, 'The commit may or may not be durable; read before sending again.'),

@@ -1,5 +1,7 @@
 //! The lanes as a caller sees them: groups, poisonous members, batches with guards, callback transactions, ownership.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,12 +2,23 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { run as runCommand } from '../../src/cli/program.js';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const BUILT = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const SOURCE = fileURLToPath(new URL('../../src', import.meta.url));
+
+const changedAt = (path: string): number => statSync(path).mtimeMs;
+
+/** What users run, unless the source is newer than it. */
+function program(): string[] {
+  const newest = Math.max(...readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).map((name) => changedAt(join(SOURCE, name))));
+  return existsSync(BUILT) && changedAt(BUILT) > newest ? [BUILT] : ['--import=tsx', join(SOURCE, 'main.ts')];
+}
+const PROGRAM = program();
 
 export const temporaryFolder = (): string => mkdtempSync(join(tmpdir(), 'ghostwire-'));
 
@@ -35,7 +46,7 @@ export function killAll(): void {
 
 export function launch(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Running {
   const { PATH, HOME, TMPDIR } = process.env;
-  const child = spawn(process.execPath, ['--import=tsx', MAIN, ...args], {
+  const child = spawn(process.execPath, [...PROGRAM, ...args], {
     env: { ...(PATH === undefined ? {} : { PATH }), ...(HOME === undefined ? {} : { HOME }), ...(TMPDIR === undefined ? {} : { TMPDIR }), ...environment },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
@@ -54,6 +65,30 @@ export const run = (args: readonly string[], environment?: Readonly<Record<strin
   child.stdin?.end(input);
   return finished;
 };
+
+/**
+ * Runs a command in this process, which is quicker. Tests that use it must be serial: it borrows the process's own
+ * output and environment.
+ */
+export async function runHere(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<Finished> {
+  const { env, stdout, stderr } = process;
+  const writes = [stdout.write, stderr.write] as const;
+  const printed = ['', ''];
+  const capture = (index: 0 | 1) => (text: string | Uint8Array) => {
+    printed[index] += String(text);
+    return true;
+  };
+  process.env = { ...environment };
+  stdout.write = capture(0);
+  stderr.write = capture(1);
+  try {
+    const code = await runCommand(args);
+    return { code, signal: null, stdout: printed[0] ?? '', stderr: printed[1] ?? '' };
+  } finally {
+    [stdout.write, stderr.write] = writes;
+    process.env = env;
+  }
+}
 
 /** What `serve --json` prints. */
 export interface Started {

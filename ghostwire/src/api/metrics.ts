@@ -66,14 +66,16 @@ export function createMetrics(sources: MetricsSources): Metrics {
 }
 
 function gauge(registry: Registry, name: string, help: string, read: () => number): void {
-  new Gauge({
-    name,
-    help,
-    registers: [registry],
-    collect() {
-      this.set(read());
-    },
-  });
+  registry.registerMetric(
+    new Gauge({
+      name,
+      help,
+      registers: [],
+      collect() {
+        this.set(read());
+      },
+    }),
+  );
 }
 
 /** Prometheus text for a snapshot of another component: its names, in snake case, are the metrics' names. */

@@ -28,6 +28,8 @@ export interface RestOptions {
   readonly connect: (peer: Peer) => Connection;
   /** Told of every answer: its route, status and seconds. */
   readonly observe?: (method: string, route: string, status: number, seconds: number) => void;
+  /** Requests are turned away until this is true; default always. */
+  readonly ready?: () => boolean;
   /** Milliseconds for a request to arrive completely; default 10,000. */
   readonly requestTimeout?: number;
 }
@@ -46,7 +48,7 @@ const CONNECTION_TIMEOUT = 120_000;
 const KEEP_ALIVE = 72_000;
 
 export function createRest(options: RestOptions): Rest {
-  const { domain, log, version, observe, requestTimeout = 10_000 } = options;
+  const { domain, log, version, observe, ready = () => true, requestTimeout = 10_000 } = options;
   const logger = log('ghostwire::api');
   const onError = errorHandler(logger);
   let closing = false;
@@ -70,7 +72,9 @@ export function createRest(options: RestOptions): Rest {
   app.setErrorHandler(onError);
   app.setSchemaErrorFormatter((errors, dataVar) => Object.assign(new Error('invalid'), { validation: errors, validationContext: dataVar }));
   app.addHook('onRequest', (_request, _reply, done) => {
-    done(closing ? new GhostwireError('ERR_SHUTTING_DOWN', 'the server is stopping') : undefined);
+    if (closing) done(new GhostwireError('ERR_SHUTTING_DOWN', 'the server is stopping'));
+    else if (!ready()) done(new GhostwireError('ERR_STARTING', 'the server is starting'));
+    else done();
   });
   // A connection becomes idle when its last answer is out; closing waits for that and for nothing more.
   let sweep: NodeJS.Timeout | undefined;

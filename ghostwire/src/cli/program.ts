@@ -8,7 +8,6 @@ import { keyCommands } from './keys.js';
 import { print } from './output.js';
 import { peerCommands } from './peers.js';
 import { policyCommands } from './policy.js';
-import { serve } from './serve.js';
 
 /** Runs a command line (without the program's own name) and returns the exit code. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -23,6 +22,8 @@ export async function run(args: readonly string[]): Promise<number> {
     .option('--new-admin-key', 'make another admin key, when the first one is lost');
   serving.action(async () => {
     const { json = false, newAdminKey = false } = serving.opts<{ json?: boolean; newAdminKey?: boolean }>();
+    // Loaded here, because the other commands are quicker without a server and its addons.
+    const { serve } = await import('./serve.js');
     code = await serve({ input: configInput(serving), json, newAdminKey });
   });
 

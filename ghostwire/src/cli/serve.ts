@@ -1,7 +1,6 @@
 // ghostwire serve: starts a coordinator, says where it is, and stops it cleanly on SIGINT or SIGTERM.
 
 import { initLogging as initDatabaseLogging } from 'zqlite';
-import { initLogging as initZqliteLogging } from 'zqlite';
 import { loadConfig, type ConfigInput } from '../config.js';
 import { startCoordinator, type Coordinator } from '../coordinator.js';
 import { createLog } from '../log.js';

@@ -86,10 +86,11 @@ export class WatchHub {
   async #follow(): Promise<void> {
     while (this.#woken && this.#attached.size > 0) {
       this.#woken = false;
+      const from = this.#tail;
       try {
-        const page = await this.#read(this.#tail);
-        this.#handOut(page);
-        if (!page.last) this.#woken = true;
+        const page = await this.#read(from);
+        // The watchers may have been replaced by others, who begin elsewhere, and woke the reader when they came.
+        if (from === this.#tail) this.#handOut(page);
       } catch (error) {
         for (const watcher of this.#attached) watcher.fail(error);
       }
@@ -97,14 +98,13 @@ export class WatchHub {
     this.#woken = false;
   }
 
-  #handOut({ head, horizon, commits }: LogPage): void {
+  #handOut({ head, horizon, commits, last }: LogPage): void {
     checkReach(this.#tail, head, horizon);
     for (const commit of commits) {
-      // The watchers may have been replaced by others, who are further on, while the page was read.
-      if (commit.revision <= this.#tail) continue;
       this.#tail = commit.revision;
       for (const watcher of this.#attached) watcher.hand(commit);
     }
+    if (!last) this.#woken = true;
   }
 }
 
