@@ -16,8 +16,8 @@ const steps = [
     title: 'installing npm packages',
     reads: ['package.json', 'package-lock.json', 'ghostwire/package.json'],
     makes: ['node_modules/.package-lock.json'],
-    // `npm ci` removes node_modules first, so it is for fresh clones only.
-    run: () => run('npm', [existsSync(join(root, 'node_modules')) ? 'install' : 'ci', '--no-audit', '--no-fund']),
+    // Not `npm ci`: it refuses a lock file that lacks optional packages of other platforms which a registry does not have.
+    run: () => run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']),
   },
   {
     name: 'zqlite-native',
