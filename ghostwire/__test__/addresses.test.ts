@@ -10,7 +10,8 @@ const IPV6 = 'fd7a:115c:a1e0::/48';
 test('IPv4 text is strict', (t) => {
   t.is(parseIpv4('100.64.0.1'), 0x6440_0001);
   t.is(parseIpv4('255.255.255.255'), 0xffff_ffff);
-  for (const wrong of ['', '1.2.3', '1.2.3.4.5', '01.2.3.4', '1.2.3.256', '1.2.3.4 ', ' 1.2.3.4', '0x1.2.3.4', '1.2.3.-4', '１.2.3.4']) t.is(parseIpv4(wrong), undefined, wrong);
+  for (const wrong of ['', '1.2.3', '1.2.3.4.5', '01.2.3.4', '1.2.3.256', '1.2.3.4 ', ' 1.2.3.4', '0x1.2.3.4', '1.2.3.-4', '１.2.3.4'])
+    t.is(parseIpv4(wrong), undefined, wrong);
 });
 
 test('IPv6 text follows RFC 5952 when written', (t) => {
@@ -35,8 +36,10 @@ test('what is written is read back', (t) => {
 });
 
 test('prefixes have no host bits and one form', (t) => {
-  for (const text of ['10.0.0.0/8', '0.0.0.0/0', '10.1.2.3/32', 'fd7a:115c:a1e0::/48', '::/0']) t.is(formatPrefix(parsePrefix(text) ?? { family: 4, value: 0n, length: 99 }), text);
-  for (const wrong of ['10.0.0.1/8', '10.0.0.0', '10.0.0.0/', '10.0.0.0/33', '10.0.0.0/08', '10.0.0.0/+8', '::1/64', '::/129', '/8', 'x/8']) t.is(parsePrefix(wrong), undefined, wrong);
+  for (const text of ['10.0.0.0/8', '0.0.0.0/0', '10.1.2.3/32', 'fd7a:115c:a1e0::/48', '::/0'])
+    t.is(formatPrefix(parsePrefix(text) ?? { family: 4, value: 0n, length: 99 }), text);
+  for (const wrong of ['10.0.0.1/8', '10.0.0.0', '10.0.0.0/', '10.0.0.0/33', '10.0.0.0/08', '10.0.0.0/+8', '::1/64', '::/129', '/8', 'x/8'])
+    t.is(parsePrefix(wrong), undefined, wrong);
 });
 
 test('a pool gives each address once, never a reserved one, and then says that it is exhausted', (t) => {
@@ -69,7 +72,12 @@ test('the reserved ranges of the default pool stay free', (t) => {
 });
 
 test('small pools', (t) => {
-  for (const [prefix, count] of [['10.0.0.8/29', 6], ['10.0.0.128/25', 126], ['10.0.0.0/28', 14], ['10.0.0.0/26', 62]] as const) {
+  for (const [prefix, count] of [
+    ['10.0.0.8/29', 6],
+    ['10.0.0.128/25', 126],
+    ['10.0.0.0/28', 14],
+    ['10.0.0.0/26', 62],
+  ] as const) {
     const pool = new AddressPool(prefix, IPV6);
     const seen = new Set(Array.from({ length: count }, () => pool.propose().ipv4));
     t.is(seen.size, count, prefix);
@@ -116,6 +124,7 @@ test('finding a free address in a nearly full pool does not walk it', (t) => {
 });
 
 test('pools that cannot serve are refused', (t) => {
-  for (const wrong of ['10.0.0.0/30', '0.0.0.0/7', '10.0.0.1/24', 'fd00::/48', 'x']) t.throws(() => new AddressPool(wrong, IPV6), { code: 'ERR_CONFIG' }, wrong);
+  for (const wrong of ['10.0.0.0/30', '0.0.0.0/7', '10.0.0.1/24', 'fd00::/48', 'x'])
+    t.throws(() => new AddressPool(wrong, IPV6), { code: 'ERR_CONFIG' }, wrong);
   for (const wrong of ['fd00::/97', '10.0.0.0/8']) t.throws(() => new AddressPool('10.0.0.0/8', wrong), { code: 'ERR_CONFIG' }, wrong);
 });

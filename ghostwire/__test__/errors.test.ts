@@ -11,7 +11,12 @@ function documented(): string[][] {
   return (section ?? '')
     .split('\n')
     .filter((line) => line.startsWith('| `'))
-    .map((line) => line.split('|').slice(1, -1).map((cell) => cell.trim()));
+    .map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
 }
 
 test('docs/errors.md says what the catalogue says', (t) => {

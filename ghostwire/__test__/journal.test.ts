@@ -100,7 +100,7 @@ test('any calls one after another are answered alike by both journals', async (t
       await subject.dispose();
     }
   });
-  await fc.assert(property, { numRuns: RUNS });
+  await fc.assert(property, { numRuns: RUNS, includeErrorInReport: true });
 });
 
 // --- Concurrent calls, judged by the log ---

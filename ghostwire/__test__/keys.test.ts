@@ -14,11 +14,17 @@ test('a minted key proves its hash, and nothing else does', (t) => {
   const parsed = parseKey('preauth', text);
   t.is(parsed?.id, id);
   t.true(matches(parsed!.secret, hash));
-  t.false(matches(parsed!.secret.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a')), hash));
+  t.false(
+    matches(
+      parsed!.secret.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a')),
+      hash,
+    ),
+  );
   t.false(matches(parsed!.secret, mintKey('preauth').hash));
   t.false(matches(parsed!.secret, ''));
   t.is(parseKey('admin', text), undefined, 'a key of one kind is none of another');
-  for (const wrong of ['', text.slice(1), `${text}a`, text.toUpperCase(), ` ${text}`, `${text}\n`]) t.is(parseKey('preauth', wrong), undefined);
+  for (const wrong of ['', text.slice(1), `${text}a`, text.toUpperCase(), ` ${text}`, `${text}\n`])
+    t.is(parseKey('preauth', wrong), undefined);
 });
 
 test('ids and secrets are random and use the whole alphabet', (t) => {
@@ -64,7 +70,10 @@ test('admin keys: accepted, expired, revoked, of another kind', async (t) => {
 
 test('the last two admin keys cannot be revoked at the same time', async (t) => {
   const { adminKeys, stop } = await startNetwork();
-  const keys = [await adminKeys.create({ description: 'a', expiresAt: null }), await adminKeys.create({ description: 'b', expiresAt: null })];
+  const keys = [
+    await adminKeys.create({ description: 'a', expiresAt: null }),
+    await adminKeys.create({ description: 'b', expiresAt: null }),
+  ];
   const results = await Promise.allSettled(keys.map(({ key }) => adminKeys.revoke(key.id)));
   t.is(results.filter(({ status }) => status === 'fulfilled').length, 1);
   t.is(keys.filter(({ text }) => adminKeys.accepts(text)).length, 1);
@@ -80,7 +89,8 @@ test('a pre-auth key says why it does not work, but only to who holds it', async
   t.throws(() => preauthKeys.check(`gw_preauth_${key.id}_${'a'.repeat(32)}`), { code: 'ERR_KEY_INVALID' });
   const expired = await preauthKeys.create({ ...plain, expiresAt: Date.now() - 1 });
   t.throws(() => preauthKeys.check(expired.text), { code: 'ERR_KEY_EXPIRED' });
-  for (const wrong of ['', 'x', mintKey('preauth').text, mintKey('admin').text]) t.throws(() => preauthKeys.check(wrong), { code: 'ERR_KEY_INVALID' });
+  for (const wrong of ['', 'x', mintKey('preauth').text, mintKey('admin').text])
+    t.throws(() => preauthKeys.check(wrong), { code: 'ERR_KEY_INVALID' });
   await stop();
 });
 
@@ -131,7 +141,10 @@ test('keys survive a restart', async (t) => {
   await before.stop();
   const after = await startNetwork(new MemoryJournal(store));
   t.true(after.adminKeys.accepts(admin.text));
-  t.like(after.preauthKeys.list().find(({ id }) => id === key.id), { uses: 1, record: { maxUses: 2, user: 'ann@example.com' } });
+  t.like(
+    after.preauthKeys.list().find(({ id }) => id === key.id),
+    { uses: 1, record: { maxUses: 2, user: 'ann@example.com' } },
+  );
   const peer = await after.register({ preauthKey: text });
   t.deepEqual([peer.record.tags, peer.record.user], [['tag:web'], 'ann@example.com']);
   await t.throwsAsync(after.register({ preauthKey: text }), { code: 'ERR_KEY_USED_UP' });

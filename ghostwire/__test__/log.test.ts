@@ -31,7 +31,10 @@ test('levels hold by target', (t) => {
     log('ghostwire::api').debug({ n: 1 }, 'shown');
   });
   t.deepEqual(
-    text.trim().split('\n').map((line) => (JSON.parse(line) as { msg: string; level: string; target: string }).msg),
+    text
+      .trim()
+      .split('\n')
+      .map((line) => (JSON.parse(line) as { msg: string; level: string; target: string }).msg),
     ['shown'],
   );
   t.like(JSON.parse(text), { level: 'debug', target: 'ghostwire::api', n: 1 });

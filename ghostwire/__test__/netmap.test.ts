@@ -24,7 +24,8 @@ function start(t: ExecutionContext, database: string, syncPort = 0): Promise<Coo
 
 function joiner({ domain }: Coordinator): (hostname: string, user?: string) => Promise<Member> {
   const key = domain.preauthKeys.create({ description: '', expiresAt: null, maxUses: null, tags: [], user: null });
-  return async (hostname, user = 'ann@example.com') => domain.peers.register({ preauthKey: (await key).text, wireguardKey: wireguardKey(), hostname, user });
+  return async (hostname, user = 'ann@example.com') =>
+    domain.peers.register({ preauthKey: (await key).text, wireguardKey: wireguardKey(), hostname, user });
 }
 
 /** A client that gets its tokens as a real one does. @param api asked each time, since a restart may move it */
@@ -32,7 +33,10 @@ function follow(t: ExecutionContext, api: () => string, { token }: Member, from?
   const client = new SyncClient({
     ...(from === undefined ? {} : { from }),
     credentials: async () => {
-      const response = await fetch(`${api()}/v1/peers/self/connection-token`, { method: 'POST', headers: { authorization: `Bearer ${token}` } });
+      const response = await fetch(`${api()}/v1/peers/self/connection-token`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${token}` },
+      });
       if (!response.ok) throw Object.assign(new Error(await response.text()), { retryable: response.status !== 401 });
       return (await response.json()) as { url: string; token: string };
     },
@@ -127,7 +131,8 @@ test('a token for the netmap is good once, and only for a peer that exists', asy
   const { domain, urls } = coordinator;
   t.teardown(() => coordinator.close());
   const { peer, token } = await joiner(coordinator)('a');
-  const ask = (bearer: string): Promise<Response> => fetch(`${urls.api}/v1/peers/self/connection-token`, { method: 'POST', headers: { authorization: `Bearer ${bearer}` } });
+  const ask = (bearer: string): Promise<Response> =>
+    fetch(`${urls.api}/v1/peers/self/connection-token`, { method: 'POST', headers: { authorization: `Bearer ${bearer}` } });
   const connection = (await (await ask(token)).json()) as { url: string; token: string; expiresAt: string };
   t.is(connection.url, urls.sync);
   t.true(Date.parse(connection.expiresAt) > Date.now());

@@ -22,11 +22,20 @@ test('a registered peer is found by id, handle, name and token', async (t) => {
     metadata: { rack: '7' },
   });
   t.regex(peer.id, /^p_[a-z2-7]{16}$/);
-  t.like(peer.record, { name: 'web-1', hostname: 'web-1', user: 'ann@example.com', ipv4: '100.64.0.1', ipv6: 'fd7a:115c:a1e0::6440:1', os: 'linux', version: '1.0' });
+  t.like(peer.record, {
+    name: 'web-1',
+    hostname: 'web-1',
+    user: 'ann@example.com',
+    ipv4: '100.64.0.1',
+    ipv6: 'fd7a:115c:a1e0::6440:1',
+    os: 'linux',
+    version: '1.0',
+  });
   t.deepEqual(peer.record.advertisedRoutes, ['10.0.0.0/8', '2001:db8::/32']);
   t.deepEqual(peer.record.approvedRoutes, []);
   t.deepEqual(peer.endpoints, ['192.0.2.1:51820', '[2001:db8::1]:51820']);
-  for (const found of [peers.get(peer.id), directory.named('web-1'), directory.withToken(token), directory.atHandle(peer.handle)]) t.is(found?.id, peer.id);
+  for (const found of [peers.get(peer.id), directory.named('web-1'), directory.withToken(token), directory.atHandle(peer.handle)])
+    t.is(found?.id, peer.id);
   t.is(directory.withToken(token.replace(/.$/, (last) => (last === 'a' ? 'b' : 'a'))), undefined);
   t.is((await journal.get('addresses/v4/100.64.0.1'))?.value, peer.id);
   await stop();
@@ -121,7 +130,8 @@ test('malformed fields are refused by name, and cost nothing', async (t) => {
 
 test("a key's user and tags bind", async (t) => {
   const { register, preauthKeys, policies, stop } = await startNetwork();
-  const create = async (tags: string[], user: string | null) => (await preauthKeys.create({ description: '', expiresAt: null, maxUses: null, tags, user })).text;
+  const create = async (tags: string[], user: string | null) =>
+    (await preauthKeys.create({ description: '', expiresAt: null, maxUses: null, tags, user })).text;
   const anns = await create([], 'ann@example.com');
   t.is((await register({ preauthKey: anns })).record.user, 'ann@example.com');
   t.is((await register({ preauthKey: anns, user: 'ANN@example.com' })).record.user, 'ann@example.com');
@@ -148,7 +158,12 @@ test('renaming, tagging, approving routes, metadata', async (t) => {
   const { register, peers, directory, stop } = await startNetwork();
   const a = await register({ hostname: 'a', routes: ['10.0.0.0/8', '10.1.0.0/16'] });
   const b = await register({ hostname: 'b' });
-  const renamed = await peers.update(a.id, { name: 'Gate', tags: ['tag:b', 'tag:a', 'tag:b'], approvedRoutes: ['10.1.0.0/16'], metadata: { x: 'y' } });
+  const renamed = await peers.update(a.id, {
+    name: 'Gate',
+    tags: ['tag:b', 'tag:a', 'tag:b'],
+    approvedRoutes: ['10.1.0.0/16'],
+    metadata: { x: 'y' },
+  });
   t.like(renamed.record, { name: 'gate', hostname: 'a', metadata: { x: 'y' } });
   t.deepEqual([renamed.record.tags, renamed.record.approvedRoutes], [['tag:a', 'tag:b'], ['10.1.0.0/16']]);
   t.is(renamed.handle, a.handle);
@@ -179,7 +194,12 @@ test('a deleted peer is gone, its token void, its key, name and address free', a
   t.throws(() => peers.get(peer.id), { code: 'ERR_PEER_NOT_FOUND' });
   await t.throwsAsync(peers.delete(peer.id), { code: 'ERR_PEER_NOT_FOUND' });
   t.is(directory.withToken(token), undefined);
-  t.deepEqual((await journal.list('')).entries.map((entry) => entry.key.split('/')[0]).filter((prefix) => !['preauth-keys', 'counters'].includes(prefix!)), []);
+  t.deepEqual(
+    (await journal.list('')).entries
+      .map((entry) => entry.key.split('/')[0])
+      .filter((prefix) => !['preauth-keys', 'counters'].includes(prefix!)),
+    [],
+  );
   const again = await peers.register(registration);
   t.not(again.peer.id, peer.id);
   t.is(again.peer.record.name, 'a');
@@ -213,7 +233,10 @@ test('a restart finds every peer again, and goes on with new addresses', async (
   const after = await startNetwork(new MemoryJournal(store));
   t.deepEqual(
     [...after.directory.all()].map(({ id, record }) => [id, record]).sort(),
-    all.filter((_, index) => index !== 3).map(({ id, record }) => [id, record]).sort() as unknown[],
+    all
+      .filter((_, index) => index !== 3)
+      .map(({ id, record }) => [id, record])
+      .sort() as unknown[],
   );
   const next = await after.register({ hostname: 'h1' });
   t.deepEqual([next.record.ipv4, next.record.name], ['100.64.0.11', 'h1-1']);

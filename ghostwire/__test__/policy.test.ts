@@ -38,7 +38,9 @@ test('comments and trailing commas are read', (t) => {
 });
 
 test('destinations end at the last colon', (t) => {
-  const { acls } = readPolicy('{"acls": [{"action": "accept", "src": ["*"], "dst": ["fd7a:115c:a1e0::1:22", "[2001:db8::/32]:*", "10.0.0.0/8:1-65535"]}]}');
+  const { acls } = readPolicy(
+    '{"acls": [{"action": "accept", "src": ["*"], "dst": ["fd7a:115c:a1e0::1:22", "[2001:db8::/32]:*", "10.0.0.0/8:1-65535"]}]}',
+  );
   t.deepEqual(acls?.[0]?.destinations, [
     { target: { kind: 'network', text: 'fd7a:115c:a1e0::1' }, ports: [{ first: 22, last: 22 }] },
     { target: { kind: 'network', text: '2001:db8::/32' }, ports: undefined },
@@ -63,7 +65,8 @@ test('brackets in strings and comments are no nesting', (t) => {
 });
 
 test('names that stand for nothing are refused with line and column', (t) => {
-  const acl = (entry: string): string => `{"groups": {"group:dev": []}, "hosts": {"db": "10.0.0.1"},\n"tagOwners": {"tag:web": []},\n${entry}]}`;
+  const acl = (entry: string): string =>
+    `{"groups": {"group:dev": []}, "hosts": {"db": "10.0.0.1"},\n"tagOwners": {"tag:web": []},\n${entry}]}`;
   /** @param at what the error points to: its only occurrence in the entry */
   const wrong = (entry: string, at: string, message: RegExp): void => {
     const line = `"acls": [${entry}`;
@@ -90,7 +93,14 @@ test('names that stand for nothing are refused with line and column', (t) => {
 test('sections: unknown, not yet known, twice, of the wrong type', (t) => {
   refused(t, '{"acl": []}', 'ERR_POLICY_INVALID', 1, 2, /unknown section "acl"; did you mean "acls"/);
   refused(t, '{\n"grants": []}', 'ERR_POLICY_UNSUPPORTED', 2, 1, /"grants" is not supported yet/);
-  refused(t, '{"acls": [{"action": "accept", "src": ["autogroup:member"], "dst": ["*:*"]}]}', 'ERR_POLICY_UNSUPPORTED', 1, 40, /autogroup:member/);
+  refused(
+    t,
+    '{"acls": [{"action": "accept", "src": ["autogroup:member"], "dst": ["*:*"]}]}',
+    'ERR_POLICY_UNSUPPORTED',
+    1,
+    40,
+    /autogroup:member/,
+  );
   refused(t, '{"hosts": {"a": "10.0.0.1",\n "a": "10.0.0.2"}}', 'ERR_POLICY_INVALID', 2, 2, /twice/);
   refused(t, '[]', 'ERR_POLICY_INVALID', 1, 1, /must be an object/);
   refused(t, '{"groups": {"dev": []}}', 'ERR_POLICY_INVALID', 1, 13, /group:name/);
@@ -116,7 +126,8 @@ function engineFor(text: string): AclEngine {
 
 test('the policy means what it says', (t) => {
   const engine = engineFor(POLICY);
-  const allowed = (source: number, destination: number, protocol: number, port: number): boolean => engine.decide({ source, destination, protocol, port }).allowed;
+  const allowed = (source: number, destination: number, protocol: number, port: number): boolean =>
+    engine.decide({ source, destination, protocol, port }).allowed;
   t.true(allowed(1, 2, 6, 443));
   t.true(allowed(1, 2, 17, 443), 'no proto means TCP and UDP');
   t.false(allowed(1, 2, 6, 22));

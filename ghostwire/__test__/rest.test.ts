@@ -51,7 +51,14 @@ async function serve(t: ExecutionContext, options: Partial<RestOptions> = {}): P
     const text = await response.text();
     return { status: response.status, headers: response.headers, body: text === '' ? undefined : (JSON.parse(text) as unknown) };
   };
-  return { ...network, admin, port, adminHeaders, call, ask: (method, path, json) => call(method, path, { headers: adminHeaders, ...(json === undefined ? {} : { json }) }) };
+  return {
+    ...network,
+    admin,
+    port,
+    adminHeaders,
+    call,
+    ask: (method, path, json) => call(method, path, { headers: adminHeaders, ...(json === undefined ? {} : { json }) }),
+  };
 }
 
 function refused(t: ExecutionContext, { status, body }: Answer, expected: number, code: string, message = /./): void {
@@ -62,11 +69,18 @@ function refused(t: ExecutionContext, { status, body }: Answer, expected: number
   t.regex(error.message, message);
 }
 
-const registration = (preauthKey: string, more: object = {}): object => ({ preauthKey, wireguardKey: wireguardKey(), hostname: 'web', ...more });
+const registration = (preauthKey: string, more: object = {}): object => ({
+  preauthKey,
+  wireguardKey: wireguardKey(),
+  hostname: 'web',
+  ...more,
+});
 
 test('register, show, list, change, delete', async (t) => {
   const { call, ask, key } = await serve(t);
-  const registered = await call('POST', '/v1/peers/register', { json: registration(key, { user: 'ann@example.com', os: 'linux', endpoints: ['192.0.2.1:51820'], metadata: { rack: '7' } }) });
+  const registered = await call('POST', '/v1/peers/register', {
+    json: registration(key, { user: 'ann@example.com', os: 'linux', endpoints: ['192.0.2.1:51820'], metadata: { rack: '7' } }),
+  });
   t.is(registered.status, 201);
   t.is(registered.headers.get('cache-control'), 'no-store');
   const { peer, token, sync } = registered.body;
@@ -82,7 +96,9 @@ test('register, show, list, change, delete', async (t) => {
   t.like(changed.body, { id: peer.id, name: 'gate', tags: ['tag:x'] });
 
   const other = await call('POST', '/v1/peers/register', { json: registration(key) });
-  t.deepEqual((await ask('GET', `/v1/peers/${peer.id}/visible`)).body, { peers: [{ id: other.body.peer.id, name: 'web', addresses: other.body.peer.addresses }] });
+  t.deepEqual((await ask('GET', `/v1/peers/${peer.id}/visible`)).body, {
+    peers: [{ id: other.body.peer.id, name: 'web', addresses: other.body.peer.addresses }],
+  });
 
   const connection = await call('POST', '/v1/peers/self/connection-token', { headers: { authorization: `Bearer ${token}` } });
   t.like(connection, { status: 200, body: { token: 'token-1' } });
@@ -91,17 +107,26 @@ test('register, show, list, change, delete', async (t) => {
   t.deepEqual([gone.status, gone.body], [204, undefined]);
   refused(t, await ask('GET', `/v1/peers/${peer.id}`), 404, 'ERR_PEER_NOT_FOUND', new RegExp(peer.id as string));
   refused(t, await ask('DELETE', `/v1/peers/${peer.id}`), 404, 'ERR_PEER_NOT_FOUND');
-  refused(t, await call('POST', '/v1/peers/self/connection-token', { headers: { authorization: `Bearer ${token}` } }), 401, 'ERR_UNAUTHORIZED');
+  refused(
+    t,
+    await call('POST', '/v1/peers/self/connection-token', { headers: { authorization: `Bearer ${token}` } }),
+    401,
+    'ERR_UNAUTHORIZED',
+  );
 });
 
 test('pages', async (t) => {
   const { ask, register } = await serve(t);
   const ids = (await Promise.all(Array.from({ length: 5 }, () => register()))).map(({ id }) => id).sort();
   const first = (await ask('GET', '/v1/peers?limit=3')).body;
-  t.deepEqual(first.peers.map(({ id }: { id: string }) => id), ids.slice(0, 3));
+  t.deepEqual(
+    first.peers.map(({ id }: { id: string }) => id),
+    ids.slice(0, 3),
+  );
   const second = (await ask('GET', `/v1/peers?limit=3&after=${first.next}`)).body;
   t.deepEqual([second.peers.map(({ id }: { id: string }) => id), second.next], [ids.slice(3), null]);
-  for (const limit of ['0', '1001', '-1', 'x', '1e2', '']) refused(t, await ask('GET', `/v1/peers?limit=${limit}`), 400, 'ERR_VALIDATION', /limit/);
+  for (const limit of ['0', '1001', '-1', 'x', '1e2', ''])
+    refused(t, await ask('GET', `/v1/peers?limit=${limit}`), 400, 'ERR_VALIDATION', /limit/);
   refused(t, await ask('GET', '/v1/peers?limt=3'), 400, 'ERR_VALIDATION', /limt is not a known field/);
 });
 
@@ -120,7 +145,8 @@ test('registrations that are malformed, oversize or duplicate', async (t) => {
   refused(t, await register(registration(key, { wireguardKey: 'short' })), 400, 'ERR_WIREGUARD_KEY');
   refused(t, await register(registration(key, { metadata: { a: 'x'.repeat(40_000) } })), 413, 'ERR_BODY_TOO_LARGE');
   refused(t, await register(registration('gw_preauth_no')), 401, 'ERR_KEY_INVALID');
-  const send = (body: string, type: string): Promise<Answer> => call('POST', '/v1/peers/register', { body, headers: { 'content-type': type } });
+  const send = (body: string, type: string): Promise<Answer> =>
+    call('POST', '/v1/peers/register', { body, headers: { 'content-type': type } });
   refused(t, await send('{"preauthKey":', 'application/json'), 400, 'ERR_BODY_SYNTAX');
   refused(t, await send('', 'application/json'), 400, 'ERR_BODY_SYNTAX');
   refused(t, await send('{"__proto__": {"x": 1}}', 'application/json'), 400, 'ERR_BODY_SYNTAX');
@@ -159,11 +185,24 @@ test('who may ask', async (t) => {
     refused(t, answer, 401, 'ERR_UNAUTHORIZED');
     t.is(answer.headers.get('www-authenticate'), 'Bearer');
   }
-  for (const authorization of ['Bearer', 'Bearer ', `Basic ${admin}`, `Bearer ${key}`, `Bearer ${token}`, `Bearer ${admin}x`, `bearer ${'x'.repeat(5_000)}`]) {
+  for (const authorization of [
+    'Bearer',
+    'Bearer ',
+    `Basic ${admin}`,
+    `Bearer ${key}`,
+    `Bearer ${token}`,
+    `Bearer ${admin}x`,
+    `bearer ${'x'.repeat(5_000)}`,
+  ]) {
     refused(t, await call('GET', '/v1/peers', { headers: { authorization } }), 401, 'ERR_UNAUTHORIZED');
   }
   t.is((await call('GET', '/v1/peers', { headers: { authorization: `bearer ${admin}` } })).status, 200);
-  refused(t, await call('POST', '/v1/peers/self/connection-token', { headers: { authorization: `Bearer ${admin}` } }), 401, 'ERR_UNAUTHORIZED');
+  refused(
+    t,
+    await call('POST', '/v1/peers/self/connection-token', { headers: { authorization: `Bearer ${admin}` } }),
+    401,
+    'ERR_UNAUTHORIZED',
+  );
   const spare = await adminKeys.create({ description: '', expiresAt: null });
   await adminKeys.revoke(spare.key.id);
   refused(t, await call('GET', '/v1/peers', { headers: { authorization: `Bearer ${spare.text}` } }), 401, 'ERR_UNAUTHORIZED');
@@ -178,7 +217,10 @@ test('pre-auth keys: make, use up, list, revoke', async (t) => {
   t.is((await call('POST', '/v1/peers/register', { json: registration(key as string) })).body.peer.preauthKey, shown.id);
   refused(t, await call('POST', '/v1/peers/register', { json: registration(key as string) }), 403, 'ERR_KEY_USED_UP');
   const listed = (await ask('GET', '/v1/preauth-keys')).body.keys;
-  t.deepEqual(listed.find(({ id }: { id: string }) => id === shown.id), { ...shown, uses: 1, state: 'used-up' });
+  t.deepEqual(
+    listed.find(({ id }: { id: string }) => id === shown.id),
+    { ...shown, uses: 1, state: 'used-up' },
+  );
   t.false(JSON.stringify(listed).includes(key.split('_').at(-1)));
 
   const second = (await ask('POST', '/v1/preauth-keys', { maxUses: null })).body;
@@ -206,7 +248,8 @@ test('the policy: set with If-Match, read, ask', async (t) => {
   const a = await register({ hostname: 'a' });
   await register({ hostname: 'b' });
   t.deepEqual((await ask('GET', '/v1/policy')).body, { revision: 0, text: null, writtenAt: null });
-  const put = (body: string, headers: Record<string, string> = {}): Promise<Answer> => call('PUT', '/v1/policy', { body, headers: { ...adminHeaders, ...headers } });
+  const put = (body: string, headers: Record<string, string> = {}): Promise<Answer> =>
+    call('PUT', '/v1/policy', { body, headers: { ...adminHeaders, ...headers } });
   const text = '// mine\n{"acls": [\n  {"action": "accept", "src": ["*"], "dst": ["*:22"]},\n]}';
   const first = await put(text, { 'if-match': '"0"', 'content-type': 'application/hujson' });
   t.like(first, { status: 200, body: { text } });
@@ -240,7 +283,8 @@ test('the policy: set with If-Match, read, ask', async (t) => {
 
 test('paths and methods that do not exist', async (t) => {
   const { call, ask } = await serve(t);
-  for (const path of ['/', '/v1', '/v2/peers', '/v1/peers/a/b', '/v1/peers/register/x']) refused(t, await call('GET', path), 404, 'ERR_NOT_FOUND');
+  for (const path of ['/', '/v1', '/v2/peers', '/v1/peers/a/b', '/v1/peers/register/x'])
+    refused(t, await call('GET', path), 404, 'ERR_NOT_FOUND');
   refused(t, await ask('GET', '/v1/peers/'), 404, 'ERR_PEER_NOT_FOUND');
   const wrong = await ask('PUT', '/v1/peers');
   refused(t, wrong, 405, 'ERR_METHOD_NOT_ALLOWED');
@@ -269,7 +313,10 @@ test('what is not HTTP, or never ends, is answered and closed', async (t) => {
   const large = await raw(port, `GET / HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`);
   t.regex(large, /^HTTP\/1\.1 431 /);
   t.is(body(large).error.code, 'ERR_REQUEST');
-  const slow = await raw(port, 'POST /v1/peers/register HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{');
+  const slow = await raw(
+    port,
+    'POST /v1/peers/register HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{',
+  );
   t.regex(slow, /^HTTP\/1\.1 408 /);
   t.is(body(slow).error.code, 'ERR_REQUEST_TIMEOUT');
   const slowHeaders = await raw(port, 'GET / HTTP/1.1\r\nhost: x\r\n');
@@ -290,7 +337,11 @@ test('a request under way is finished when the server closes; new ones are turne
     await new Promise((resolve) => setTimeout(resolve, 100));
     return commit(change, options);
   };
-  const under = fetch(`http://127.0.0.1:${port}/v1/peers/register`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(registration(network.key)) });
+  const under = fetch(`http://127.0.0.1:${port}/v1/peers/register`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(registration(network.key)),
+  });
   await entered;
   const closed = rest.close();
   t.is((await under).status, 201);
@@ -333,7 +384,11 @@ test('the OpenAPI document names every route and the schemas that validate', asy
     '/v1/preauth-keys',
     '/v1/preauth-keys/{id}',
   ]);
-  t.deepEqual(body.paths['/v1/peers/register'].post.requestBody.content['application/json'].schema.required, ['preauthKey', 'wireguardKey', 'hostname']);
+  t.deepEqual(body.paths['/v1/peers/register'].post.requestBody.content['application/json'].schema.required, [
+    'preauthKey',
+    'wireguardKey',
+    'hostname',
+  ]);
   t.deepEqual(body.paths['/v1/peers'].get.security, [{ admin: [] }]);
   t.truthy(body.paths['/v1/policy'].put.requestBody.content['application/hujson']);
   t.truthy(body.paths['/v1/peers/{id}'].get.responses['4XX'].content['application/json'].schema.properties.error);
@@ -341,7 +396,9 @@ test('the OpenAPI document names every route and the schemas that validate', asy
 
 test('every answer is observed by its route', async (t) => {
   const seen: unknown[][] = [];
-  const { call, key } = await serve(t, { observe: (method, route, status, seconds) => seen.push([method, route, status, seconds > 0 && seconds < 60]) });
+  const { call, key } = await serve(t, {
+    observe: (method, route, status, seconds) => seen.push([method, route, status, seconds > 0 && seconds < 60]),
+  });
   await call('POST', '/v1/peers/register', { json: registration(key) });
   await call('GET', '/v1/peers/p_x');
   await call('GET', '/nowhere');

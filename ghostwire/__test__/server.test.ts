@@ -34,7 +34,8 @@ function failed(t: ExecutionContext, { code, signal, stdout, stderr }: Finished,
   t.is(stdout, '');
 }
 
-const serveIn = (database: string, ...args: string[]): Promise<Finished> => run(['serve', '--json', '--db-path', database, ...FREE_PORTS, ...args]);
+const serveIn = (database: string, ...args: string[]): Promise<Finished> =>
+  run(['serve', '--json', '--db-path', database, ...FREE_PORTS, ...args]);
 
 test.serial('a first start makes keys, a second one finds everything again', async (t) => {
   const database = join(temporaryFolder(), 'gw.db');
@@ -63,7 +64,10 @@ test.serial('a first start makes keys, a second one finds everything again', asy
   t.like(await (await fetch(`${second.started.api}/v1/policy`, { headers })).json(), { text: policy });
   const c = await register(second, preauthKey!, 'c');
   t.not(c.peer.addresses[0], a.peer.addresses[0]);
-  const token = await fetch(`${second.started.api}/v1/peers/self/connection-token`, { method: 'POST', headers: { authorization: `Bearer ${a.token}` } });
+  const token = await fetch(`${second.started.api}/v1/peers/self/connection-token`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${a.token}` },
+  });
   t.is(token.status, 200);
   t.is((await second.stop()).code, 0);
 });
@@ -76,8 +80,12 @@ test.serial('the banner shows the keys once, and its join line joins', async (t)
   t.regex(output(), /API +http:\/\/127\.0\.0\.1:\d+\n/);
   t.regex(output(), /admin key +gw_admin_/);
   t.regex(output(), /pre-auth key +gw_preauth_/);
-  const line = output().split('\n').find((text) => text.includes('curl'))!;
-  const answer = JSON.parse(execFileSync('sh', ['-c', line], { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })) as RegisteredBody;
+  const line = output()
+    .split('\n')
+    .find((text) => text.includes('curl'))!;
+  const answer = JSON.parse(
+    execFileSync('sh', ['-c', line], { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+  ) as RegisteredBody;
   t.is(answer.peer.addresses[0], '100.64.0.1');
   t.true(existsSync(join(folder, 'wg.key.der')));
   child.kill('SIGTERM');
@@ -113,7 +121,19 @@ test.serial('the command line talks to the server', async (t) => {
   t.deepEqual(await json<PeerBody[]>('peers', 'list'), [peer]);
   t.deepEqual(await json<PeerBody>('peers', 'show', peer.id), peer);
   t.regex((await runHere(['peers', 'list'], environment)).stdout, new RegExp(`^ID .*NAME.*\\n${peer.id} +machine +100\\.64\\.0\\.1 `));
-  const made = await json<{ id: string; key: string; maxUses: number; tags: string[] }>('preauth-key', 'create', '--uses', '3', '--tag', 'tag:a', 'tag:b', '--expires', '2h', '--description', 'x');
+  const made = await json<{ id: string; key: string; maxUses: number; tags: string[] }>(
+    'preauth-key',
+    'create',
+    '--uses',
+    '3',
+    '--tag',
+    'tag:a',
+    'tag:b',
+    '--expires',
+    '2h',
+    '--description',
+    'x',
+  );
   t.like(made, { maxUses: 3 });
   t.deepEqual(made.tags, ['tag:a', 'tag:b']);
   t.is((await json<{ id: string }[]>('preauth-key', 'list')).length, 2);
@@ -218,7 +238,13 @@ test.serial('wrong configuration', async (t) => {
   const folder = temporaryFolder();
   const file = join(folder, 'gw.toml');
   writeFileSync(file, '[server]\nprot = 1\n');
-  failed(t, await run(['serve', '--config', file]), 'ERR_CONFIG_UNKNOWN', /gw\.toml:2: unknown key server\.prot; did you mean server\.port\?/, 2);
+  failed(
+    t,
+    await run(['serve', '--config', file]),
+    'ERR_CONFIG_UNKNOWN',
+    /gw\.toml:2: unknown key server\.prot; did you mean server\.port\?/,
+    2,
+  );
   failed(t, await runHere(['serve'], { GHOSTWIRE_DB_PAHT: 'x' }), 'ERR_CONFIG_UNKNOWN', /GHOSTWIRE_DB_PATH/, 2);
   const flag = await runHere(['serve', '--prot', '1']);
   t.is(flag.code, 2);

@@ -9,12 +9,21 @@ import { startNetwork, type TestNetwork } from './support/network.js';
 function assertTruth(t: ExecutionContext, { sync, engine, directory, topology, failures }: TestNetwork): void {
   t.deepEqual(failures, []);
   const handles = [...directory.all()].map(({ handle }) => handle).sort((a, b) => a - b);
-  t.deepEqual([...sync.records.keys()].sort((a, b) => a - b), handles);
-  t.deepEqual([...sync.recipients.keys()].sort((a, b) => a - b), handles);
+  t.deepEqual(
+    [...sync.records.keys()].sort((a, b) => a - b),
+    handles,
+  );
+  t.deepEqual(
+    [...sync.recipients.keys()].sort((a, b) => a - b),
+    handles,
+  );
   for (const handle of handles) {
     const expected = [...engine.visiblePeers(handle)].sort((a, b) => a - b);
     t.deepEqual(sync.seenBy(handle), expected);
-    t.deepEqual(topology.visible(handle).sort((a, b) => a - b), expected);
+    t.deepEqual(
+      topology.visible(handle).sort((a, b) => a - b),
+      expected,
+    );
     const { name, tags } = JSON.parse(sync.records.get(handle)!) as { name: string; tags: string[] };
     const { record } = directory.atHandle(handle)!;
     t.deepEqual([name, tags], [record.name, record.tags]);
@@ -58,7 +67,8 @@ async function perform(network: TestNetwork, action: Step): Promise<void> {
     if (chosen === undefined) return;
     if (action.kind === 'tag') await peers.update(chosen.id, { tags: TAGS[action.tags]! });
     else if (action.kind === 'rename') await peers.update(chosen.id, { name: `r${renames++}` });
-    else if (action.kind === 'approve') await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : ['10.0.0.0/8'] });
+    else if (action.kind === 'approve')
+      await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : ['10.0.0.0/8'] });
     else await peers.delete(chosen.id);
   }
 }
@@ -88,7 +98,16 @@ test('a restart publishes the same views from nothing', async (t) => {
     if (user > 1) await before.peers.update(id, { tags: TAGS[user - 1]! });
   }
   const picture = ({ sync, directory }: TestNetwork): string[] =>
-    [...directory.all()].map(({ handle, id }) => `${id}: ${sync.seenBy(handle).map((other) => directory.atHandle(other)?.id).sort().join()}`).sort();
+    [...directory.all()]
+      .map(
+        ({ handle, id }) =>
+          `${id}: ${sync
+            .seenBy(handle)
+            .map((other) => directory.atHandle(other)?.id)
+            .sort()
+            .join()}`,
+      )
+      .sort();
   const expected = picture(before);
   await before.stop();
   const after = await startNetwork(new MemoryJournal(store));
@@ -145,7 +164,10 @@ test('a policy that changes nothing moves nobody', async (t) => {
   for (let user = 0; user < 4; user += 1) await register({ user: `u${user}@x` });
   await policies.put(`// the same\n${POLICIES[2]}`, undefined);
   const { puts, views, recipients } = sync.batches.at(-1)!;
-  t.deepEqual([puts, recipients, views.flatMap((view): unknown[] => ('drop' in view ? ['drop'] : [...view.add, ...view.remove]))], [[], [], []]);
+  t.deepEqual(
+    [puts, recipients, views.flatMap((view): unknown[] => ('drop' in view ? ['drop'] : [...view.add, ...view.remove]))],
+    [[], [], []],
+  );
   await stop();
 });
 
@@ -173,7 +195,9 @@ test('the work grows with the peers and not with their pairs', async (t) => {
     const { register, sync, stop } = await startNetwork();
     for (let index = 0; index < count; index += 1) await register();
     await stop();
-    return sync.batches.flatMap(({ views }) => views).reduce((sum, view) => sum + ('drop' in view ? 0 : view.add.length + view.remove.length), 0);
+    return sync.batches
+      .flatMap(({ views }) => views)
+      .reduce((sum, view) => sum + ('drop' in view ? 0 : view.add.length + view.remove.length), 0);
   };
   t.deepEqual([await edits(50), await edits(200)], [50, 200]);
 });

@@ -18,11 +18,9 @@ type Unit = 'duration' | 'size';
 
 const duration = (fallback: string, description: string) =>
   Type.Integer({ minimum: 0, default: parseDuration(fallback), unit: 'duration', description });
-const port = (fallback: number, description: string) =>
-  Type.Integer({ minimum: 0, maximum: 65_535, default: fallback, description });
+const port = (fallback: number, description: string) => Type.Integer({ minimum: 0, maximum: 65_535, default: fallback, description });
 const text = (fallback: string, description: string) => Type.String({ default: fallback, maxLength: 4_096, description });
-const prefix = (family: 4 | 6, fallback: string, description: string) =>
-  Type.String({ default: fallback, family, description });
+const prefix = (family: 4 | 6, fallback: string, description: string) => Type.String({ default: fallback, family, description });
 
 const SCHEMA = Type.Object({
   database: Type.Object({
@@ -220,7 +218,13 @@ function readFile(file: string, set: (name: string, value: unknown, source: Sour
   const sections = Object.keys(SCHEMA.properties);
   for (const [section, table] of Object.entries(tree)) {
     const where = `${file}:${lineOf(source, section)}`;
-    if (!sections.includes(section)) throw unknown('section', `[${section}]`, where, sections.map((name) => `[${name}]`));
+    if (!sections.includes(section))
+      throw unknown(
+        'section',
+        `[${section}]`,
+        where,
+        sections.map((name) => `[${name}]`),
+      );
     if (typeof table !== 'object' || table === null || Array.isArray(table)) {
       throw new GhostwireError('ERR_CONFIG', `${where}: ${section} must be a table, [${section}]`);
     }
@@ -243,7 +247,8 @@ function lineOf(source: string, section: string, key?: string): number {
     if (header !== null) current = bare(header[1]);
     const assigned = /^\s*([^=#[]+?)\s*=/.exec(line);
     const path = assigned === null ? '' : [...(current === '' ? [] : [current]), ...(assigned[1] ?? '').split('.').map(bare)].join('.');
-    if (key === undefined ? current === section || path === section || path.startsWith(`${section}.`) : path === `${section}.${key}`) return index + 1;
+    if (key === undefined ? current === section || path === section || path.startsWith(`${section}.`) : path === `${section}.${key}`)
+      return index + 1;
   }
   return 1;
 }
@@ -261,7 +266,8 @@ function wanted({ type, unit, family, minimum, maximum }: KeySchema): string {
   if (unit === 'duration') return "a duration such as '30s' or '10m', or a number of milliseconds";
   if (unit === 'size') return "a size such as '512MB', or a number of bytes";
   if (family !== undefined) return `an IPv${family} prefix such as ${family === 4 ? '100.64.0.0/10' : 'fd7a:115c:a1e0::/48'}`;
-  if (type === 'integer') return maximum === undefined ? `a whole number from ${minimum ?? 0}` : `a whole number from ${minimum ?? 0} to ${maximum}`;
+  if (type === 'integer')
+    return maximum === undefined ? `a whole number from ${minimum ?? 0}` : `a whole number from ${minimum ?? 0} to ${maximum}`;
   return type === 'boolean' ? 'true or false' : 'a string';
 }
 
@@ -310,7 +316,10 @@ function checkTogether(config: Config, sources: ReadonlyMap<string, Source>): vo
   const { pool, server, network } = config;
   if (pool.min_connections > pool.max_connections) {
     const where = `${sources.get('pool.min_connections')}, ${sources.get('pool.max_connections')}`;
-    throw new GhostwireError('ERR_CONFIG', `${where}: pool.min_connections (${pool.min_connections}) is above pool.max_connections (${pool.max_connections})`);
+    throw new GhostwireError(
+      'ERR_CONFIG',
+      `${where}: pool.min_connections (${pool.min_connections}) is above pool.max_connections (${pool.max_connections})`,
+    );
   }
   const ports = new Map<number, string>();
   for (const key of ['port', 'metrics_port', 'sync_port'] as const) {
@@ -320,11 +329,15 @@ function checkTogether(config: Config, sources: ReadonlyMap<string, Source>): vo
     }
     ports.set(server[key], key);
   }
-  for (const [key, schemes] of [['public_url', ['http:', 'https:']], ['public_sync_url', ['ws:', 'wss:']]] as const) {
+  for (const [key, schemes] of [
+    ['public_url', ['http:', 'https:']],
+    ['public_sync_url', ['ws:', 'wss:']],
+  ] as const) {
     const given = server[key];
     if (given === '') continue;
     const protocol = URL.canParse(given) ? new URL(given).protocol : '';
-    if (!(schemes as readonly string[]).includes(protocol)) throw malformed(`server.${key}`, sources.get(`server.${key}`) ?? '', given, `a URL starting with ${schemes.join('// or ')}//`);
+    if (!(schemes as readonly string[]).includes(protocol))
+      throw malformed(`server.${key}`, sources.get(`server.${key}`) ?? '', given, `a URL starting with ${schemes.join('// or ')}//`);
   }
   if (!/^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(network.domain) || network.domain.length > 180) {
     throw malformed('network.domain', sources.get('network.domain') ?? '', network.domain, 'a lower-case DNS name');

@@ -88,7 +88,8 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       peers: () => directory.size,
       classes: () => topology.classes,
       revision: () => replica.revision,
-      notReady: () => (closing !== undefined ? 'stopping' : !ready ? 'starting' : replica.following ? undefined : 'not following the journal'),
+      notReady: () =>
+        closing !== undefined ? 'stopping' : !ready ? 'starting' : replica.following ? undefined : 'not following the journal',
     });
     const metricsPort = await listen(metrics.server, server.host, server.metrics_port, 'metrics_port');
     // The last one down, so that a probe sees what happens meanwhile.
@@ -134,7 +135,11 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     const host = reachable(server.host);
     return {
       domain,
-      urls: { api: server.public_url.replace(/\/+$/, '') || `http://${host}:${apiPort}`, metrics: `http://${host}:${metricsPort}`, sync: syncUrl },
+      urls: {
+        api: server.public_url.replace(/\/+$/, '') || `http://${host}:${apiPort}`,
+        metrics: `http://${host}:${metricsPort}`,
+        sync: syncUrl,
+      },
       firstKeys,
       close,
     };
@@ -172,8 +177,20 @@ function listen(server: Server, host: string, port: number, key: string): Promis
 /** @param key the setting to change */
 function listenError(error: unknown, host: string, port: number, key: string): unknown {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if (code === 'EADDRINUSE') return new GhostwireError('ERR_PORT_TAKEN', `server.${key}: another process listens on ${host}:${port}`, { key, host, port }, { cause: error });
-  if (error instanceof Error && 'syscall' in error) return new GhostwireError('ERR_LISTEN', `server.${key}: cannot listen on ${host}:${port}: ${error.message}`, { key, host, port }, { cause: error });
+  if (code === 'EADDRINUSE')
+    return new GhostwireError(
+      'ERR_PORT_TAKEN',
+      `server.${key}: another process listens on ${host}:${port}`,
+      { key, host, port },
+      { cause: error },
+    );
+  if (error instanceof Error && 'syscall' in error)
+    return new GhostwireError(
+      'ERR_LISTEN',
+      `server.${key}: cannot listen on ${host}:${port}: ${error.message}`,
+      { key, host, port },
+      { cause: error },
+    );
   return error;
 }
 

@@ -66,7 +66,11 @@ export const CATALOGUE = {
   ERR_JOURNAL_COMPACTED: entry(410, false, 'The revision is older than what the journal keeps; `details.oldest` is the oldest.'),
   ERR_JOURNAL_EPOCH: entry(409, false, 'The history was replaced; revisions of the other epoch mean nothing here.'),
   ERR_JOURNAL_AHEAD: entry(404, true, 'The journal has not reached this revision yet; `details.latest` is where it is.'),
-  ERR_JOURNAL_CHANGE: entry(500, false, 'The change contradicts itself, is empty, or holds a value without a JSON form: a bug of the caller.'),
+  ERR_JOURNAL_CHANGE: entry(
+    500,
+    false,
+    'The change contradicts itself, is empty, or holds a value without a JSON form: a bug of the caller.',
+  ),
   ERR_JOURNAL_KEY: entry(400, false, 'A journal key is empty or holds other characters than visible ASCII.'),
   ERR_JOURNAL_LIMIT: entry(413, false, 'The commit has more keys or bytes than the journal takes.'),
   ERR_JOURNAL_CLOSED: entry(503, false, 'The journal is closed.'),

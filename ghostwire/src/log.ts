@@ -36,7 +36,8 @@ export function parseLogFilter(text: string): LogFilter {
 function parseLevel(text: string, directive: string): Level {
   const level = text.trim().toLowerCase();
   const found = LEVELS.find((known) => known === level);
-  if (found === undefined) throw new Error(`log filter ${JSON.stringify(directive)}: unknown level ${text.trim()}; did you mean ${closest(level, LEVELS)}?`);
+  if (found === undefined)
+    throw new Error(`log filter ${JSON.stringify(directive)}: unknown level ${text.trim()}; did you mean ${closest(level, LEVELS)}?`);
   return found;
 }
 
@@ -63,7 +64,10 @@ export function createLog(filter: string, destination: DestinationStream = pino.
       base: { pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: ['*.authorization', 'authorization', '*.token', 'token', '*.secret', 'secret', '*.preauthKey', 'preauthKey'], censor: '***' },
+      redact: {
+        paths: ['*.authorization', 'authorization', '*.token', 'token', '*.secret', 'secret', '*.preauthKey', 'preauthKey'],
+        censor: '***',
+      },
     },
     { write: (line: string) => destination.write(withoutSecrets(line)) },
   );

@@ -41,6 +41,7 @@ const DRAIN: usize = 64 * 1024;
 const READ_BUFFER: usize = 1024;
 
 /// Why a connection ended.
+#[derive(Debug)]
 enum End {
     /// The peer closed, or the socket broke.
     Gone,
@@ -100,11 +101,15 @@ where
     let end = match admitted {
         Err(end) => {
             count(&hub.counters.hellos_failed);
+            tracing::debug!(?end, "no valid hello");
             end
         }
         Ok((handle, from)) => match stay(&mut socket, &hub, handle, from, stopped).await {
             Ok(never) => match never {},
-            Err(end) => end,
+            Err(end) => {
+                tracing::debug!(handle, ?end, "recipient disconnected");
+                end
+            }
         },
     };
     match end {

@@ -8,6 +8,7 @@
 //! There are two axes of time. `seq` counts batches and orders everything within this process. Revisions are the owner's
 //! and outlive the process; a client resumes from one. Several batches may share a revision, which [`Stamp`] tells apart.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -131,6 +132,8 @@ pub struct State {
     sweep_at: usize,
     log_total: usize,
     views: HashMap<ViewId, View>,
+    /// The views that show a record, so that a change costs as much as it concerns.
+    shown: HashMap<Handle, RoaringBitmap>,
     pending_views: Vec<ViewId>,
     pending: RoaringBitmap,
     answering: Vec<ViewId>,
@@ -160,6 +163,7 @@ impl State {
             sweep_at: SWEEP_AT.min(log_total),
             log_total,
             views: HashMap::new(),
+            shown: HashMap::new(),
             pending_views: Vec::new(),
             pending: RoaringBitmap::new(),
             answering: Vec::new(),
@@ -169,7 +173,7 @@ impl State {
         }
     }
 
-    /// Applies `batch`, whole or not at all. Costs one look at each view, and work for what is touched.
+    /// Applies `batch`, whole or not at all. The work is in proportion to what changes and the views that show it.
     ///
     /// # Errors
     /// Those of code `ERR_SYNC_BATCH`: the batch contradicts itself or the state.
@@ -197,8 +201,10 @@ impl State {
         for change in batch.recipients {
             outcome.urgent |= self.change_recipient(at, change, &mut outcome.revoked);
         }
-        for view in dropped {
-            self.views.remove(&view);
+        for id in dropped {
+            if let Some(view) = self.views.remove(&id) {
+                self.hide(id, &view.members);
+            }
         }
         self.sweep();
         Ok(outcome)
@@ -410,16 +416,14 @@ impl State {
             ids.insert(&put.id, handle);
         }
 
+        let new: RoaringBitmap = puts.keys().copied().collect();
         let (mut edited, mut dropped) = (HashSet::new(), HashSet::new());
         for change in &batch.views {
             match change {
                 ViewChange::Edit { view, add, .. } => {
                     edited.insert(*view);
-                    let unknown = add.iter().find(|handle| {
-                        let known = self.records.get(*handle).is_some() && !removes.contains(handle);
-                        !known && !puts.contains_key(handle)
-                    });
-                    if let Some(handle) = unknown {
+                    let unknown = |handle: &Handle| self.records.get(*handle).is_none() || removes.contains(handle);
+                    if let Some(handle) = (add - &new).into_iter().find(unknown) {
                         return Err(SyncError::UnknownRecord { view: *view, handle });
                     }
                 }
@@ -466,19 +470,42 @@ impl State {
             self.graves.push_back((at.seq, handle));
             gone.insert(handle, record.digest);
         }
-        if gone.is_empty() {
-            return;
+        for (id, lost) in self.by_view(gone.keys().copied()) {
+            let Some(view) = self.views.get_mut(&id) else { continue };
+            let digests = lost.iter().filter_map(|handle| gone.get(&handle));
+            view.lose(&lost, digests.fold(Digest::default(), |all, digest| all.toggled(*digest)));
+            mark(&mut self.pending_views, id, view);
         }
-        let handles: RoaringBitmap = gone.keys().copied().collect();
-        for (id, view) in &mut self.views {
-            if view.members.is_disjoint(&handles) {
-                continue;
+        for handle in gone.keys() {
+            self.shown.remove(handle);
+        }
+    }
+
+    /// `handles`, by the views that show them.
+    fn by_view(&self, handles: impl Iterator<Item = Handle>) -> HashMap<ViewId, RoaringBitmap> {
+        let mut views: HashMap<ViewId, RoaringBitmap> = HashMap::new();
+        for handle in handles {
+            for view in self.shown.get(&handle).into_iter().flatten() {
+                views.entry(view).or_default().insert(handle);
             }
-            let lost = &*view.members & &handles;
-            let digest =
-                lost.iter().filter_map(|handle| gone.get(&handle)).fold(Digest::default(), |a, b| a.toggled(*b));
-            view.lose(&lost, digest);
-            mark(&mut self.pending_views, *id, view);
+        }
+        views
+    }
+
+    fn show(&mut self, view: ViewId, handles: &RoaringBitmap) {
+        for handle in handles {
+            self.shown.entry(handle).or_default().insert(view);
+        }
+    }
+
+    fn hide(&mut self, view: ViewId, handles: &RoaringBitmap) {
+        for handle in handles {
+            if let Entry::Occupied(mut views) = self.shown.entry(handle) {
+                views.get_mut().remove(view);
+                if views.get().is_empty() {
+                    views.remove();
+                }
+            }
         }
     }
 
@@ -493,16 +520,11 @@ impl State {
             let record = Record { id: put.id, digest: put.digest, element: put.element, seq: at.seq, stamp };
             self.records.insert(put.handle, record);
         }
-        if touched.is_empty() {
-            return;
-        }
         let log_cap = self.log_cap();
-        for (id, view) in &mut self.views {
-            if !view.members.is_disjoint(&touched) {
-                let touched = &*view.members & &touched;
-                view.touch(at, &touched, log_cap);
-                mark(&mut self.pending_views, *id, view);
-            }
+        for (id, touched) in self.by_view(touched.iter()) {
+            let Some(view) = self.views.get_mut(&id) else { continue };
+            view.touch(at, &touched, log_cap);
+            mark(&mut self.pending_views, id, view);
         }
     }
 
@@ -524,6 +546,8 @@ impl State {
             view.gain(at, &gained, digest(&gained), log_cap);
             mark(&mut self.pending_views, id, view);
         }
+        self.hide(id, &lost);
+        self.show(id, &gained);
     }
 
     /// Returns whether the change may take something away from a connected recipient.

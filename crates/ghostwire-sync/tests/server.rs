@@ -395,7 +395,7 @@ async fn an_oversize_hello_is_refused() {
 
 #[tokio::test]
 async fn silence_before_the_hello_is_ended() {
-    let server = server(Options { hello_deadline: Duration::from_millis(200), ..options() });
+    let server = server(Options { hello_deadline: Duration::from_secs(1), ..options() });
     // Nothing at all; half a request; a handshake and then nothing; half a hello.
     let mut nothing = TcpStream::connect(server.address()).await.unwrap();
     let mut half = TcpStream::connect(server.address()).await.unwrap();
@@ -410,14 +410,15 @@ async fn silence_before_the_hello_is_ended() {
     assert!(read_all(&mut half).await.is_empty());
     mute.refused("ERR_HELLO_TIMEOUT", 4004).await;
     assert!(String::from_utf8_lossy(&read_all(&mut halting).await).contains("ERR_HELLO_TIMEOUT"));
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     drop((mute, halting));
     until(&server, |metrics| metrics.sockets == 0 && metrics.hellos_failed == 4).await;
 }
 
 #[tokio::test]
 async fn a_peer_that_answers_no_ping_is_ended() {
-    let times = Options { ping_every: Duration::from_millis(100), dead_after: Duration::from_millis(250), ..options() };
+    let times =
+        Options { ping_every: Duration::from_millis(200), dead_after: Duration::from_millis(1000), ..options() };
     let server = server(times);
     let mut lively = Client::hello(&server, 1, json!({})).await;
     lively.json().await;
@@ -426,7 +427,7 @@ async fn a_peer_that_answers_no_ping_is_ended() {
     // The lively one reads, and thereby answers pings; the dead one does not.
     let reading = tokio::spawn(async move { (lively.got().await, lively) });
     until(&server, |metrics| metrics.silent == 1 && metrics.connections == 1).await;
-    sleep(Duration::from_millis(500)).await;
+    sleep(Duration::from_millis(1500)).await;
     server.publish(Batch { revision: 2, puts: vec![put(3, "b")], ..Batch::default() }).unwrap();
     let (got, _lively) = reading.await.unwrap();
     assert!(matches!(got, Got::Json(_)), "{got:?}");
@@ -460,10 +461,10 @@ async fn a_stuck_peer_delays_neither_its_own_revocation_nor_the_others() {
     let recipients = vec![RecipientChange::Revoke { handle: 1 }];
     server.publish(Batch { revision: 3, removes: vec![1], recipients, ..Batch::default() }).unwrap();
     assert_eq!(other.json().await["removed"], json!(["p1"]));
-    assert!(start.elapsed() < Duration::from_millis(500));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     // Its write deadline is 30 s, but a revoked peer is not waited for.
     until(&server, |metrics| metrics.sockets == 1).await;
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
     drop(stuck);
 }
 
@@ -490,7 +491,7 @@ async fn nothing_but_control_frames_may_follow_the_hello() {
 
 #[tokio::test]
 async fn garbage_is_survived() {
-    let server = server(Options { hello_deadline: Duration::from_millis(300), ..options() });
+    let server = server(Options { hello_deadline: Duration::from_secs(2), ..options() });
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     for round in 0..200 {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
@@ -600,7 +601,7 @@ async fn stopping_says_goodbye_and_frees_the_port() {
         .unwrap()
     });
     assert_eq!((goodbye, other), (Got::Close(1001), Got::Close(1001)));
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
     assert!(matches!(server.publish(Batch { revision: 2, ..Batch::default() }), Err(SyncError::Closed)));
     assert!(matches!(server.issue_token(1, MINUTE), Err(SyncError::Closed)));
     let again = SyncServer::start(Options::new(address, "epoch")).unwrap();
@@ -619,7 +620,7 @@ async fn a_stuck_peer_does_not_hold_up_the_end() {
     until(&server, |metrics| metrics.connections == 1).await;
     let start = Instant::now();
     stop(server).await;
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
     drop(stuck);
 }
 

@@ -89,7 +89,14 @@ export async function startNetwork(journal: Journal = new MemoryJournal(), netwo
   const sync = new StrictSync();
   const engine = new AclEngine();
   const failures: unknown[] = [];
-  const domain = createDomain({ journal, network, log: silentLog, engine, scratchEngine: () => new AclEngine(), publish: (batch) => sync.publish(batch) });
+  const domain = createDomain({
+    journal,
+    network,
+    log: silentLog,
+    engine,
+    scratchEngine: () => new AclEngine(),
+    publish: (batch) => sync.publish(batch),
+  });
   await domain.replica.start((error) => failures.push(error));
   const { text: key } = await domain.preauthKeys.create({ description: '', expiresAt: null, maxUses: null, tags: [], user: null });
   return {
@@ -99,7 +106,8 @@ export async function startNetwork(journal: Journal = new MemoryJournal(), netwo
     engine,
     key,
     failures,
-    register: async (registration = {}) => (await domain.peers.register({ preauthKey: key, wireguardKey: wireguardKey(), hostname: 'host', ...registration })).peer,
+    register: async (registration = {}) =>
+      (await domain.peers.register({ preauthKey: key, wireguardKey: wireguardKey(), hostname: 'host', ...registration })).peer,
     stop: () => domain.replica.stop(),
   };
 }

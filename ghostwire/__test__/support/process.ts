@@ -47,7 +47,12 @@ export function killAll(): void {
 export function launch(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Running {
   const { PATH, HOME, TMPDIR } = process.env;
   const child = spawn(process.execPath, [...PROGRAM, ...args], {
-    env: { ...(PATH === undefined ? {} : { PATH }), ...(HOME === undefined ? {} : { HOME }), ...(TMPDIR === undefined ? {} : { TMPDIR }), ...environment },
+    env: {
+      ...(PATH === undefined ? {} : { PATH }),
+      ...(HOME === undefined ? {} : { HOME }),
+      ...(TMPDIR === undefined ? {} : { TMPDIR }),
+      ...environment,
+    },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   alive.add(child);
@@ -56,7 +61,12 @@ export function launch(args: readonly string[], environment: Readonly<Record<str
   let stderr = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
-  const finished = once(child, 'close').then(([code, signal]) => ({ code: code as number | null, signal: signal as NodeJS.Signals | null, stdout, stderr }));
+  const finished = once(child, 'close').then(([code, signal]) => ({
+    code: code as number | null,
+    signal: signal as NodeJS.Signals | null,
+    stdout,
+    stderr,
+  }));
   return { child, finished, output: () => stdout };
 }
 
@@ -110,7 +120,11 @@ export interface Server extends Running {
 export const FREE_PORTS = ['--port=0', '--metrics-port=0', '--sync-port=0'];
 
 /** Starts a server and waits until it says where it is. @throws Error with what it printed when it ends instead */
-export async function start(database: string, args: readonly string[] = FREE_PORTS, environment: Readonly<Record<string, string>> = {}): Promise<Server> {
+export async function start(
+  database: string,
+  args: readonly string[] = FREE_PORTS,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Server> {
   const running = launch(['serve', '--json', '--db-path', database, ...args], environment);
   const started = new Promise<Started>((resolve) => {
     running.child.stdout?.on('data', () => {

@@ -54,7 +54,11 @@ export class AddressPool {
    */
   propose(): PeerAddresses {
     const offset = this.#nextFree(this.#cursor) ?? this.#nextFree(0);
-    if (offset === undefined) throw new GhostwireError('ERR_ADDRESSES_EXHAUSTED', `no free address is left in ${formatIpv4(this.#base)}/${32 - Math.log2(this.#size)}`);
+    if (offset === undefined)
+      throw new GhostwireError(
+        'ERR_ADDRESSES_EXHAUSTED',
+        `no free address is left in ${formatIpv4(this.#base)}/${32 - Math.log2(this.#size)}`,
+      );
     this.#mark(offset);
     this.#cursor = offset + 1;
     return this.#pair(this.#base + offset);
@@ -96,7 +100,7 @@ export class AddressPool {
 
   /** The first free offset from `from` on. Full words are skipped 32 at a time. */
   #nextFree(from: number): number | undefined {
-    for (let offset = from; offset < this.#size; ) {
+    for (let offset = from; offset < this.#size;) {
       const word = offset >>> 5;
       const free = ~(this.#taken[word] ?? 0) & (-1 << (offset & 31));
       if (free !== 0) return (word << 5) + trailingZeros(free);

@@ -22,23 +22,34 @@ function ofValidation(error: FastifyError): GhostwireError {
   const params = first?.params ?? {};
   const named = params['missingProperty'] ?? params['additionalProperty'];
   const path = [...inside, ...(typeof named === 'string' ? [named] : [])].join('.');
-  const problem = typeof params['additionalProperty'] === 'string' ? 'is not a known field' : typeof params['missingProperty'] === 'string' ? 'is required' : (first?.message ?? 'is not valid');
-  return new GhostwireError('ERR_VALIDATION', `${path === '' ? (error.validationContext ?? 'request') : path} ${problem}`, { path, in: error.validationContext ?? 'request' });
+  const problem =
+    typeof params['additionalProperty'] === 'string'
+      ? 'is not a known field'
+      : typeof params['missingProperty'] === 'string'
+        ? 'is required'
+        : (first?.message ?? 'is not valid');
+  return new GhostwireError('ERR_VALIDATION', `${path === '' ? (error.validationContext ?? 'request') : path} ${problem}`, {
+    path,
+    in: error.validationContext ?? 'request',
+  });
 }
 
 function translate(error: FastifyError): unknown {
   if (error.validation !== undefined) return ofValidation(error);
   const code = OF_FASTIFY[error.code];
   if (code !== undefined) return new GhostwireError(code, error.message, {}, { cause: error });
-  if (error instanceof SyntaxError && error.statusCode === 400) return new GhostwireError('ERR_BODY_SYNTAX', `the body is not valid JSON: ${error.message}`, {}, { cause: error });
-  if (typeof error.code === 'string' && error.code.startsWith('FST_') && (error.statusCode ?? 500) < 500) return new GhostwireError('ERR_REQUEST', error.message, {}, { cause: error });
+  if (error instanceof SyntaxError && error.statusCode === 400)
+    return new GhostwireError('ERR_BODY_SYNTAX', `the body is not valid JSON: ${error.message}`, {}, { cause: error });
+  if (typeof error.code === 'string' && error.code.startsWith('FST_') && (error.statusCode ?? 500) < 500)
+    return new GhostwireError('ERR_REQUEST', error.message, {}, { cause: error });
   return error;
 }
 
 export function errorHandler(log: Logger) {
   return (error: FastifyError, request: FastifyRequest, reply: FastifyReply): void => {
     const { status, body } = toResponse(translate(error));
-    if (status >= 500) log.error({ err: error, method: request.method, route: request.routeOptions.url, code: body.error.code }, 'request failed');
+    if (status >= 500)
+      log.error({ err: error, method: request.method, route: request.routeOptions.url, code: body.error.code }, 'request failed');
     if (status === 401) void reply.header('www-authenticate', 'Bearer');
     if (status === 503 && body.error.retryable) void reply.header('retry-after', '1');
     // Not through the route's serializers, which know other shapes.
@@ -53,9 +64,17 @@ export function clientErrorHandler(error: Error & { code?: string }, socket: Soc
     return;
   }
   const late = error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-  const failure = late ? new GhostwireError('ERR_REQUEST_TIMEOUT', 'the request did not arrive in time') : new GhostwireError('ERR_REQUEST', error.code === 'HPE_HEADER_OVERFLOW' ? 'the headers are too large' : 'this is not an HTTP request');
+  const failure = late
+    ? new GhostwireError('ERR_REQUEST_TIMEOUT', 'the request did not arrive in time')
+    : new GhostwireError('ERR_REQUEST', error.code === 'HPE_HEADER_OVERFLOW' ? 'the headers are too large' : 'this is not an HTTP request');
   const { body } = toResponse(failure);
   const text = JSON.stringify(body);
-  const status = late ? '408 Request Timeout' : error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
-  socket.end(`HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`);
+  const status = late
+    ? '408 Request Timeout'
+    : error.code === 'HPE_HEADER_OVERFLOW'
+      ? '431 Request Header Fields Too Large'
+      : '400 Bad Request';
+  socket.end(
+    `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
+  );
 }

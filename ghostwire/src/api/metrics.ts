@@ -29,8 +29,19 @@ const BUCKETS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5
 export function createMetrics(sources: MetricsSources): Metrics {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
-  const requests = new Counter({ name: 'ghostwire_http_requests_total', help: 'Requests answered.', labelNames: ['method', 'route', 'status'], registers: [registry] });
-  const durations = new Histogram({ name: 'ghostwire_http_request_seconds', help: 'From the first byte of a request to its answer.', labelNames: ['method', 'route'], buckets: BUCKETS, registers: [registry] });
+  const requests = new Counter({
+    name: 'ghostwire_http_requests_total',
+    help: 'Requests answered.',
+    labelNames: ['method', 'route', 'status'],
+    registers: [registry],
+  });
+  const durations = new Histogram({
+    name: 'ghostwire_http_request_seconds',
+    help: 'From the first byte of a request to its answer.',
+    labelNames: ['method', 'route'],
+    buckets: BUCKETS,
+    registers: [registry],
+  });
   gauge(registry, 'ghostwire_peers', 'Registered peers.', sources.peers);
   gauge(registry, 'ghostwire_access_classes', 'Classes of peers that the policy can tell apart.', sources.classes);
   gauge(registry, 'ghostwire_journal_revision', 'The last journal revision applied and published.', sources.revision);

@@ -61,7 +61,12 @@ function paths(routes: readonly RouteOptions[]): Record<string, Record<string, o
 function operation({ summary, security, body, params, querystring, response }: RouteSchema): object {
   const parameters = [
     ...Object.entries(params?.properties ?? {}).map(([name, schema]) => ({ name, in: 'path', required: true, schema })),
-    ...Object.entries(querystring?.properties ?? {}).map(([name, schema]) => ({ name, in: 'query', required: querystring?.required?.includes(name) ?? false, schema })),
+    ...Object.entries(querystring?.properties ?? {}).map(([name, schema]) => ({
+      name,
+      in: 'query',
+      required: querystring?.required?.includes(name) ?? false,
+      schema,
+    })),
   ];
   const responses = Object.entries(response ?? {}).map(([status, schema]) => [
     status === '4xx' || status === '5xx' ? status.toUpperCase() : status,
@@ -71,7 +76,14 @@ function operation({ summary, security, body, params, querystring, response }: R
     ...(summary === undefined ? {} : { summary }),
     ...(security === undefined ? {} : { security }),
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(body === undefined ? {} : { requestBody: { required: true, content: { [(body as { contentMediaType?: string }).contentMediaType ?? 'application/json']: { schema: body } } } }),
+    ...(body === undefined
+      ? {}
+      : {
+          requestBody: {
+            required: true,
+            content: { [(body as { contentMediaType?: string }).contentMediaType ?? 'application/json']: { schema: body } },
+          },
+        }),
     responses: Object.fromEntries(responses) as object,
   };
 }

@@ -7,11 +7,15 @@ const closed = <Properties extends TProperties>(properties: Properties, options 
 const text = (maxLength: number, options = {}) => Type.String({ maxLength, ...options });
 const time = (options = {}) => Type.String({ format: 'date-time', maxLength: 40, ...options });
 /** A list of types and not a union: the serializer need not try the alternatives. */
-const nullable = <Schema extends TSchema & { readonly type: string }>(schema: Schema) => Type.Unsafe<Static<Schema> | null>({ ...schema, type: [schema.type, 'null'] });
+const nullable = <Schema extends TSchema & { readonly type: string }>(schema: Schema) =>
+  Type.Unsafe<Static<Schema> | null>({ ...schema, type: [schema.type, 'null'] });
 
 const Tags = Type.Array(text(67), { maxItems: 32 });
 const Routes = Type.Array(text(49), { maxItems: 64 });
-const Metadata = Type.Record(Type.String({ pattern: '^[A-Za-z0-9._/-]{1,64}$' }), text(256), { maxProperties: 32, additionalProperties: false });
+const Metadata = Type.Record(Type.String({ pattern: '^[A-Za-z0-9._/-]{1,64}$' }), text(256), {
+  maxProperties: 32,
+  additionalProperties: false,
+});
 
 export const ErrorResponse = Type.Object(
   {
@@ -116,12 +120,20 @@ export const AdminKeyList = closed({ keys: Type.Array(AdminKey) });
 export const NewAdminKey = closed(newKeyFields);
 export const CreatedAdminKey = closed({ ...keyFields, key: Type.String({ description: 'Shown this once.' }) });
 
-const preauthFields = { ...keyFields, maxUses: nullable(Type.Integer()), uses: Type.Integer(), tags: Type.Array(Type.String()), user: nullable(Type.String()) };
+const preauthFields = {
+  ...keyFields,
+  maxUses: nullable(Type.Integer()),
+  uses: Type.Integer(),
+  tags: Type.Array(Type.String()),
+  user: nullable(Type.String()),
+};
 export const PreauthKey = closed(preauthFields);
 export const PreauthKeyList = closed({ keys: Type.Array(PreauthKey) });
 export const NewPreauthKey = closed({
   ...newKeyFields,
-  maxUses: Type.Optional(nullable(Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Default 1, a one-time key; null is no limit.' }))),
+  maxUses: Type.Optional(
+    nullable(Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Default 1, a one-time key; null is no limit.' })),
+  ),
   tags: Type.Optional(Tags),
   user: Type.Optional(nullable(text(254))),
 });
@@ -137,7 +149,11 @@ export const PolicyCheck = closed({ rules: Type.Integer({ description: 'Rules th
 export const Question = closed({
   src: text(64, { description: "A peer's id, name or address, or any other address." }),
   dst: text(64),
-  proto: Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: 255 }), Type.Literal('tcp'), Type.Literal('udp'), Type.Literal('icmp')], { description: 'Default tcp.' })),
+  proto: Type.Optional(
+    Type.Union([Type.Integer({ minimum: 0, maximum: 255 }), Type.Literal('tcp'), Type.Literal('udp'), Type.Literal('icmp')], {
+      description: 'Default tcp.',
+    }),
+  ),
   port: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_535, description: 'Default 0, for protocols without ports.' })),
 });
 export const Decision = closed({

@@ -15,7 +15,9 @@ export function explain(error: unknown): number {
   const coded = isCoded(error) || error instanceof ServerError;
   const line = coded ? `${error.code}: ${error.message}` : `ERR_SERVER: ${error instanceof Error ? error.message : String(error)}`;
   process.stderr.write(`ghostwire: ${withoutSecrets(line.replaceAll('\n', ' '))}\n`);
-  if ((!coded || process.env['GHOSTWIRE_DEBUG'] === '1') && error instanceof Error) process.stderr.write(`${withoutSecrets(error.stack ?? '')}\n`);
-  const usage = error instanceof GhostwireError && (error.code === 'ERR_USAGE' || error.code === 'ERR_CONFIG' || error.code === 'ERR_CONFIG_UNKNOWN');
+  if ((!coded || process.env['GHOSTWIRE_DEBUG'] === '1') && error instanceof Error)
+    process.stderr.write(`${withoutSecrets(error.stack ?? '')}\n`);
+  const usage =
+    error instanceof GhostwireError && (error.code === 'ERR_USAGE' || error.code === 'ERR_CONFIG' || error.code === 'ERR_CONFIG_UNKNOWN');
   return usage ? USAGE : 1;
 }

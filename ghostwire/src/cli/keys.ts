@@ -28,10 +28,22 @@ export function keyCommands(program: Command): void {
     .option('--reusable', 'any number of registrations')
     .option('--tag <tag...>', 'tags of the peers that it registers')
     .option('--user <user>', 'the user whom they belong to');
-  createCommand(create, 'preauth', ({ uses, reusable, tag, user }) => ({ maxUses: reusable === true ? null : wholeNumber(uses), tags: tag, user }));
+  createCommand(create, 'preauth', ({ uses, reusable, tag, user }) => ({
+    maxUses: reusable === true ? null : wholeNumber(uses),
+    tags: tag,
+    user,
+  }));
   remote(preauth.command('list').description('all keys, the newest first'), async ({ api, json }) => {
     const { keys } = await api.request<Static<typeof PreauthKeyList>>('GET', '/v1/preauth-keys');
-    const rows = keys.map((key) => [key.id, key.state, `${key.uses}/${key.maxUses ?? '∞'}`, key.expiresAt ?? 'never', key.user ?? '', key.tags.join(), key.description]);
+    const rows = keys.map((key) => [
+      key.id,
+      key.state,
+      `${key.uses}/${key.maxUses ?? '∞'}`,
+      key.expiresAt ?? 'never',
+      key.user ?? '',
+      key.tags.join(),
+      key.description,
+    ]);
     print(json, keys, table(['ID', 'STATE', 'USES', 'EXPIRES', 'USER', 'TAGS', 'DESCRIPTION'], rows));
   });
   revokeCommand(preauth, 'preauth');
@@ -50,7 +62,9 @@ function createCommand(command: Command, kind: Kind, more: (options: CreateOptio
   command.option('--description <text>', 'what it is for').option('--expires <duration>', 'e.g. 24h or 90d; never when left out');
   remote<CreateOptions>(command, async ({ api, json, options }) => {
     const { description, expires } = options;
-    const key = await api.request<Record<string, unknown>>('POST', `/v1/${kind}-keys`, { json: { description, expiresAt: expiry(expires), ...more(options) } });
+    const key = await api.request<Record<string, unknown>>('POST', `/v1/${kind}-keys`, {
+      json: { description, expiresAt: expiry(expires), ...more(options) },
+    });
     print(json, key, fields(key));
   });
 }
@@ -65,7 +79,8 @@ function revokeCommand(parent: Command, kind: Kind): void {
 function expiry(duration: string | undefined): string | undefined {
   if (duration === undefined) return undefined;
   const milliseconds = parseDuration(duration);
-  if (milliseconds === undefined || milliseconds === 0) throw new GhostwireError('ERR_USAGE', `--expires ${duration} is not a duration such as 24h`);
+  if (milliseconds === undefined || milliseconds === 0)
+    throw new GhostwireError('ERR_USAGE', `--expires ${duration} is not a duration such as 24h`);
   return new Date(Date.now() + milliseconds).toISOString();
 }
 

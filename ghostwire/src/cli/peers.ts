@@ -16,16 +16,26 @@ export function peerCommands(program: Command): void {
       all.push(...page.peers);
       after = page.next ?? '';
     } while (after !== '');
-    const rows = all.map((peer) => [peer.id, peer.name, peer.addresses[0] ?? '', peer.tags.join() || (peer.user ?? ''), peer.os, peer.createdAt]);
+    const rows = all.map((peer) => [
+      peer.id,
+      peer.name,
+      peer.addresses[0] ?? '',
+      peer.tags.join() || (peer.user ?? ''),
+      peer.os,
+      peer.createdAt,
+    ]);
     print(json, all, table(['ID', 'NAME', 'ADDRESS', 'OWNER', 'OS', 'REGISTERED'], rows));
   });
   remote(peers.command('show').description('one peer').argument('<id>'), async ({ api, json, args }) => {
     const peer = await api.request<PeerBody>('GET', `/v1/peers/${encodeURIComponent(args[0] ?? '')}`);
     print(json, peer, fields(peer));
   });
-  remote(peers.command('delete').description('revoke a peer; others lose sight of it at once').argument('<id>'), async ({ api, json, args }) => {
-    const [id = ''] = args;
-    await api.request('DELETE', `/v1/peers/${encodeURIComponent(id)}`);
-    print(json, { id, deleted: true }, `deleted ${id}`);
-  });
+  remote(
+    peers.command('delete').description('revoke a peer; others lose sight of it at once').argument('<id>'),
+    async ({ api, json, args }) => {
+      const [id = ''] = args;
+      await api.request('DELETE', `/v1/peers/${encodeURIComponent(id)}`);
+      print(json, { id, deleted: true }, `deleted ${id}`);
+    },
+  );
 }

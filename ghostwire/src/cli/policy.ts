@@ -16,14 +16,22 @@ export function policyCommands(program: Command): void {
     print(json, current, current.text ?? '// No policy is set: everybody may reach everybody.');
   });
   remote<{ readonly ifRevision?: string }>(
-    policy.command('set').description('put a policy in force').argument('<file>', 'HuJSON; - reads standard input').option('--if-revision <n>', 'only if this revision is still current; 0 is none'),
+    policy
+      .command('set')
+      .description('put a policy in force')
+      .argument('<file>', 'HuJSON; - reads standard input')
+      .option('--if-revision <n>', 'only if this revision is still current; 0 is none'),
     async ({ api, json, args, options }) => {
       const headers = options.ifRevision === undefined ? {} : { 'if-match': options.ifRevision };
       const written = await api.request<Static<typeof Policy>>('PUT', '/v1/policy', { hujson: await readInput(args[0] ?? '-'), headers });
       print(json, written, `policy is now at revision ${written.revision}`);
     },
   );
-  const check = policy.command('check').description('whether a file is a valid policy; needs no server').argument('<file>', 'HuJSON; - reads standard input').option('--json', 'print JSON');
+  const check = policy
+    .command('check')
+    .description('whether a file is a valid policy; needs no server')
+    .argument('<file>', 'HuJSON; - reads standard input')
+    .option('--json', 'print JSON');
   check.action(async () => {
     const { rules } = compilePolicy(readPolicy(await readInput(check.args[0] ?? '-')));
     print(check.opts<{ json?: boolean }>().json ?? false, { valid: true, rules: rules.length }, `valid: ${rules.length} rules`);

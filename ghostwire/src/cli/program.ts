@@ -27,10 +27,15 @@ export async function run(args: readonly string[]): Promise<number> {
     code = await serve({ input: configInput(serving), json, newAdminKey });
   });
 
-  const config = configurable(program.command('config').description('print the configuration in effect, and where each value comes from')).option('--json', 'print JSON');
+  const config = configurable(
+    program.command('config').description('print the configuration in effect, and where each value comes from'),
+  ).option('--json', 'print JSON');
   config.action(() => {
     const loaded = loadConfig(configInput(config));
-    const json = SETTINGS.map(({ name, section, key }) => [name, { value: (loaded.config as Record<string, Record<string, unknown>>)[section]?.[key], source: loaded.sources.get(name) }]);
+    const json = SETTINGS.map(({ name, section, key }) => [
+      name,
+      { value: (loaded.config as Record<string, Record<string, unknown>>)[section]?.[key], source: loaded.sources.get(name) },
+    ]);
     print(config.opts<{ json?: boolean }>().json ?? false, Object.fromEntries(json), formatConfig(loaded).trimEnd());
   });
 
@@ -49,8 +54,10 @@ export async function run(args: readonly string[]): Promise<number> {
 /** Flags for every setting; what is given goes to the configuration as text. */
 function configurable(command: Command): Command {
   command.option('--config <file>', 'a TOML file (GHOSTWIRE_CONFIG; default ./ghostwire.toml if there is one)');
-  for (const [flag, name] of Object.entries(FLAG_ALIASES)) command.addOption(new Option(`${flag} <value>`, `short for ${SETTINGS.find((setting) => setting.name === name)?.flag}`));
-  for (const { flag, description, fallback } of SETTINGS) command.addOption(new Option(`${flag} <value>`, `${description} (default: ${JSON.stringify(fallback)})`));
+  for (const [flag, name] of Object.entries(FLAG_ALIASES))
+    command.addOption(new Option(`${flag} <value>`, `short for ${SETTINGS.find((setting) => setting.name === name)?.flag}`));
+  for (const { flag, description, fallback } of SETTINGS)
+    command.addOption(new Option(`${flag} <value>`, `${description} (default: ${JSON.stringify(fallback)})`));
   return command;
 }
 

@@ -23,7 +23,10 @@ export function remote<Options = RemoteOptions>(command: Command, action: (sessi
     .option('--json', 'print JSON')
     .action(async () => {
       const options = command.opts<Options & RemoteOptions>();
-      const api = new Api({ url: options.url ?? process.env['GHOSTWIRE_URL'] ?? 'http://127.0.0.1:8080', adminKey: process.env['GHOSTWIRE_ADMIN_KEY'] });
+      const api = new Api({
+        url: options.url ?? process.env['GHOSTWIRE_URL'] ?? 'http://127.0.0.1:8080',
+        adminKey: process.env['GHOSTWIRE_ADMIN_KEY'],
+      });
       await action({ api, json: options.json ?? false, options, args: command.args });
     });
 }

@@ -35,7 +35,9 @@ export async function serve({ input, json, newAdminKey }: ServeOptions): Promise
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
   const coordinator = await startCoordinator({ config, log, version: VERSION, onFailure: (error) => stop(explain(error)) });
 
-  const created = newAdminKey ? (await coordinator.domain.adminKeys.create({ description: 'made by --new-admin-key', expiresAt: null })).text : undefined;
+  const created = newAdminKey
+    ? (await coordinator.domain.adminKeys.create({ description: 'made by --new-admin-key', expiresAt: null })).text
+    : undefined;
   const { urls, firstKeys } = coordinator;
   const peers = coordinator.domain.directory.size;
   const adminKey = created ?? firstKeys?.adminKey;
@@ -54,7 +56,12 @@ export async function serve({ input, json, newAdminKey }: ServeOptions): Promise
   return code;
 }
 
-function banner({ urls, firstKeys, domain }: Coordinator, database: string, adminKey: string | undefined, join: string | undefined): string {
+function banner(
+  { urls, firstKeys, domain }: Coordinator,
+  database: string,
+  adminKey: string | undefined,
+  join: string | undefined,
+): string {
   const lines = [
     `Ghostwire ${VERSION}`,
     `  API       ${urls.api}`,
@@ -63,7 +70,8 @@ function banner({ urls, firstKeys, domain }: Coordinator, database: string, admi
     `  database  ${database}: ${domain.directory.size} peer${domain.directory.size === 1 ? '' : 's'}`,
   ];
   if (adminKey !== undefined) lines.push('', 'Shown this once, stored hashed:', `  admin key     ${adminKey}`);
-  if (firstKeys !== undefined) lines.push(`  pre-auth key  ${firstKeys.preauthKey}`, '', 'To join, on the machine that joins:', `  ${join}`);
+  if (firstKeys !== undefined)
+    lines.push(`  pre-auth key  ${firstKeys.preauthKey}`, '', 'To join, on the machine that joins:', `  ${join}`);
   return `${lines.join('\n')}\n\n`;
 }
 

@@ -16,6 +16,8 @@ import type {
   Entry,
   Journal,
   JournalCommit,
+  JournalEvent,
+  JsonValue,
   ListOptions,
   Position,
   Snapshot,
@@ -80,6 +82,14 @@ class CommitIds {
   }
 }
 
+/** What a commit's log entry reads back as. */
+function eventsOf({ counters, writes }: EncodedChange, taken: readonly number[]): JournalEvent[] {
+  const counted = counters.map((key, i) => ({ key, value: taken[i] ?? 0 }));
+  // Parsed again, so that watchers see the same as those who read the log.
+  const written = writes.map(({ key, json }): JournalEvent => (json === null ? { key, deleted: true } : { key, value: JSON.parse(json) as JsonValue }));
+  return [...counted, ...written];
+}
+
 export class SqliteJournal implements Journal {
   readonly epoch: string;
   readonly #db: Database;
@@ -116,24 +126,26 @@ export class SqliteJournal implements Journal {
   commit(change: Change, { deadline }: CommitOptions = {}): Promise<CommitResult> {
     return this.#run(async () => {
       const encoded = encodeChange(change);
-      this.#at = Math.max(this.#at, this.#now());
-      const id = this.#ids.next(this.#at);
+      const at = Math.max(this.#at, this.#now());
+      this.#at = at;
+      const id = this.#ids.next(at);
       const { conditions, takes } = encoded;
       try {
-        const statements = this.#statements(encoded, id, this.#at);
+        const statements = this.#statements(encoded, id, at);
         const results = await this.#db.executeBatchTransaction(statements, deadline === undefined ? undefined : { timeout: deadline });
         const taken = takes.map((_, i) => Number(results[conditions.length + i]!.rows[0]!['value']));
         const revision = Number(results[conditions.length + takes.length]!.lastInsertRowid);
+        this.#hub.offer(revision, () => ({ revision, at, events: eventsOf(encoded, taken) }));
         return { status: 'committed', id: id.toString('hex'), revision, taken };
       } catch (error) {
+        // It may have been made all the same.
+        this.#hub.wake();
         if (!(error instanceof ZqliteError)) throw error;
         if (error.outcome === 'unknown') return { status: 'unknown', id: id.toString('hex') };
         const { code, statement } = error;
         const failed = code === 'ERR_EXPECTATION_FAILED' && statement !== undefined && [...conditions, ...takes][statement];
         if (failed) return { status: 'conflict', failed };
         throw error;
-      } finally {
-        this.#hub.wake();
       }
     });
   }

@@ -47,11 +47,14 @@ export class WatchHub {
   wake(): void {
     if (this.#attached.size === 0) return;
     this.#woken = true;
-    this.#tailing ??= this.#follow().finally(() => {
-      this.#tailing = undefined;
-      // Woken between the last look and here.
-      if (this.#woken) this.wake();
-    });
+    this.#tailing ??= this.#follow();
+  }
+
+  /** To be called with what was just committed. The next revision is handed on as it is; for any other the log is read. */
+  offer(revision: number, commit: () => JournalCommit): void {
+    if (this.#attached.size === 0) return;
+    if (revision === this.#tail + 1) this.#hand(commit());
+    else if (revision > this.#tail) this.wake();
   }
 
   watch(from: Position, queueLimit: number, signal: AbortSignal | undefined): AsyncIterableIterator<JournalCommit> {
@@ -90,21 +93,25 @@ export class WatchHub {
       try {
         const page = await this.#read(from);
         // The watchers may have been replaced by others, who begin elsewhere, and woke the reader when they came.
-        if (from === this.#tail) this.#handOut(page);
+        if (from <= this.#tail) this.#handOut(page);
       } catch (error) {
         for (const watcher of this.#attached) watcher.fail(error);
       }
     }
     this.#woken = false;
+    this.#tailing = undefined;
   }
 
   #handOut({ head, horizon, commits, last }: LogPage): void {
-    checkReach(this.#tail, head, horizon);
-    for (const commit of commits) {
-      this.#tail = commit.revision;
-      for (const watcher of this.#attached) watcher.hand(commit);
-    }
+    // What was offered while the page was read is past its head.
+    if (head >= this.#tail) checkReach(this.#tail, head, horizon);
+    for (const commit of commits) if (commit.revision > this.#tail) this.#hand(commit);
     if (!last) this.#woken = true;
+  }
+
+  #hand(commit: JournalCommit): void {
+    this.#tail = commit.revision;
+    for (const watcher of this.#attached) watcher.hand(commit);
   }
 }
 

@@ -47,10 +47,17 @@ export class AdminKeys {
       if (stateOf(revoked.record, now) !== 'active') return undefined;
       // The commit holds on to the other key, so that two revocations cannot remove the last two at once.
       const other = this.#ring.all().find((key) => key.id !== id && stateOf(key.record, now) === 'active');
-      if (other === undefined) throw new GhostwireError('ERR_LAST_ADMIN_KEY', `${id} is the last working admin key; make another one first`, { id });
+      if (other === undefined)
+        throw new GhostwireError('ERR_LAST_ADMIN_KEY', `${id} is the last working admin key; make another one first`, { id });
       return other;
     });
   }
 }
 
-const record = ({ description, expiresAt }: NewAdminKey, hash: string): KeyRecord => ({ description, hash, createdAt: Date.now(), expiresAt, revokedAt: null });
+const record = ({ description, expiresAt }: NewAdminKey, hash: string): KeyRecord => ({
+  description,
+  hash,
+  createdAt: Date.now(),
+  expiresAt,
+  revokedAt: null,
+});

@@ -22,10 +22,21 @@ const FIRST_USES = 100;
 const FIRST_LIFETIME = 30 * DAY;
 
 /** Makes them in one commit; undefined when they were made before. */
-export async function makeFirstKeys(journal: Journal, replica: Replica, adminKeys: AdminKeys, preauthKeys: PreauthKeys): Promise<FirstKeys | undefined> {
+export async function makeFirstKeys(
+  journal: Journal,
+  replica: Replica,
+  adminKeys: AdminKeys,
+  preauthKeys: PreauthKeys,
+): Promise<FirstKeys | undefined> {
   if ((await journal.get(MARK)) !== undefined) return undefined;
   const admin = adminKeys.prepare({ description: 'first admin key', expiresAt: null });
-  const preauth = preauthKeys.prepare({ description: 'first pre-auth key', expiresAt: Date.now() + FIRST_LIFETIME, maxUses: FIRST_USES, tags: [], user: null });
+  const preauth = preauthKeys.prepare({
+    description: 'first pre-auth key',
+    expiresAt: Date.now() + FIRST_LIFETIME,
+    maxUses: FIRST_USES,
+    tags: [],
+    user: null,
+  });
   const parts = [admin.change, preauth.change];
   const result = await commit(journal, {
     conditions: [{ key: MARK, absent: true }, ...parts.flatMap((part) => part.conditions ?? [])],

@@ -99,7 +99,10 @@ export class PreauthKeys {
 }
 
 export const usedUp = (id: string, limit: number): GhostwireError =>
-  new GhostwireError('ERR_KEY_USED_UP', `pre-auth key ${id} has been used ${limit} time${limit === 1 ? '' : 's'}, as often as it allows`, { id, limit });
+  new GhostwireError('ERR_KEY_USED_UP', `pre-auth key ${id} has been used ${limit} time${limit === 1 ? '' : 's'}, as often as it allows`, {
+    id,
+    limit,
+  });
 
 const record = ({ description, expiresAt, maxUses, tags, user }: NewPreauthKey, hash: string): PreauthRecord => ({
   description,

@@ -18,7 +18,11 @@ function base32(bytes: Uint8Array): string {
     const high = Math.floor(bits / 2 ** 20);
     const low = bits % 2 ** 20;
     for (const half of [high, low]) {
-      text += ALPHABET.charAt(half >>> 15) + ALPHABET.charAt((half >>> 10) & 31) + ALPHABET.charAt((half >>> 5) & 31) + ALPHABET.charAt(half & 31);
+      text +=
+        ALPHABET.charAt(half >>> 15) +
+        ALPHABET.charAt((half >>> 10) & 31) +
+        ALPHABET.charAt((half >>> 5) & 31) +
+        ALPHABET.charAt(half & 31);
     }
   }
   return text;

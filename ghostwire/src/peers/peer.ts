@@ -46,7 +46,11 @@ export interface Peer {
 export function checkWireguardKey(text: string): string {
   // 43 characters and one '='; the last character carries 2 bits, its lower ones must be zero.
   if (!/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/.test(text)) {
-    throw new GhostwireError('ERR_WIREGUARD_KEY', `wireguardKey is not the base64 of 32 bytes (44 characters), got ${text.length} characters`, { path: 'wireguardKey' });
+    throw new GhostwireError(
+      'ERR_WIREGUARD_KEY',
+      `wireguardKey is not the base64 of 32 bytes (44 characters), got ${text.length} characters`,
+      { path: 'wireguardKey' },
+    );
   }
   if (text === ZERO_KEY) throw new GhostwireError('ERR_WIREGUARD_KEY', 'wireguardKey is all zero', { path: 'wireguardKey' });
   return text;
@@ -61,7 +65,11 @@ export const wireguardKeyPath = (key: string): string => `wireguard-keys/${key.s
 export function checkLabel(text: string, path: string): string {
   const label = text.toLowerCase();
   if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(label)) {
-    throw new GhostwireError('ERR_HOSTNAME', `${path} ${JSON.stringify(text)} is not a host name label: 1 to 63 letters, digits and inner hyphens`, { path });
+    throw new GhostwireError(
+      'ERR_HOSTNAME',
+      `${path} ${JSON.stringify(text)} is not a host name label: 1 to 63 letters, digits and inner hyphens`,
+      { path },
+    );
   }
   return label;
 }
@@ -74,7 +82,9 @@ export function checkUser(text: string, path: string): string {
 }
 
 /** The atoms of RFC 5322 without '*', which would read as a pattern in a policy, and a DNS name. */
-export const isUser = (text: string): boolean => text.length <= 254 && /^[a-z0-9.!#$%&'+/=?^_`{|}~-]+@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text);
+export const isUser = (text: string): boolean =>
+  text.length <= 254 &&
+  /^[a-z0-9.!#$%&'+/=?^_`{|}~-]+@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text);
 
 export const isTag = (text: string): boolean => /^tag:[A-Za-z][A-Za-z0-9-]{0,62}$/.test(text);
 
@@ -90,7 +100,8 @@ export function checkTags(tags: readonly string[], path: string): string[] {
 export function checkRoutes(routes: readonly string[], path: string): string[] {
   const texts = routes.map((text) => {
     const prefix = parsePrefix(text);
-    if (prefix === undefined) throw new GhostwireError('ERR_ROUTE', `${path}: ${JSON.stringify(text)} is not a prefix without host bits`, { path });
+    if (prefix === undefined)
+      throw new GhostwireError('ERR_ROUTE', `${path}: ${JSON.stringify(text)} is not a prefix without host bits`, { path });
     return formatPrefix(prefix);
   });
   return texts.length < 2 ? texts : [...new Set(texts)].sort();
@@ -102,7 +113,8 @@ export function checkEndpoints(endpoints: readonly string[], path: string): stri
     const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
     const port = Number(match?.[3] ?? 0);
     const known = match?.[1] === undefined ? parseIpv4(match?.[2] ?? '') : parseIpv6(match[1]);
-    if (known === undefined || port < 1 || port > 65_535) throw new GhostwireError('ERR_ENDPOINT', `${path}: ${JSON.stringify(text)} is not address:port`, { path });
+    if (known === undefined || port < 1 || port > 65_535)
+      throw new GhostwireError('ERR_ENDPOINT', `${path}: ${JSON.stringify(text)} is not address:port`, { path });
   }
   return [...endpoints];
 }

@@ -155,7 +155,11 @@ export class Peers {
     for (const tag of tags) {
       if (ofKey.includes(tag)) continue;
       if (user === null || !this.#services.policies.mayTag(user, tag)) {
-        throw new GhostwireError('ERR_TAG_NOT_ALLOWED', `tags: neither the pre-auth key nor the policy's tagOwners let this peer carry ${tag}`, { path: 'tags', tag });
+        throw new GhostwireError(
+          'ERR_TAG_NOT_ALLOWED',
+          `tags: neither the pre-auth key nor the policy's tagOwners let this peer carry ${tag}`,
+          { path: 'tags', tag },
+        );
       }
     }
     return tags;
@@ -240,18 +244,25 @@ function registrationChange(id: string, record: PeerRecord, admission: ReturnTyp
 function ownerOf(named: string | undefined, bound: string | null): string | null {
   const user = named === undefined ? null : checkUser(named, 'user');
   if (bound === null) return user;
-  if (user !== null && user !== bound) throw new GhostwireError('ERR_USER_NOT_ALLOWED', `user: the pre-auth key registers peers of another user than ${user}`, { path: 'user' });
+  if (user !== null && user !== bound)
+    throw new GhostwireError('ERR_USER_NOT_ALLOWED', `user: the pre-auth key registers peers of another user than ${user}`, {
+      path: 'user',
+    });
   return bound;
 }
 
 function approved(routes: readonly string[], { advertisedRoutes }: PeerRecord): string[] {
   const checked = checkRoutes(routes, 'approvedRoutes');
   for (const route of checked) {
-    if (!advertisedRoutes.includes(route)) throw new GhostwireError('ERR_ROUTE', `approvedRoutes: the peer does not advertise ${route}`, { path: 'approvedRoutes', route });
+    if (!advertisedRoutes.includes(route))
+      throw new GhostwireError('ERR_ROUTE', `approvedRoutes: the peer does not advertise ${route}`, { path: 'approvedRoutes', route });
   }
   return checked;
 }
 
-const notFound = (id: string): GhostwireError => new GhostwireError('ERR_PEER_NOT_FOUND', `no peer has the id ${JSON.stringify(id)}`, { id });
-const nameTaken = (name: string, id: string): GhostwireError => new GhostwireError('ERR_NAME_TAKEN', `the name ${name} belongs to peer ${id}`, { name, id });
-const exists = (wireguardKey: string): GhostwireError => new GhostwireError('ERR_PEER_EXISTS', `a peer with the WireGuard key ${wireguardKey} is registered already`, { wireguardKey });
+const notFound = (id: string): GhostwireError =>
+  new GhostwireError('ERR_PEER_NOT_FOUND', `no peer has the id ${JSON.stringify(id)}`, { id });
+const nameTaken = (name: string, id: string): GhostwireError =>
+  new GhostwireError('ERR_NAME_TAKEN', `the name ${name} belongs to peer ${id}`, { name, id });
+const exists = (wireguardKey: string): GhostwireError =>
+  new GhostwireError('ERR_PEER_EXISTS', `a peer with the WireGuard key ${wireguardKey} is registered already`, { wireguardKey });

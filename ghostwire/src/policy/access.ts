@@ -47,7 +47,8 @@ export class Access {
   #find(text: string, path: string): Peer | string {
     const peer = this.#directory.get(text) ?? this.#directory.named(text.toLowerCase());
     if (peer !== undefined) return peer;
-    if (familyOf(text) === undefined) throw new GhostwireError('ERR_PEER_NOT_FOUND', `${path}: ${JSON.stringify(text)} is no peer's id or name, and no address`, { path });
+    if (familyOf(text) === undefined)
+      throw new GhostwireError('ERR_PEER_NOT_FOUND', `${path}: ${JSON.stringify(text)} is no peer's id or name, and no address`, { path });
     return text;
   }
 }
@@ -59,6 +60,7 @@ function sameFamily(from: Peer | string, to: Peer | string): { source: string; d
   const family = familyOf(typeof from === 'string' ? from : typeof to === 'string' ? to : '') ?? 4;
   const address = (end: Peer | string): string => (typeof end === 'string' ? end : family === 4 ? end.record.ipv4 : end.record.ipv6);
   const [source, destination] = [address(from), address(to)];
-  if (familyOf(source) !== familyOf(destination)) throw new GhostwireError('ERR_VALIDATION', `src ${source} and dst ${destination} are of two address families`, { path: 'dst' });
+  if (familyOf(source) !== familyOf(destination))
+    throw new GhostwireError('ERR_VALIDATION', `src ${source} and dst ${destination} are of two address families`, { path: 'dst' });
   return { source, destination };
 }

@@ -69,7 +69,10 @@ function compileEntry(entry: AclEntry, add: (rule: Omit<AclRule, 'id' | 'priorit
       add({ sources, destinations, protocols: entry.protocol === undefined ? [...TCP_AND_UDP, ...ICMP] : [entry.protocol] }, entry.line);
       continue;
     }
-    add({ sources, destinations, protocols: entry.protocol === undefined ? TCP_AND_UDP : [entry.protocol], ports: ports.map(pair) }, entry.line);
+    add(
+      { sources, destinations, protocols: entry.protocol === undefined ? TCP_AND_UDP : [entry.protocol], ports: ports.map(pair) },
+      entry.line,
+    );
     // Without `proto`, who may use some port may also ping.
     if (entry.protocol === undefined) add({ sources, destinations, protocols: ICMP }, entry.line);
   }
@@ -79,10 +82,19 @@ const pair = ({ first, last }: PortRange): [number, number] => [first, last];
 const selector = (target: Target): string => (target.kind === 'any' ? '*' : target.text);
 
 /** Owners are users, groups, or tags whose owners count as well; `seen` ends cycles. */
-function mayTag(document: PolicyDocument, groupsOf: ReadonlyMap<string, readonly string[]>, user: string, tag: string, seen: Set<string>): boolean {
+function mayTag(
+  document: PolicyDocument,
+  groupsOf: ReadonlyMap<string, readonly string[]>,
+  user: string,
+  tag: string,
+  seen: Set<string>,
+): boolean {
   if (seen.has(tag)) return false;
   seen.add(tag);
   return (document.tagOwners.get(tag) ?? []).some(
-    (owner) => owner === user || (groupsOf.get(user)?.includes(owner) ?? false) || (owner.startsWith('tag:') && mayTag(document, groupsOf, user, owner, seen)),
+    (owner) =>
+      owner === user ||
+      (groupsOf.get(user)?.includes(owner) ?? false) ||
+      (owner.startsWith('tag:') && mayTag(document, groupsOf, user, owner, seen)),
   );
 }

@@ -43,7 +43,21 @@ export interface PolicyDocument {
 const KNOWN = ['groups', 'hosts', 'tagOwners', 'acls'];
 
 /** Of the language, but not of this version. */
-const LATER = ['grants', 'autoApprovers', 'ssh', 'nodeAttrs', 'tests', 'sshTests', 'postures', 'defaultSrcPosture', 'ipsets', 'derpMap', 'disableIPv4', 'OneCGNATRoute', 'randomizeClientPort'];
+const LATER = [
+  'grants',
+  'autoApprovers',
+  'ssh',
+  'nodeAttrs',
+  'tests',
+  'sshTests',
+  'postures',
+  'defaultSrcPosture',
+  'ipsets',
+  'derpMap',
+  'disableIPv4',
+  'OneCGNATRoute',
+  'randomizeClientPort',
+];
 
 /** https://www.iana.org/assignments/protocol-numbers, the names that Tailscale takes */
 const PROTOCOLS: Readonly<Record<string, number>> = {
@@ -85,7 +99,8 @@ class Reader {
     const sections = new Map<string, Node>();
     for (const { key, keyNode, value } of this.#source.members(this.#source.root, 'the policy')) {
       if (LATER.includes(key)) throw this.#source.error('ERR_POLICY_UNSUPPORTED', `section "${key}" is not supported yet`, keyNode);
-      if (!KNOWN.includes(key)) throw this.#source.invalid(`unknown section "${key}"; did you mean "${closest(key, [...KNOWN, ...LATER])}"?`, keyNode);
+      if (!KNOWN.includes(key))
+        throw this.#source.invalid(`unknown section "${key}"; did you mean "${closest(key, [...KNOWN, ...LATER])}"?`, keyNode);
       sections.set(key, value);
     }
     // In this order, because each may name what the ones before it define.
@@ -103,7 +118,8 @@ class Reader {
   #readGroups(node: Node | undefined): void {
     if (node === undefined) return;
     for (const { key, keyNode, value } of this.#source.members(node, 'groups')) {
-      if (!/^group:[A-Za-z0-9][A-Za-z0-9._-]*$/.test(key)) throw this.#source.invalid(`groups["${key}"]: a group is named group:name`, keyNode);
+      if (!/^group:[A-Za-z0-9][A-Za-z0-9._-]*$/.test(key))
+        throw this.#source.invalid(`groups["${key}"]: a group is named group:name`, keyNode);
       const what = `groups["${key}"]`;
       const members = this.#source.items(value, what).map((item) => {
         const member = this.#source.string(item, `a member of ${what}`);
@@ -118,7 +134,8 @@ class Reader {
     if (node === undefined) return;
     for (const { key, keyNode, value } of this.#source.members(node, 'hosts')) {
       const what = `hosts["${key}"]`;
-      if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(key)) throw this.#source.invalid(`${what}: a host alias has letters, digits, '.', '_' and '-'`, keyNode);
+      if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(key))
+        throw this.#source.invalid(`${what}: a host alias has letters, digits, '.', '_' and '-'`, keyNode);
       const network = this.#source.string(value, what);
       if (!isNetwork(network)) throw this.#source.invalid(`${what}: "${network}" is not an address, nor a prefix without host bits`, value);
       this.#hosts.set(key, network);
@@ -131,7 +148,8 @@ class Reader {
     const tags = new Set(members.map(({ key }) => key));
     for (const { key, keyNode, value } of members) {
       const what = `tagOwners["${key}"]`;
-      if (!isTag(key)) throw this.#source.invalid(`${what}: tag names must start with a letter, after 'tag:', and hold letters, digits and '-'`, keyNode);
+      if (!isTag(key))
+        throw this.#source.invalid(`${what}: tag names must start with a letter, after 'tag:', and hold letters, digits and '-'`, keyNode);
       const owners = this.#source.items(value, what).map((item) => {
         const owner = this.#source.string(item, `an owner in ${what}`);
         if (owner.startsWith('group:')) return this.#known(this.#groups, owner, what, item);
@@ -148,7 +166,8 @@ class Reader {
     for (const { key, keyNode, value } of this.#source.members(node, what)) {
       if (key === 'srcPosture') throw this.#source.error('ERR_POLICY_UNSUPPORTED', `${what}: "${key}" is not supported yet`, keyNode);
       const names = ['action', 'src', 'dst', 'proto'];
-      if (!names.includes(key)) throw this.#source.invalid(`${what}: unknown field "${key}"; did you mean "${closest(key, names)}"?`, keyNode);
+      if (!names.includes(key))
+        throw this.#source.invalid(`${what}: unknown field "${key}"; did you mean "${closest(key, names)}"?`, keyNode);
       fields.set(key, value);
     }
     const field = (name: string): Node => {
@@ -157,11 +176,14 @@ class Reader {
       return value;
     };
     const action = this.#source.string(field('action'), `${what}.action`);
-    if (action !== 'accept') throw this.#source.invalid(`${what}: "${action}" is not a valid action; the only one is "accept"`, field('action'));
+    if (action !== 'accept')
+      throw this.#source.invalid(`${what}: "${action}" is not a valid action; the only one is "accept"`, field('action'));
     const proto = fields.get('proto');
     const protocol = proto === undefined ? undefined : this.#protocol(proto, what);
     return {
-      sources: this.#source.items(field('src'), `${what}.src`).map((item) => this.#target(this.#source.string(item, `${what}.src`), `${what}.src`, item)),
+      sources: this.#source
+        .items(field('src'), `${what}.src`)
+        .map((item) => this.#target(this.#source.string(item, `${what}.src`), `${what}.src`, item)),
       destinations: this.#source.items(field('dst'), `${what}.dst`).map((item) => this.#destination(item, `${what}.dst`, protocol)),
       protocol,
       line: this.#source.positionOf(node.offset).line,
@@ -196,7 +218,8 @@ class Reader {
       const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part.trim());
       const first = Number(match?.[1]);
       const last = Number(match?.[2] ?? match?.[1]);
-      if (match === null || first > last || last > 65_535) throw this.#source.invalid(`${what}: "${whole}": "${part}" is not a port or a range of ports`, node);
+      if (match === null || first > last || last > 65_535)
+        throw this.#source.invalid(`${what}: "${whole}": "${part}" is not a port or a range of ports`, node);
       return { first, last };
     });
   }
@@ -208,7 +231,8 @@ class Reader {
       if (!this.#tagOwners.has(text)) throw this.#source.invalid(`${what}: tag not found: "${text}"`, node);
       return { kind: 'label', text };
     }
-    if (/^(autogroup|ipset|svc|user):/.test(text)) throw this.#source.error('ERR_POLICY_UNSUPPORTED', `${what}: "${text}" is not supported yet`, node);
+    if (/^(autogroup|ipset|svc|user):/.test(text))
+      throw this.#source.error('ERR_POLICY_UNSUPPORTED', `${what}: "${text}" is not supported yet`, node);
     if (text.includes('@')) return { kind: 'label', text: `user:${this.#user(text, what, node)}` };
     if (isNetwork(text)) return { kind: 'network', text };
     const host = this.#hosts.get(text);

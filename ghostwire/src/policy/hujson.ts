@@ -86,7 +86,8 @@ export class HuJson {
     for (let index = 0; index < text.length; index += 1) {
       const character = text[index];
       if (character === '"') {
-        for (index += 1; index < text.length && text[index] !== '"' && text[index] !== '\n'; index += 1) if (text[index] === '\\') index += 1;
+        for (index += 1; index < text.length && text[index] !== '"' && text[index] !== '\n'; index += 1)
+          if (text[index] === '\\') index += 1;
       } else if (character === '/' && text[index + 1] === '/') index = skipTo('\n', index);
       else if (character === '/' && text[index + 1] === '*') index = skipTo('*/', index + 2);
       else if (character === '{' || character === '[') depth += 1;

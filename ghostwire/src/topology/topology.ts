@@ -228,7 +228,12 @@ export class Topology {
   }
 
   #finish(draft: Draft, present: readonly Peer[], revision: number): NetmapBatch {
-    const puts = present.map((peer) => ({ handle: peer.handle, id: peer.id, record: JSON.stringify(publicRecord(peer)), changedAt: peer.revision }));
+    const puts = present.map((peer) => ({
+      handle: peer.handle,
+      id: peer.id,
+      record: JSON.stringify(publicRecord(peer)),
+      changedAt: peer.revision,
+    }));
     const recipients: NetmapBatch['recipients'] = draft.removes.map((handle) => ({ handle, revoked: true }));
     for (const [index, peer] of present.entries()) this.#tell(recipients, peer, puts[index]?.record);
     for (const handle of draft.moved) {
@@ -251,7 +256,13 @@ export class Topology {
 function sameAccess({ record: a }: Peer, other: Peer | undefined): boolean {
   const b = other?.record;
   if (b === undefined) return false;
-  return a.ipv4 === b.ipv4 && a.ipv6 === b.ipv6 && a.user === b.user && a.tags.join() === b.tags.join() && a.approvedRoutes.join() === b.approvedRoutes.join();
+  return (
+    a.ipv4 === b.ipv4 &&
+    a.ipv6 === b.ipv6 &&
+    a.user === b.user &&
+    a.tags.join() === b.tags.join() &&
+    a.approvedRoutes.join() === b.approvedRoutes.join()
+  );
 }
 
 /** The unclaimed view that most of these peers see at present. */
@@ -304,7 +315,11 @@ class Draft {
   }
 
   views(): NetmapBatch['views'] {
-    const edits = [...this.#edits].map(([view, { add, remove }]) => ({ view, add: Uint32Array.from(add), remove: Uint32Array.from(remove) }));
+    const edits = [...this.#edits].map(([view, { add, remove }]) => ({
+      view,
+      add: Uint32Array.from(add),
+      remove: Uint32Array.from(remove),
+    }));
     return [...edits, ...[...this.#dropped].map((view) => ({ view, drop: true as const }))];
   }
 

@@ -17,7 +17,15 @@ export function keyRoutes(app: Routes, { adminKeys, preauthKeys }: Domain): void
 
   app.post(
     '/v1/preauth-keys',
-    { ...admin, schema: { summary: 'Make a pre-auth key', security, body: schemas.NewPreauthKey, response: { 201: schemas.CreatedPreauthKey, ...errors } } },
+    {
+      ...admin,
+      schema: {
+        summary: 'Make a pre-auth key',
+        security,
+        body: schemas.NewPreauthKey,
+        response: { 201: schemas.CreatedPreauthKey, ...errors },
+      },
+    },
     async (request, reply) => {
       const { description = '', expiresAt, maxUses = 1, tags = [], user = null } = request.body;
       const { key, text } = await preauthKeys.create({
@@ -31,18 +39,33 @@ export function keyRoutes(app: Routes, { adminKeys, preauthKeys }: Domain): void
       return { ...presentPreauth(key), key: text };
     },
   );
-  app.get('/v1/preauth-keys', { ...admin, schema: { summary: 'Pre-auth keys, the newest first', security, response: { 200: schemas.PreauthKeyList, ...errors } } }, () => ({
-    keys: preauthKeys.list().map(presentPreauth),
-  }));
+  app.get(
+    '/v1/preauth-keys',
+    { ...admin, schema: { summary: 'Pre-auth keys, the newest first', security, response: { 200: schemas.PreauthKeyList, ...errors } } },
+    () => ({
+      keys: preauthKeys.list().map(presentPreauth),
+    }),
+  );
   app.delete(
     '/v1/preauth-keys/:id',
-    { ...admin, schema: { summary: 'Revoke a pre-auth key; peers that used it stay', security, params: schemas.Id, response: { 200: schemas.PreauthKey, ...errors } } },
+    {
+      ...admin,
+      schema: {
+        summary: 'Revoke a pre-auth key; peers that used it stay',
+        security,
+        params: schemas.Id,
+        response: { 200: schemas.PreauthKey, ...errors },
+      },
+    },
     async (request) => presentPreauth(await preauthKeys.revoke(request.params.id)),
   );
 
   app.post(
     '/v1/admin-keys',
-    { ...admin, schema: { summary: 'Make an admin key', security, body: schemas.NewAdminKey, response: { 201: schemas.CreatedAdminKey, ...errors } } },
+    {
+      ...admin,
+      schema: { summary: 'Make an admin key', security, body: schemas.NewAdminKey, response: { 201: schemas.CreatedAdminKey, ...errors } },
+    },
     async (request, reply) => {
       const { description = '', expiresAt } = request.body;
       const { key, text } = await adminKeys.create({ description, expiresAt: future(expiresAt) });
@@ -50,9 +73,13 @@ export function keyRoutes(app: Routes, { adminKeys, preauthKeys }: Domain): void
       return { ...presentAdmin(key), key: text };
     },
   );
-  app.get('/v1/admin-keys', { ...admin, schema: { summary: 'Admin keys, the newest first', security, response: { 200: schemas.AdminKeyList, ...errors } } }, () => ({
-    keys: adminKeys.list().map(presentAdmin),
-  }));
+  app.get(
+    '/v1/admin-keys',
+    { ...admin, schema: { summary: 'Admin keys, the newest first', security, response: { 200: schemas.AdminKeyList, ...errors } } },
+    () => ({
+      keys: adminKeys.list().map(presentAdmin),
+    }),
+  );
   app.delete(
     '/v1/admin-keys/:id',
     { ...admin, schema: { summary: 'Revoke an admin key', security, params: schemas.Id, response: { 200: schemas.AdminKey, ...errors } } },

@@ -13,7 +13,13 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
 
   app.post(
     '/v1/peers/register',
-    { schema: { summary: 'Join the network with a pre-auth key', body: schemas.Registration, response: { 201: schemas.Registered, ...errors } } },
+    {
+      schema: {
+        summary: 'Join the network with a pre-auth key',
+        body: schemas.Registration,
+        response: { 201: schemas.Registered, ...errors },
+      },
+    },
     async (request, reply) => {
       const { peer, token } = await peers.register(request.body);
       void reply.code(201).header('cache-control', 'no-store');
@@ -23,7 +29,9 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
 
   app.post(
     '/v1/peers/self/connection-token',
-    { schema: { summary: 'A token to follow the netmap with', security: [{ peer: [] }], response: { 200: schemas.Connection, ...errors } } },
+    {
+      schema: { summary: 'A token to follow the netmap with', security: [{ peer: [] }], response: { 200: schemas.Connection, ...errors } },
+    },
     (request, reply) => {
       void reply.header('cache-control', 'no-store');
       return connect(askingPeer(directory, request));
@@ -32,7 +40,15 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
 
   app.get(
     '/v1/peers',
-    { ...admin, schema: { summary: 'Peers, in the order of their ids', security, querystring: schemas.Page, response: { 200: schemas.PeerList, ...errors } } },
+    {
+      ...admin,
+      schema: {
+        summary: 'Peers, in the order of their ids',
+        security,
+        querystring: schemas.Page,
+        response: { 200: schemas.PeerList, ...errors },
+      },
+    },
     async (request) => {
       const { after, limit } = request.query;
       const page = await peers.list({ limit: Number(limit ?? 100), ...(after === undefined ? {} : { after }) });
@@ -48,13 +64,30 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
 
   app.patch(
     '/v1/peers/:id',
-    { ...admin, schema: { summary: 'Rename, tag, approve routes, replace metadata', security, params: schemas.Id, body: schemas.PeerUpdate, response: { 200: schemas.Peer, ...errors } } },
+    {
+      ...admin,
+      schema: {
+        summary: 'Rename, tag, approve routes, replace metadata',
+        security,
+        params: schemas.Id,
+        body: schemas.PeerUpdate,
+        response: { 200: schemas.Peer, ...errors },
+      },
+    },
     async (request) => present(await peers.update(request.params.id, request.body)),
   );
 
   app.delete(
     '/v1/peers/:id',
-    { ...admin, schema: { summary: 'Revoke a peer: it loses its place at once', security, params: schemas.Id, response: { 204: schemas.Nothing, ...errors } } },
+    {
+      ...admin,
+      schema: {
+        summary: 'Revoke a peer: it loses its place at once',
+        security,
+        params: schemas.Id,
+        response: { 204: schemas.Nothing, ...errors },
+      },
+    },
     async (request, reply) => {
       await peers.delete(request.params.id);
       return reply.code(204).send(null);
@@ -63,7 +96,10 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
 
   app.get(
     '/v1/peers/:id/visible',
-    { ...admin, schema: { summary: 'The peers that this one sees', security, params: schemas.Id, response: { 200: schemas.VisiblePeers, ...errors } } },
+    {
+      ...admin,
+      schema: { summary: 'The peers that this one sees', security, params: schemas.Id, response: { 200: schemas.VisiblePeers, ...errors } },
+    },
     (request) => {
       const visible = topology.visible(peers.get(request.params.id).handle).map((handle) => directory.atHandle(handle));
       return {

@@ -18,13 +18,23 @@ export function policyRoutes(app: Routes, { adminKeys, policies, access }: Domai
   const errors = { '4xx': schemas.ErrorResponse, '5xx': schemas.ErrorResponse };
   const security = [{ admin: [] }];
 
-  app.get('/v1/policy', { ...admin, schema: { summary: 'The policy in force', security, response: { 200: schemas.Policy, ...errors } } }, (_request, reply) =>
-    present(policies.current, reply),
+  app.get(
+    '/v1/policy',
+    { ...admin, schema: { summary: 'The policy in force', security, response: { 200: schemas.Policy, ...errors } } },
+    (_request, reply) => present(policies.current, reply),
   );
 
   app.post(
     '/v1/policy/decide',
-    { ...admin, schema: { summary: 'Whether one end may reach the other', security, body: schemas.Question, response: { 200: schemas.Decision, ...errors } } },
+    {
+      ...admin,
+      schema: {
+        summary: 'Whether one end may reach the other',
+        security,
+        body: schemas.Question,
+        response: { 200: schemas.Decision, ...errors },
+      },
+    },
     (request) => {
       const { src, dst, proto = 'tcp', port = 0 } = request.body;
       return access.decide({ source: src, destination: dst, protocol: typeof proto === 'number' ? proto : PROTOCOLS[proto], port });
@@ -39,12 +49,30 @@ export function policyRoutes(app: Routes, { adminKeys, policies, access }: Domai
 
     texts.put(
       '/v1/policy',
-      { ...admin, bodyLimit: POLICY_LIMIT, schema: { summary: 'Put a policy in force; If-Match takes the revision that it replaces', security, body, response: { 200: schemas.Policy, ...errors } } },
+      {
+        ...admin,
+        bodyLimit: POLICY_LIMIT,
+        schema: {
+          summary: 'Put a policy in force; If-Match takes the revision that it replaces',
+          security,
+          body,
+          response: { 200: schemas.Policy, ...errors },
+        },
+      },
       async (request, reply) => present(await policies.put(hujson(request.body), expectedRevision(request.headers['if-match'])), reply),
     );
     texts.post(
       '/v1/policy/check',
-      { ...admin, bodyLimit: POLICY_LIMIT, schema: { summary: 'Whether a policy is valid; changes nothing', security, body, response: { 200: schemas.PolicyCheck, ...errors } } },
+      {
+        ...admin,
+        bodyLimit: POLICY_LIMIT,
+        schema: {
+          summary: 'Whether a policy is valid; changes nothing',
+          security,
+          body,
+          response: { 200: schemas.PolicyCheck, ...errors },
+        },
+      },
       (request, reply) => {
         void reply.send({ rules: policies.check(hujson(request.body)).rules.length });
       },
@@ -62,7 +90,8 @@ function hujson(body: unknown): string {
 function expectedRevision(header: string | undefined): number | undefined {
   if (header === undefined || header === '*') return undefined;
   const digits = /^"?(\d{1,15})"?$/.exec(header)?.[1];
-  if (digits === undefined) throw new GhostwireError('ERR_VALIDATION', 'If-Match must be a revision as GET /v1/policy shows it', { path: 'If-Match' });
+  if (digits === undefined)
+    throw new GhostwireError('ERR_VALIDATION', 'If-Match must be a revision as GET /v1/policy shows it', { path: 'If-Match' });
   return Number(digits);
 }
 
