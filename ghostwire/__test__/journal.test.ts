@@ -1,6 +1,6 @@
 // The journals keep their laws, agree with each other, and what is particular to the one on SQLite.
 
-import { setImmediate as turn } from 'node:timers/promises';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import fc from 'fast-check';
 import { Database } from 'zqlite';
@@ -420,6 +420,26 @@ test('a compaction does not cut watchers that keep up', async (t) => {
   await Promise.all([following, writing, compacting]);
   t.deepEqual(seen, Array.from({ length: 300 }, (_, i) => i + 1));
   await subject.dispose();
+});
+
+test('a commit that cannot be made in time is given up', async (t) => {
+  const db = await Database.open(':memory:');
+  const journal = await SqliteJournal.open(db);
+  let release = (): void => undefined;
+  const held = db.transaction(async (transaction) => {
+    await transaction.query('SELECT 1');
+    await new Promise<void>((resolve) => (release = resolve));
+  });
+  await turn();
+  const late = t.throwsAsync(journal.commit({ puts: [{ key: 'a', value: 1 }] }, { deadline: 20 }), { code: 'ERR_DEADLINE' });
+  await sleep(60);
+  release();
+  await held;
+  await late;
+  t.is(await journal.revision(), 0);
+  t.like(await journal.commit({ puts: [{ key: 'a', value: 1 }] }, { deadline: 10_000 }), { status: 'committed', revision: 1 });
+  await journal.close();
+  await db.close();
 });
 
 test('a watch that fails in the database underneath says so', async (t) => {

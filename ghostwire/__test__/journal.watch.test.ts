@@ -162,6 +162,36 @@ test('any number of watchers that keep up cost one read', async (t) => {
   t.is(reads, 10, 'the log is read for nobody');
 });
 
+test('a page that was read for watchers who left is not handed to those who came', async (t) => {
+  const log = new PlainLog();
+  const answers: (() => void)[] = [];
+  const hub = new WatchHub((after) => {
+    const page = log.page(after);
+    return new Promise((resolve) => answers.push(() => resolve(page)));
+  });
+  const answer = async (read: number): Promise<void> => {
+    answers[read]!();
+    await turns(2);
+  };
+  log.head = 4;
+  const late = hub.watch({ epoch: EPOCH, revision: 4 }, 4, undefined);
+  log.head = 5;
+  const early = hub.watch({ epoch: EPOCH, revision: 5 }, 4, undefined);
+  await answer(1);
+  await answer(2);
+  t.is(hub.tail, 5);
+  log.head = 6;
+  hub.wake();
+  await early.return?.();
+  await answer(0);
+  t.is(hub.tail, 4);
+  await answer(3); // holds 6, and not 5
+  await answer(4);
+  t.is((await late.next()).value?.revision, 5);
+  t.is((await late.next()).value?.revision, 6);
+  await late.return?.();
+});
+
 test('one call to wake reads as many pages as there are', async (t) => {
   const log = new PlainLog();
   const hub = new WatchHub(async (after) => log.page(after));

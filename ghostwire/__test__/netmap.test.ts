@@ -149,6 +149,29 @@ test('a token for the netmap is good once, and only for a peer that exists', asy
   t.is((await ask(token)).status, 401);
 });
 
+test('bound to every address, it hands out the one by which the caller came', async (t) => {
+  const flags = {
+    '--db-path': join(temporaryFolder(), 'gw.db'),
+    '--host': '0.0.0.0',
+    '--port': '0',
+    '--metrics-port': '0',
+    '--sync-port': '0',
+  };
+  const { config } = loadConfig({ flags });
+  const coordinator = await startCoordinator({ config, log: silentLog, version: '0', onFailure: (error) => t.fail(String(error)) });
+  t.teardown(() => coordinator.close());
+  const { token } = await joiner(coordinator)('a');
+  const { port } = new URL(coordinator.urls.api);
+  for (const host of ['127.0.0.1', 'localhost']) {
+    const response = await fetch(`http://${host}:${port}/v1/peers/self/connection-token`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}` },
+    });
+    const { url } = (await response.json()) as { url: string };
+    t.is(url, `ws://${host}:${new URL(coordinator.urls.sync).port}/v1/sync`);
+  }
+});
+
 test('closing twice is closing once, and a closed database opens again', async (t) => {
   const database = join(temporaryFolder(), 'gw.db');
   const coordinator = await start(t, database);

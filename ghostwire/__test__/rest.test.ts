@@ -142,6 +142,7 @@ test('registrations that are malformed, oversize or duplicate', async (t) => {
   refused(t, await register(registration(key, { hostname: 'no dots.here' })), 400, 'ERR_HOSTNAME');
   refused(t, await register(registration(key, { tags: Array(33).fill('tag:a') })), 400, 'ERR_VALIDATION', /tags/);
   refused(t, await register(registration(key, { metadata: { 'no spaces': 'x' } })), 400, 'ERR_VALIDATION', /metadata/);
+  refused(t, await register(registration(key, { os: 'linux\u001b[2J' })), 400, 'ERR_VALIDATION', /os/);
   refused(t, await register(registration(key, { wireguardKey: 'short' })), 400, 'ERR_WIREGUARD_KEY');
   refused(t, await register(registration(key, { metadata: { a: 'x'.repeat(40_000) } })), 413, 'ERR_BODY_TOO_LARGE');
   refused(t, await register(registration('gw_preauth_no')), 401, 'ERR_KEY_INVALID');

@@ -2,6 +2,7 @@
 
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { AclEngine, Database } from 'zqlite';
 import { createMetrics } from './api/metrics.js';
 import { createRest, type Connection } from './api/rest.js';
@@ -47,7 +48,14 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
     closing ??= (async () => {
-      for (const stop of stops.reverse()) await stop();
+      const failures: unknown[] = [];
+      for (const stop of stops.reverse()) {
+        // One part that cannot stop is no reason to leave the others running.
+        await Promise.resolve()
+          .then(stop)
+          .catch((error: unknown) => failures.push(error));
+      }
+      if (failures.length > 0) throw failures[0];
     })();
     return closing;
   };
@@ -95,14 +103,16 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     // The last one down, so that a probe sees what happens meanwhile.
     stops.unshift(() => closeServer(metrics.server));
 
-    let syncUrl = server.public_sync_url;
     const rest = createRest({
       domain,
       log,
       version,
       observe: metrics.observe,
       ready: () => ready,
-      connect: (peer) => connection(sync, syncUrl, server.connection_token_lifetime, peer),
+      connect: (peer, asked) => {
+        const url = server.public_sync_url || syncUrl(isWildcard(server.host) ? asked || hostname() : server.host, sync?.port);
+        return connection(sync, url, server.connection_token_lifetime, peer);
+      },
     });
     stops.push(() => rest.close());
     const apiPort = await rest.listen({ host: server.host, port: server.port }).then(
@@ -114,7 +124,6 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
 
     sync = await SyncServer.start({ host: server.host, port: server.sync_port, epoch: journal.epoch });
     stops.push(() => sync?.stop());
-    syncUrl ||= `ws://${reachable(server.host)}:${sync.port}/v1/sync`;
 
     await replica.start((error) => {
       logger.fatal({ err: error }, 'cannot follow the journal');
@@ -132,13 +141,13 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     stops.push(() => drain(rest.server, () => rest.close(), server.shutdown_timeout));
     ready = true;
 
-    const host = reachable(server.host);
+    const host = isWildcard(server.host) ? hostname() : server.host;
     return {
       domain,
       urls: {
-        api: server.public_url.replace(/\/+$/, '') || `http://${host}:${apiPort}`,
-        metrics: `http://${host}:${metricsPort}`,
-        sync: syncUrl,
+        api: server.public_url.replace(/\/+$/, '') || `http://${inUrl(host)}:${apiPort}`,
+        metrics: `http://${inUrl(host)}:${metricsPort}`,
+        sync: server.public_sync_url || syncUrl(host, sync.port),
       },
       firstKeys,
       close,
@@ -151,21 +160,22 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
 
 /** A registration must not fail because the table of outstanding tokens is full: the peer can ask again. */
 function connection(sync: SyncServer | undefined, url: string, lifetime: number, peer: Peer): Connection {
+  const later = { url, token: null, expiresAt: null };
   try {
-    const token = sync?.issueToken(peer.handle, lifetime) ?? null;
-    return { url, token, expiresAt: new Date(Date.now() + lifetime).toISOString() };
+    const token = sync?.issueToken(peer.handle, lifetime);
+    return token === undefined ? later : { url, token, expiresAt: new Date(Date.now() + lifetime).toISOString() };
   } catch (error) {
-    if (isCoded(error) && error.code === 'ERR_SYNC_TOKENS_FULL') return { url, token: null, expiresAt: null };
+    if (isCoded(error) && error.code === 'ERR_SYNC_TOKENS_FULL') return later;
     throw error;
   }
 }
 
-/** How a listener's address is written in a URL on this machine. */
-function reachable(host: string): string {
-  if (host === '0.0.0.0' || host === '') return '127.0.0.1';
-  if (host === '::') return '[::1]';
-  return host.includes(':') ? `[${host}]` : host;
-}
+/** Bound to every address of the machine: none of them is the one that a caller knows. */
+const isWildcard = (host: string): boolean => host === '' || host === '0.0.0.0' || host === '::';
+
+const inUrl = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
+
+const syncUrl = (host: string, port: number | undefined): string => `ws://${inUrl(host)}:${port}/v1/sync`;
 
 function listen(server: Server, host: string, port: number, key: string): Promise<number> {
   return new Promise((resolve, reject) => {

@@ -24,8 +24,8 @@ export interface RestOptions {
   readonly domain: Domain;
   readonly log: Log;
   readonly version: string;
-  /** Issues a connection token for the sync port. */
-  readonly connect: (peer: Peer) => Connection;
+  /** Issues a connection token for the sync port. `host` is the name by which the caller reached this server. */
+  readonly connect: (peer: Peer, host: string) => Connection;
   /** Told of every answer: its route, status and seconds. */
   readonly observe?: (method: string, route: string, status: number, seconds: number) => void;
   /** Requests are turned away until this is true; default always. */

@@ -5,6 +5,8 @@ import { Type, type Static, type TProperties, type TSchema } from 'typebox';
 const closed = <Properties extends TProperties>(properties: Properties, options = {}) =>
   Type.Object(properties, { additionalProperties: false, ...options });
 const text = (maxLength: number, options = {}) => Type.String({ maxLength, ...options });
+/** Text that is shown to people: a control character could rewrite their terminal. */
+const line = (maxLength: number, options = {}) => text(maxLength, { pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$', ...options });
 const time = (options = {}) => Type.String({ format: 'date-time', maxLength: 40, ...options });
 /** A list of types and not a union: the serializer need not try the alternatives. */
 const nullable = <Schema extends TSchema & { readonly type: string }>(schema: Schema) =>
@@ -12,7 +14,7 @@ const nullable = <Schema extends TSchema & { readonly type: string }>(schema: Sc
 
 const Tags = Type.Array(text(67), { maxItems: 32 });
 const Routes = Type.Array(text(49), { maxItems: 64 });
-const Metadata = Type.Record(Type.String({ pattern: '^[A-Za-z0-9._/-]{1,64}$' }), text(256), {
+const Metadata = Type.Record(Type.String({ pattern: '^[A-Za-z0-9._/-]{1,64}$' }), line(256), {
   maxProperties: 32,
   additionalProperties: false,
 });
@@ -64,8 +66,8 @@ export const Registration = closed({
   wireguardKey: text(64, { description: 'Base64 of the 32 bytes of a public key.' }),
   hostname: text(63),
   user: Type.Optional(text(254, { description: 'name@domain; only for pre-auth keys that are bound to no user.' })),
-  os: Type.Optional(text(64)),
-  version: Type.Optional(text(64)),
+  os: Type.Optional(line(64)),
+  version: Type.Optional(line(64)),
   endpoints: Type.Optional(Type.Array(text(56), { maxItems: 16, description: 'Where others may try to reach it, address:port.' })),
   tags: Type.Optional(Tags),
   routes: Type.Optional({ ...Routes, description: 'Prefixes that it offers to carry; of no effect until approved.' }),
@@ -111,7 +113,7 @@ const keyFields = {
 };
 
 const newKeyFields = {
-  description: Type.Optional(text(256)),
+  description: Type.Optional(line(256)),
   expiresAt: Type.Optional(nullable(time({ description: 'RFC 3339; null never expires.' }))),
 };
 

@@ -23,7 +23,7 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
     async (request, reply) => {
       const { peer, token } = await peers.register(request.body);
       void reply.code(201).header('cache-control', 'no-store');
-      return { peer: present(peer), token, sync: connect(peer) };
+      return { peer: present(peer), token, sync: connect(peer, request.hostname) };
     },
   );
 
@@ -34,7 +34,7 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
     },
     (request, reply) => {
       void reply.header('cache-control', 'no-store');
-      return connect(askingPeer(directory, request));
+      return connect(askingPeer(directory, request), request.hostname);
     },
   );
 
