@@ -54,6 +54,7 @@ async function main(): Promise<void> {
 }
 
 async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Line[]> {
+  suite.prepare?.()
   const context = { cpu: `${cpus().length} × ${cpus()[0]?.model.trim()}`, memory: `${Math.round(totalmem() / 2 ** 30)} GiB`, node: process.versions.node, ...(await suite.context?.()) }
   show(`\n${suite.name}${quick ? ' (quick)' : ''}\n${Object.entries(context).map(([key, value]) => `  ${key}: ${value}`).join('\n')}`)
   const subjects = suite.subjects.filter((subject) => {

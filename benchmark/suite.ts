@@ -24,6 +24,8 @@ export interface Suite {
   name: string
   cases: Case[]
   subjects: Subject[]
+  /** Builds what the subjects' programs need beside their packages. */
+  prepare?: () => void
   /** What must be known of the machine to judge the figures, such as the time of an fsync. */
   context?: () => Promise<Record<string, string>> | Record<string, string>
 }

@@ -5,7 +5,7 @@ import { root, setup } from './setup.mjs'
 
 setup()
 
-const child = spawn(process.execPath, [join(root, 'ghostwire/dist/main.js'), 'serve', ...process.argv.slice(2)], { stdio: 'inherit' })
+const child = spawn(join(root, 'ghostwire/dist/main.js'), ['serve', ...process.argv.slice(2)], { stdio: 'inherit' })
 // A terminal sends Ctrl-C to both; the coordinator decides when it is done.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => child.kill('SIGTERM'))

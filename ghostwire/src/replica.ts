@@ -137,9 +137,9 @@ export class Replica {
     }
     this.#revision = revision;
     if (this.#scheduled) return;
-    // Commits of one group arrive together: publish them together.
+    // Commits of one group arrive together, in the promise jobs of one turn: publish them together, when those have run.
     this.#scheduled = true;
-    setImmediate(() => {
+    process.nextTick(() => {
       this.#scheduled = false;
       this.#announce();
     });

@@ -91,7 +91,10 @@ impl Hub {
     }
 
     pub(crate) fn publish(&self, batch: Batch) -> Result<(), SyncError> {
-        let outcome = self.state.lock().publish(batch)?;
+        let (outcome, concerns_anybody) = {
+            let mut state = self.state.lock();
+            (state.publish(batch)?, state.has_pending())
+        };
         count(&self.counters.publishes);
         if !outcome.revoked.is_empty() {
             {
@@ -101,7 +104,9 @@ impl Hub {
             let peers = self.peers.lock();
             outcome.revoked.iter().filter_map(|handle| peers.get(handle)).for_each(|peer| peer.end());
         }
-        if outcome.urgent { &self.urgent } else { &self.changed }.notify_one();
+        if concerns_anybody {
+            if outcome.urgent { &self.urgent } else { &self.changed }.notify_one();
+        }
         Ok(())
     }
 

@@ -210,6 +210,11 @@ impl State {
         Ok(outcome)
     }
 
+    /// Whether anybody who is connected has something new to be told.
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || !self.pending_views.is_empty()
+    }
+
     /// Who has something new to be told since this was last asked; takes the marks away.
     pub fn take_pending(&mut self) -> RoaringBitmap {
         let mut pending = std::mem::take(&mut self.pending);
@@ -561,13 +566,15 @@ impl State {
                     own_seq: 0,
                     session: None,
                 });
+                let connected = recipient.session.is_some();
+                let moved = recipient.view != view;
+                if connected && (moved || own.is_some()) {
+                    self.pending.insert(handle);
+                }
                 if let Some(own) = own {
                     recipient.own = Some(own);
                     recipient.own_seq = at.seq;
-                    self.pending.insert(handle);
                 }
-                let connected = recipient.session.is_some();
-                let moved = recipient.view != view;
                 if moved {
                     if let Some(before) = self.views.get_mut(&recipient.view) {
                         before.recipients.remove(handle);
@@ -575,7 +582,6 @@ impl State {
                     }
                     recipient.view = view;
                     recipient.since = at.stamp;
-                    self.pending.insert(handle);
                 }
                 if let Some(now) = self.views.get_mut(&view) {
                     now.recipients.insert(handle);
@@ -591,8 +597,10 @@ impl State {
                     view.recipients.remove(handle);
                     view.connected.remove(handle);
                 }
-                self.connected -= usize::from(recipient.session.is_some());
-                self.pending.insert(handle);
+                if recipient.session.is_some() {
+                    self.connected -= 1;
+                    self.pending.insert(handle);
+                }
                 revoked.push(handle);
                 true
             }

@@ -20,6 +20,10 @@ const STEPS_PER_LOOK: i32 = 1000;
 /// How long a connection waits for a lock of another process or of the checkpoint.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bytes before the pages of the write-ahead log, and before each of them (https://sqlite.org/fileformat2.html#walformat).
+const WAL_HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -114,11 +118,11 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, connectio
 }
 
 impl Opened {
-    /// Calls `hook` with the size of the write-ahead log in pages after each commit of this connection.
+    /// Keeps `size` at the bytes of the write-ahead log that are in use after each commit of this connection.
     pub(crate) fn on_commit(&mut self, size: Arc<AtomicU64>) -> Result<()> {
         let page_size: u64 = self.connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))? as u64;
         self.connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
-            size.store(pages.max(0) as u64 * page_size, Relaxed);
+            size.store(WAL_HEADER + pages.max(0) as u64 * (page_size + FRAME_HEADER), Relaxed);
             Ok(())
         }))?;
         Ok(())

@@ -23,6 +23,7 @@ mod rows;
 mod sqlite;
 mod statement;
 mod store;
+mod wal;
 mod writer;
 
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};

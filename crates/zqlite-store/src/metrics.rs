@@ -41,7 +41,7 @@ counters! {
     commit_ns: "Nanoseconds spent in COMMIT, in all."
     checkpoints: "Checkpoints run."
     checkpoint_ns: "Nanoseconds spent in checkpoints, in all."
-    wal_bytes: "Size of the write-ahead log after the last commit, in bytes."
+    wal_bytes: "Bytes of the write-ahead log in use after the last commit."
     active: "Lanes at work now."
 }
 

@@ -13,6 +13,7 @@ use crate::job::{Job, Outbox, TransactionId, Work};
 use crate::metrics::Counters;
 use crate::queue::Turn;
 use crate::store::Shared;
+use crate::wal::Room;
 use crate::{Error, ErrorCode, Record, Result, sqlite};
 
 /// Members of one commit, so that the first does not wait for long.
@@ -25,6 +26,7 @@ type Answer = Result<Vec<Record>>;
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
     let mut writer = Writer { shared, lane: opened.lane(), outbox: Outbox::default() };
     let max = if shared.options.parallel_writes { MAX_GROUP } else { 1 };
+    let mut room = Room::of(shared.options.path.as_deref());
     let mut after_transaction = false;
     while let Some(turn) = shared.writer.take_turn(max, after_transaction) {
         let started = Instant::now();
@@ -35,6 +37,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
             Turn::Transaction(job, id) => writer.transaction(job, id),
         }
         writer.outbox.flush();
+        room.ahead_of(shared.checkpoints.wal_bytes.load(Relaxed));
         shared.counters.active.fetch_sub(1, Relaxed);
         Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
     }

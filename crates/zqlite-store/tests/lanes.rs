@@ -419,6 +419,31 @@ fn everything_is_there_after_closing_and_opening_again() {
 }
 
 #[test]
+fn room_ahead_of_the_log_is_no_part_of_it() {
+    let (folder, client) = fresh();
+    for i in 0..40 {
+        client.run(&format!("INSERT INTO t VALUES ({i}, 'peer {i}')")).unwrap();
+    }
+    // The room is made after the answer.
+    std::thread::sleep(Duration::from_millis(100));
+    let path = folder.path().join("test.db");
+    let wal = folder.path().join("test.db-wal");
+    let (used, length) = (client.store.metrics().wal_bytes, std::fs::metadata(&wal).unwrap().len());
+    assert!(length >= used + (100 << 10), "{used} of {length} bytes are used");
+    // What a crash leaves behind, with the room and without it.
+    for keep in [length, used] {
+        let left = tempfile::tempdir().unwrap();
+        let copy = left.path().join("test.db");
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::write(left.path().join("test.db-wal"), &std::fs::read(&wal).unwrap()[..keep as usize]).unwrap();
+        let after = Client::open(&copy);
+        assert_eq!(after.number("SELECT count(*) FROM t"), 40.0);
+        after.run("INSERT INTO t VALUES (100, 'and on')").unwrap();
+        assert_eq!(after.number("SELECT count(*) FROM t"), 41.0);
+    }
+}
+
+#[test]
 fn one_process_shares_one_store_whatever_the_path() {
     let (folder, client) = fresh();
     std::os::unix::fs::symlink(folder.path().join("test.db"), folder.path().join("link.db")).unwrap();

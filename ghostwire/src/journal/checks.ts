@@ -73,8 +73,13 @@ class Keys {
     this.#what = what;
   }
 
-  add(key: string): void {
-    checkKey(key);
+  has(key: string): boolean {
+    return this.#seen.has(key);
+  }
+
+  /** @param checked whether `key` is known to be one */
+  add(key: string, checked = false): void {
+    if (!checked) checkKey(key);
     if (this.#seen.has(key)) throw malformed(`${key} is ${this.#what} twice in one change`, { key });
     this.#seen.add(key);
     this.bytes += key.length;
@@ -107,7 +112,7 @@ export function encodeChange({ conditions = [], takes = [], puts = [], deletes =
   const writes: Write[] = [];
   let bytes = 0;
   for (const { key, value } of puts) {
-    written.add(key);
+    written.add(key, conditioned.has(key));
     if (key.startsWith(COUNTERS)) throw malformed(`${key} is a counter: only takes write it`, { key });
     const json = encode(key, value);
     const size = Buffer.byteLength(json);
@@ -116,7 +121,7 @@ export function encodeChange({ conditions = [], takes = [], puts = [], deletes =
     writes.push({ key, json });
   }
   for (const key of deletes) {
-    written.add(key);
+    written.add(key, conditioned.has(key));
     writes.push({ key, json: null });
   }
   checkLimit('bytesPerCommit', bytes + conditioned.bytes + written.bytes, 'the change');

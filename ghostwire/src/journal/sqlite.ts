@@ -13,6 +13,7 @@ import type {
   CommitResult,
   CompactOptions,
   CompactResult,
+  Condition,
   Entry,
   Journal,
   JournalCommit,
@@ -21,6 +22,7 @@ import type {
   ListOptions,
   Position,
   Snapshot,
+  Take,
   WatchOptions,
 } from './journal.js';
 import { readKey, readList, readPage } from './log.js';
@@ -45,14 +47,14 @@ const IS_AT =
 const COUNTER = (key: string): string =>
   `coalesce((SELECT CAST(value AS INTEGER) FROM journal_event WHERE key = ${key} ORDER BY revision DESC LIMIT 1), 0)`;
 
-/** Returns what the counter will stand at, unless that passes the limit. */
-const MAY_TAKE = `SELECT value FROM (SELECT ${COUNTER('?1')} + ?2 AS value) WHERE value <= ?3`;
-
 const COMMIT = 'INSERT INTO journal_commit (id, at) VALUES (?, ?)';
 
-// By now the head is the commit's own revision.
-const TAKE = `INSERT INTO journal_event VALUES (${HEAD}, ?1, ?2, ${COUNTER('?2')} + ?3)`;
+// When these run, the head is the commit's own revision.
 const EVENT = `INSERT INTO journal_event VALUES (${HEAD}, ?, ?, ?)`;
+/** Puts a key that has no value; returns a row when it did. */
+const EVENT_IF_ABSENT = `INSERT INTO journal_event SELECT ${HEAD}, ?1, ?2, ?3 WHERE NOT EXISTS (${HAS_VALUE.replace('?', '?2')})`;
+/** Counts up, unless that passes the limit; returns what the counter then stands at. */
+const TAKE = `INSERT INTO journal_event SELECT ${HEAD}, ?1, ?2, value FROM (SELECT ${COUNTER('?2')} + ?3 AS value) WHERE value <= ?4 RETURNING value`;
 
 const FIND = 'SELECT revision FROM journal_commit WHERE id = ?';
 
@@ -129,12 +131,12 @@ export class SqliteJournal implements Journal {
       const at = Math.max(this.#at, this.#now());
       this.#at = at;
       const id = this.#ids.next(at);
-      const { conditions, takes } = encoded;
+      const { statements, asked } = this.#statements(encoded, id, at);
       try {
-        const statements = this.#statements(encoded, id, at);
         const results = await this.#db.executeBatchTransaction(statements, deadline === undefined ? undefined : { timeout: deadline });
-        const taken = takes.map((_, i) => Number(results[conditions.length + i]!.rows[0]!['value']));
-        const revision = Number(results[conditions.length + takes.length]!.lastInsertRowid);
+        const revision = Number(results[0]!.lastInsertRowid);
+        const firstTake = asked.length - encoded.takes.length;
+        const taken = encoded.takes.map((_, i) => Number(results[firstTake + i]!.rows[0]!['value']));
         this.#hub.offer(revision, () => ({ revision, at, events: eventsOf(encoded, taken) }));
         return { status: 'committed', id: id.toString('hex'), revision, taken };
       } catch (error) {
@@ -143,7 +145,7 @@ export class SqliteJournal implements Journal {
         if (!(error instanceof ZqliteError)) throw error;
         if (error.outcome === 'unknown') return { status: 'unknown', id: id.toString('hex') };
         const { code, statement } = error;
-        const failed = code === 'ERR_EXPECTATION_FAILED' && statement !== undefined && [...conditions, ...takes][statement];
+        const failed = code === 'ERR_EXPECTATION_FAILED' && statement !== undefined && asked[statement];
         if (failed) return { status: 'conflict', failed };
         throw error;
       }
@@ -238,28 +240,39 @@ export class SqliteJournal implements Journal {
     }
   }
 
-  /** What is asked comes first, in the order in which it is asked: so a guard that fails names its condition or take. */
-  #statements({ conditions, takes, counters, writes }: EncodedChange, id: Buffer, at: number): BatchStatement[] {
-    const statements: BatchStatement[] = [];
+  /**
+   * The statements of a commit. What is asked comes in the order in which it is asked, so the first guard that fails names
+   * its condition or take: `asked` has the same places as the statements, and ends with the takes.
+   */
+  #statements(encoded: EncodedChange, id: Buffer, at: number): { statements: BatchStatement[]; asked: (Condition | Take | undefined)[] } {
+    const { conditions, takes, counters, writes } = encoded;
+    const statements: BatchStatement[] = [{ sql: COMMIT, params: [id, at] }];
+    const asked: (Condition | Take | undefined)[] = [undefined];
+    const ordinals = new Map(writes.map(({ key }, i) => [key, takes.length + i]));
     for (const condition of conditions) {
-      statements.push(
-        'absent' in condition
-          ? { sql: HAS_VALUE, params: [condition.key], expect: { rows: 0 } }
-          : { sql: IS_AT, params: [condition.key, condition.revision], expect: { rows: 1 } },
-      );
+      asked.push(condition);
+      const { key } = condition;
+      const ordinal = ordinals.get(key);
+      const json = ordinal === undefined ? null : writes[ordinal - takes.length]!.json;
+      if (!('absent' in condition)) {
+        statements.push({ sql: IS_AT, params: [key, condition.revision], expect: { rows: 1 } });
+      } else if (ordinal === undefined || json === null) {
+        statements.push({ sql: HAS_VALUE, params: [key], expect: { rows: 0 } });
+      } else {
+        statements.push({ sql: EVENT_IF_ABSENT, params: [ordinal, key, json], expect: { changes: 1 } });
+        ordinals.delete(key);
+      }
     }
-    takes.forEach(({ n, limit }, i) => {
-      statements.push({ sql: MAY_TAKE, params: [counters[i]!, n, limit], expect: { rows: 1 } });
+    takes.forEach((take, i) => {
+      asked.push(take);
+      statements.push({ sql: TAKE, params: [i, counters[i]!, take.n, take.limit], expect: { rows: 1 } });
     });
-    statements.push({ sql: COMMIT, params: [id, at] });
-    takes.forEach(({ n }, i) => {
-      statements.push({ sql: TAKE, params: [i, counters[i]!, n] });
-    });
-    writes.forEach(({ key, json }, i) => {
-      statements.push({ sql: EVENT, params: [takes.length + i, key, json] });
-    });
-    for (const { key, json } of writes) statements.push(...this.#projections.statements(key, json));
-    return statements;
+    for (const { key, json } of writes) {
+      const ordinal = ordinals.get(key);
+      if (ordinal !== undefined) statements.push({ sql: EVENT, params: [ordinal, key, json] });
+      statements.push(...this.#projections.statements(key, json));
+    }
+    return { statements, asked };
   }
 
   async #run<T>(call: () => Promise<T>): Promise<T> {
