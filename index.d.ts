@@ -152,6 +152,22 @@ export declare interface AclVisibility {
     at?: number;
 }
 
+/** Options of {@link Database.backup}. */
+export declare interface BackupOptions {
+    /** Replace a file that is there; default false. */
+    overwrite?: boolean;
+    /** Pages copied at a time, 1 to 1,000,000; default 1,000. */
+    pagesPerStep?: number;
+    /** Rest between two steps, to leave the disk to others; default 0. */
+    pause?: Duration;
+    /** Told after each step, in pages. */
+    progress?: (at: {
+        remaining: number;
+        total: number;
+    }) => void;
+    signal?: AbortSignal;
+}
+
 /** What a statement of a batch did and returned. */
 export declare interface BatchResult<Row = Record<string, unknown>> extends ExecuteResult {
     rows: Row[];
@@ -172,6 +188,20 @@ export declare interface BatchStatement {
 export declare interface CallOptions {
     /** Waiting and running together take at most this long, else `ERR_DEADLINE`. */
     timeout?: Duration;
+    /** Gives the call up: it rejects with `ERR_CANCELLED` and nothing of it remains, unless it was past the point of no return. */
+    signal?: AbortSignal;
+}
+
+/** How far {@link Database.checkpoint} goes. */
+export declare type CheckpointMode = 'passive' | 'full' | 'restart' | 'truncate';
+
+/** What a checkpoint did. */
+export declare interface CheckpointResult {
+    /** Whether a reader or writer kept it from going all the way. */
+    busy: boolean;
+    /** Pages in the write-ahead log, and how many of them are in the database file now. */
+    logFrames: number;
+    checkpointedFrames: number;
 }
 
 /** A prefix of a table, in its canonical text, with its value. */
@@ -213,6 +243,19 @@ export declare class CidrTable {
     get size(): number;
 }
 
+/** A column of a result: numbers only, or any values (integers beyond ±(2^53-1) are bigints). */
+export declare type Column = Float64Array | (number | bigint | string | Uint8Array | null)[];
+
+/** Whole columns of a result. */
+export declare interface Columns {
+    rows: number;
+    /**
+     * By name: a `Float64Array` where every value is a number, else an array of values. Of columns that share a name the last
+     * one stands.
+     */
+    columns: Record<string, Column>;
+}
+
 /**
  * A database file, or one in memory. Every call returns at once and is answered from a lane: reads from one of several
  * reader threads, each statement on its own snapshot; writes from the one writer thread, where independent writes that
@@ -236,6 +279,35 @@ export declare class Database {
     query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]>;
     /** Runs one statement and returns its first row. */
     get<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row | undefined>;
+    /** As {@link query}, each row an array in the order of the columns: also of those that share a name. */
+    values(sql: string, params?: Params, options?: CallOptions): Promise<unknown[][]>;
+    /** As {@link query}, whole columns instead of rows: numbers in typed arrays. */
+    columns(sql: string, params?: Params, options?: CallOptions): Promise<Columns>;
+    /**
+     * The rows of a reading statement one after the other, for results that memory should not hold at once. It has a
+     * connection of its own until the last row, or until the loop is left; the rows are of the moment of the first one.
+     *
+     * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it takes longer than 30 s and keeps the write-ahead
+     *   log above its limit
+     */
+    stream<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): RowStream<Row>;
+    /** A statement to run again and again. What is wrong with it shows when it first runs. */
+    prepare<Row = Record<string, unknown>>(sql: string): Statement<Row>;
+    /**
+     * The first row of a reading statement, at once, on this thread: for a lookup in a table that is in memory anyway.
+     * Nothing else happens on this thread meanwhile, so it waits for no lock, and has a budget of steps (`syncSteps` of
+     * {@link DatabaseOptions}). It sees what was committed before.
+     *
+     * @throws {ZqliteError} `ERR_STEP_BUDGET`; `ERR_NOT_ALLOWED` for a statement that writes and for `':memory:'`
+     */
+    getSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row | undefined;
+    /** All rows of a reading statement, at once; see {@link getSync}. */
+    allSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row[];
+    /**
+     * Runs several independent statements in one trip. Each succeeds or fails for itself, as with `Promise.allSettled`;
+     * those that write share commits.
+     */
+    executeBatch(statements: readonly BatchStatement[], options?: CallOptions): Promise<PromiseSettledResult<BatchResult>[]>;
     /**
      * Runs several statements in order, all or nothing, in one trip; it shares its commit with other writes that wait. With
      * {@link BatchStatement.expect} a conditional change needs no callback.
@@ -248,7 +320,26 @@ export declare class Database {
      * committed when that resolves, rolled back when it rejects. It may take 5 s in all and leave the lane idle for 1 s
      * (`transactions` of {@link DatabaseOptions}); prefer {@link executeBatchTransaction} where the steps are known.
      */
-    transaction<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T>;
+    transaction<T>(callback: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
+    /** SQLite's plan for a statement, which is not run. */
+    explainQuery(sql: string, params?: Params, options?: CallOptions): Promise<QueryPlanStep[]>;
+    /** Asks, beside all lanes, whether the database can be read. Never rejects while the database is open. */
+    healthCheck(): Promise<Health>;
+    /**
+     * Copies the database as it is now to another file, while reads and writes go on. The copy has its name only when it is
+     * complete and on disk. It needs no more memory than a few pages; the write-ahead log grows by what is written meanwhile.
+     *
+     * @returns the pages copied
+     * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already or cannot be made, `ERR_DISK_FULL`, `ERR_IO`,
+     *   `ERR_CANCELLED`; `ERR_NOT_ALLOWED` for `':memory:'`
+     */
+    backup(path: string, options?: BackupOptions): Promise<number>;
+    /** Moves the write-ahead log into the database file. That happens by itself; this is for who copies the file. */
+    checkpoint(mode?: CheckpointMode): Promise<CheckpointResult>;
+    /** Rewrites the file without its free pages. Writes wait meanwhile; the file's size is needed once more on disk. */
+    vacuum(): Promise<void>;
+    /** The size of the database and what it consists of. */
+    stats(): Promise<DatabaseStats>;
     /** The counters now. */
     metrics(): Metrics;
     /** Refuses new calls, waits for those in flight, closes the file. Calling it again waits for the same. */
@@ -266,10 +357,47 @@ export declare interface DatabaseOptions {
     parallelWrites?: boolean;
     pool?: PoolOptions;
     transactions?: TransactionLimits;
+    /** Further database files by the name of their schema. Commits that change several files are atomic in each, not across. */
+    attach?: Record<string, string | {
+        path: string;
+        readonly?: boolean;
+    }>;
+    /** Pragmas for every connection, other than those that zqlite sets itself. */
+    pragmas?: Record<string, string | number | boolean>;
+    /** SQLite's run-time limits for every connection. */
+    limits?: Limits;
+    /** Shared libraries with SQL functions or virtual tables to load into every connection; default none. */
+    extensions?: readonly string[];
+    /** Steps of SQLite's virtual machine that a synchronous call may take; default 10 million, some hundred milliseconds. */
+    syncSteps?: number;
+}
+
+/** The size of a database. */
+export declare interface DatabaseStats {
+    /** Bytes of the file, without the write-ahead log. */
+    bytes: number;
+    walBytes: number;
+    pageSize: number;
+    pageCount: number;
+    /** Pages that deleted rows left; {@link Database.vacuum} gives them back. */
+    freePages: number;
+    tables: number;
+    indexes: number;
 }
 
 /** Milliseconds, or a number with a unit: `'250ms'`, `'30s'`, `'10m'`, `'1h'`. */
 export declare type Duration = number | string;
+
+/** How long the calls of one operation took, from being made to their answer. */
+export declare interface DurationHistogram {
+    operation: 'read' | 'write' | 'transaction' | 'stream' | 'sync';
+    /** Upper bounds of the buckets, in seconds. */
+    bounds: readonly number[];
+    /** Calls in each bucket, not cumulative; the last one is above all bounds. */
+    counts: readonly number[];
+    /** Of all calls together, in seconds. */
+    sum: number;
+}
 
 /** Every code with what it means and whether the same call may succeed later without being changed. */
 export declare const errorCatalogue: {
@@ -324,6 +452,14 @@ export declare const errorCatalogue: {
     readonly ERR_CANCELLED: {
         readonly retryable: false;
         readonly description: 'The caller cancelled the call; it was rolled back.';
+    };
+    readonly ERR_SNAPSHOT_TOO_OLD: {
+        readonly retryable: true;
+        readonly description: 'A read held its snapshot for so long that the write-ahead log could not be kept within its limit.';
+    };
+    readonly ERR_STEP_BUDGET: {
+        readonly retryable: false;
+        readonly description: 'A synchronous call took more steps than it may take on the JavaScript thread; make it an asynchronous one.';
     };
     readonly ERR_TRANSACTION_TIMEOUT: {
         readonly retryable: true;
@@ -412,6 +548,22 @@ export declare interface ExecuteResult {
     lastInsertRowid: number | bigint;
 }
 
+/** Whether the database is well. */
+export declare interface Health {
+    connectivityOk: boolean;
+    /** Milliseconds from the question to the answer. */
+    connectivityTimeMs: number;
+    /** Why it is not. */
+    error?: ZqliteError;
+    lanes: {
+        active: number;
+        idle: number;
+        waiting: number;
+    };
+    /** Bytes of the write-ahead log in use. */
+    walBytes: number;
+}
+
 /**
  * Starts JSON-line logs of the native part on standard error. The first call of a process counts.
  *
@@ -419,6 +571,23 @@ export declare interface ExecuteResult {
  * @throws {ZqliteError} `ERR_TYPE` when the filter cannot be read
  */
 export declare function initLogging(filter: string): void;
+
+/** SQLite's run-time limits, see https://sqlite.org/limits.html. Values above those that it was compiled with change nothing. */
+export declare interface Limits {
+    /** Bytes of a text, blob or row. */
+    length?: number;
+    /** Bytes of a statement. */
+    sqlLength?: number;
+    column?: number;
+    exprDepth?: number;
+    compoundSelect?: number;
+    vdbeOp?: number;
+    functionArg?: number;
+    attached?: number;
+    likePatternLength?: number;
+    variableNumber?: number;
+    triggerDepth?: number;
+}
 
 /** All but the gauges grow from opening on. Times are in seconds. */
 export declare interface Metrics {
@@ -438,7 +607,12 @@ export declare interface Metrics {
     transactionsCommitted: number;
     /** Callback transactions rolled back by a timer. */
     transactionsTimedOut: number;
-    /** Calls whose time ran out while they waited. */
+    /** Calls that failed, by the code of their error. */
+    errorsByCode: Partial<Record<ErrorCode, number>>;
+    durations: readonly DurationHistogram[];
+    /** Calls for which no lane was free within `connectionTimeout`. */
+    poolTimeouts: number;
+    /** Calls whose time ran out while they waited, or that were given up then. */
     expired: number;
     /** Calls refused because the queue was full. */
     refused: number;
@@ -483,8 +657,49 @@ export declare interface PoolOptions {
     queueLimit?: number;
 }
 
+/** A step of SQLite's plan for a statement. */
+export declare interface QueryPlanStep {
+    id: number;
+    /** The step that this one is part of; 0 for the outermost. */
+    parent: number;
+    detail: string;
+}
+
+/**
+ * The rows of a statement, read as they are asked for: about 256 KiB of them are on their way at most. It begins with the
+ * first `next()`. To leave the loop early frees the connection.
+ */
+export declare interface RowStream<Row> extends AsyncIterableIterator<Row, undefined> {
+    [Symbol.asyncDispose](): Promise<void>;
+}
+
 /** Bytes, or a number with a unit: `'64KB'`, `'512MB'`, `'2GB'` (powers of 1024). */
 export declare type Size = number | string;
+
+/**
+ * One SQL text with its calls, from {@link Database.prepare}. Each lane prepares it once and keeps it; text that is given to
+ * the database itself is kept just the same, so this saves looking the text up, and typing.
+ */
+export declare interface Statement<Row = Record<string, unknown>> {
+    /** The SQL text. */
+    readonly sql: string;
+    /** As {@link Database.execute}. */
+    execute(params?: Params, options?: CallOptions): Promise<ExecuteResult>;
+    /** As {@link Database.query}. */
+    query(params?: Params, options?: CallOptions): Promise<Row[]>;
+    /** As {@link Database.get}. */
+    get(params?: Params, options?: CallOptions): Promise<Row | undefined>;
+    /** As {@link Database.values}. */
+    values(params?: Params, options?: CallOptions): Promise<unknown[][]>;
+    /** As {@link Database.columns}. */
+    columns(params?: Params, options?: CallOptions): Promise<Columns>;
+    /** As {@link Database.stream}. */
+    stream(params?: Params, options?: CallOptions): RowStream<Row>;
+    /** As {@link Database.getSync}. */
+    getSync(params?: Params): Row | undefined;
+    /** As {@link Database.allSync}. */
+    allSync(params?: Params): Row[];
+}
 
 /** The database as the callback of a transaction sees it: its own changes included, nobody else's. */
 export declare interface Transaction {
@@ -494,8 +709,17 @@ export declare interface Transaction {
     query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]>;
     /** As {@link Database.get}. */
     get<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row | undefined>;
+    /** As {@link Database.values}. */
+    values(sql: string, params?: Params, options?: CallOptions): Promise<unknown[][]>;
+    /** As {@link Database.columns}. */
+    columns(sql: string, params?: Params, options?: CallOptions): Promise<Columns>;
     /** As {@link Database.executeBatchTransaction}: all or nothing within the transaction. */
     executeBatchTransaction(statements: readonly BatchStatement[], options?: CallOptions): Promise<BatchResult[]>;
+    /**
+     * Runs `callback` in a transaction nested in this one (a savepoint): when its promise rejects, what it did is undone and
+     * this one goes on. One at a time, and nothing else of this transaction meanwhile.
+     */
+    transaction<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T>;
 }
 
 /** Bounds of callback transactions, which own the writer lane. */
@@ -508,6 +732,8 @@ export declare interface TransactionLimits {
 
 /** Options of {@link Database.transaction}. */
 export declare interface TransactionOptions {
+    /** Gives the transaction up: it is rolled back, and rejects with `ERR_CANCELLED`. */
+    signal?: AbortSignal;
 }
 
 /**

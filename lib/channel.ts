@@ -5,13 +5,15 @@
 import * as native from '../native'
 import { fromNative, Failure, ZqliteError } from './errors'
 import { type Params, writeParams, Writer } from './params'
-import { type MakeRows, Reader, rowMaker } from './rows'
+import { Decoder, type Layout, Reader } from './rows'
 
 /** What one statement did. */
 export interface StatementResult {
   changes: number
   lastInsertRowid: number | bigint
   rows: unknown[]
+  /** Names of the columns, where there were rows. */
+  names: readonly string[]
 }
 
 /** The answer to a call: a result for each of its statements. */
@@ -26,6 +28,23 @@ export const enum Operation {
   Begin = 4,
   Commit = 5,
   Rollback = 6,
+  Stream = 7,
+  Maintain = 8,
+  Nest = 9,
+}
+
+/** What a call is, beside its body. */
+export interface Request {
+  operation: Operation
+  /** Within which transaction. */
+  transaction?: number | undefined
+  /** Milliseconds. */
+  timeout?: number | undefined
+  signal?: AbortSignal | undefined
+  /** Default: objects. */
+  layout?: Layout | undefined
+  /** Takes rows as they come, instead of the answer. */
+  onRows?: ((rows: unknown[], token: number) => void) | undefined
 }
 
 /** A SQL text known to the native part. */
@@ -38,11 +57,18 @@ export interface Interned {
 interface Pending {
   results: StatementResult[]
   rows: unknown[]
+  /** The columns of the last rows. */
+  names: readonly string[]
+  layout: Layout
+  onRows: Request['onRows']
+  /** Has the native part forget what can be said of the call. */
+  settled: (() => void) | undefined
   resolve: (answer: Answer) => void
 }
 
 const IN_TRANSACTION = 1
 const HAS_DEADLINE = 2
+const MAY_BE_CANCELLED = 4
 
 const FLAG_ROWS = 1
 const FLAG_ITEM = 2
@@ -58,12 +84,18 @@ const BUFFER_BYTES = 256 << 10
 /** Milliseconds of decoding in one turn of the event loop. */
 const TURN = 1
 
+/** The columns of a result and what decodes them. */
+interface Shape {
+  names: readonly string[]
+  decoders: Partial<Record<Layout, Decoder>>
+}
+
 export class Channel {
   readonly #native: native.NativeDatabase
   readonly #writer = new Writer()
   readonly #statements = new Map<string, Interned>()
-  readonly #shapes = new Map<number, MakeRows>()
-  readonly #columns: unknown[][] = []
+  readonly #shapes = new Map<number, Shape>()
+  readonly #syncWriter = new Writer()
   readonly #pending: (Pending | undefined)[] = []
   readonly #free: number[] = []
   #reader = new Reader(BUFFER_BYTES)
@@ -74,6 +106,7 @@ export class Channel {
   /** Keeps the process alive while calls are in flight; the native part's wake-up does not. */
   readonly #alive = setInterval(() => {}, 2 ** 31 - 1).unref()
   #idle: (() => void) | undefined
+  #nextBackup = 1
 
   private constructor(database: native.NativeDatabase) {
     this.#native = database
@@ -123,29 +156,17 @@ export class Channel {
   }
 
   /** Sends one call; `write` adds its body. When `write` throws, nothing is sent. */
-  call(operation: Operation, transaction: number | undefined, timeout: number | undefined, write?: (writer: Writer) => void): Promise<Answer> {
+  call(request: Request, write?: (writer: Writer) => void): Promise<Answer> {
     if (this.#failure) throw this.#failure
-    if (this.#writing) throw new ZqliteError('ERR_TYPE', 'a toJSON() of a parameter used the database')
-    const writer = this.#writer
-    const start = writer.at
+    const { signal } = request
+    if (signal?.aborted) throw cancelled(signal)
     const token = this.#free.pop() ?? this.#pending.length
-    this.#writing = true
     try {
-      const length = writer.hole()
-      writer.u32(token)
-      writer.u8(operation)
-      writer.u8((transaction === undefined ? 0 : IN_TRANSACTION) | (timeout === undefined ? 0 : HAS_DEADLINE))
-      if (transaction !== undefined) writer.u32(transaction)
-      if (timeout !== undefined) writer.u32(timeout)
-      write?.(writer)
-      writer.patch(length, writer.at - length - 4)
+      this.#write(this.#writer, token, request, write)
     } catch (error) {
-      writer.at = start
       this.#free.push(token)
       if (token === this.#pending.length) this.#pending.push(undefined)
       throw error
-    } finally {
-      this.#writing = false
     }
     if (this.#inFlight++ === 0) this.#alive.ref()
     if (!this.#flushing) {
@@ -153,8 +174,101 @@ export class Channel {
       queueMicrotask(() => this.#flush())
     }
     return new Promise((resolve) => {
-      this.#pending[token] = { results: [], rows: [], resolve }
+      this.#pending[token] = {
+        results: [],
+        rows: [],
+        names: [],
+        layout: request.layout ?? 'objects',
+        onRows: request.onRows,
+        settled: signal === undefined && request.onRows === undefined ? undefined : this.#follow(token, signal),
+        resolve,
+      }
     })
+  }
+
+  /**
+   * Runs one reading statement on this thread.
+   * @throws {ZqliteError} also what an asynchronous call would reject with
+   */
+  callSync(request: Request, write: (writer: Writer) => void): StatementResult {
+    if (this.#failure) throw this.#failure
+    const writer = this.#syncWriter
+    writer.reset()
+    this.#write(writer, 0, request, write)
+    const pending: Pending = { results: [], rows: [], names: [], layout: request.layout ?? 'objects', onRows: undefined, settled: undefined, resolve: () => {} }
+    let failure: Failure | undefined
+    const take = (_token: number, flags: number, shape: number, units: number): void => {
+      if (flags & FLAG_ERROR) failure = this.#readFailure(units)
+      else this.#accept(pending, flags, shape, 0)
+    }
+    try {
+      let text = this.#native.runSync(writer.written, this.#reader.bytes)
+      while (this.#readPart(text, take) !== 0) text = this.#native.collectSync(this.#reader.bytes)
+    } catch (error) {
+      throw fromNative(error)
+    }
+    if (failure) throw failure.toError()
+    return pending.results[0] as StatementResult
+  }
+
+  #write(writer: Writer, token: number, { operation, transaction, timeout, signal }: Request, write?: (writer: Writer) => void): void {
+    if (this.#writing) throw new ZqliteError('ERR_TYPE', 'a toJSON() of a parameter used the database')
+    const start = writer.at
+    this.#writing = true
+    try {
+      const length = writer.hole()
+      writer.u32(token)
+      writer.u8(operation)
+      writer.u8((transaction === undefined ? 0 : IN_TRANSACTION) | (timeout === undefined ? 0 : HAS_DEADLINE) | (signal === undefined ? 0 : MAY_BE_CANCELLED))
+      if (transaction !== undefined) writer.u32(transaction)
+      if (timeout !== undefined) writer.u32(timeout)
+      write?.(writer)
+      writer.patch(length, writer.at - length - 4)
+    } catch (error) {
+      writer.at = start
+      throw error
+    } finally {
+      this.#writing = false
+    }
+  }
+
+  /** Passes an abort on. Returns what is to be done when the call is answered. */
+  #follow(token: number, signal: AbortSignal | undefined): () => void {
+    const abort = (): void => {
+      this.#flush()
+      this.#native.cancel(token)
+    }
+    signal?.addEventListener('abort', abort, { once: true })
+    return () => {
+      signal?.removeEventListener('abort', abort)
+      this.#native.settled(token)
+    }
+  }
+
+  /** The reader of a stream is done with a chunk, or wants no more. */
+  pull(token: number, more: boolean): void {
+    this.#flush()
+    this.#native.pull(token, more)
+  }
+
+  health(): Promise<native.NativeHealth> {
+    return this.#native.health()
+  }
+
+  async backup(options: native.NativeBackup, progress: (at: native.NativeProgress) => void, signal: AbortSignal | undefined): Promise<native.NativeProgress> {
+    if (signal?.aborted) throw cancelled(signal)
+    const id = this.#nextBackup++
+    const abort = (): void => this.#native.cancelBackup(id)
+    signal?.addEventListener('abort', abort, { once: true })
+    if (this.#inFlight++ === 0) this.#alive.ref()
+    try {
+      return await this.#native.backup(id, options, progress)
+    } catch (error) {
+      throw fromNative(error)
+    } finally {
+      signal?.removeEventListener('abort', abort)
+      this.#left()
+    }
   }
 
   #flush(): void {
@@ -177,26 +291,42 @@ export class Channel {
   collect(): void {
     const end = performance.now() + TURN
     for (;;) {
-      const text = this.#native.collect(this.#reader.bytes)
-      this.#reader.at = 0
-      const words = this.#reader.low(0)
-      const status = this.#reader.high(0)
-      if (status === STATUS_GROW) {
-        this.#reader = new Reader(8 * words)
-        continue
-      }
-      this.#read(words, text)
-      if (status !== STATUS_MORE) break
-      if (performance.now() > end) {
+      const status = this.#readPart(this.#native.collect(this.#reader.bytes), this.#take)
+      if (status === STATUS_MORE && performance.now() > end) {
         setImmediate(() => this.collect())
         break
       }
+      if (status === 0) break
     }
     if (this.#reader.bytes.length > BUFFER_BYTES) this.#reader = new Reader(BUFFER_BYTES)
   }
 
-  #read(words: number, text: string): void {
+  readonly #take = (token: number, flags: number, shape: number, units: number): void => {
+    const pending = this.#pending[token]
+    if (pending === undefined) return
+    if (flags & FLAG_ERROR) {
+      this.#settle(token, pending, this.#readFailure(units))
+    } else {
+      this.#accept(pending, flags, shape, token)
+      if (flags & FLAG_LAST) this.#settle(token, pending, pending.results)
+    }
+  }
+
+  #readFailure(units: number): Failure {
     const reader = this.#reader
+    return new Failure(reader.low(0), reader.cut(units), reader.high(0) !== 0, reader.low(1), reader.high(1))
+  }
+
+  /** Reads what the buffer holds, one record after the other. Returns whether there is more: 0, or a status. */
+  #readPart(text: string, take: (token: number, flags: number, shape: number, units: number) => void): number {
+    const reader = this.#reader
+    reader.at = 0
+    const words = reader.low(0)
+    const status = reader.high(0)
+    if (status === STATUS_GROW) {
+      this.#reader = new Reader(8 * words)
+      return status
+    }
     reader.text = text
     reader.at = 1
     while (reader.at < words) {
@@ -207,23 +337,15 @@ export class Channel {
       const shape = reader.high(1)
       reader.textAt = reader.low(2)
       const units = reader.high(2)
-      const pending = this.#pending[token]
       reader.at += 3
-      if (pending !== undefined) {
-        if (flags & FLAG_ERROR) {
-          const failure = new Failure(reader.low(0), reader.cut(units), reader.high(0) !== 0, reader.low(1), reader.high(1))
-          this.#settle(token, pending, failure)
-        } else {
-          this.#accept(pending, flags, shape)
-          if (flags & FLAG_LAST) this.#settle(token, pending, pending.results)
-        }
-      }
+      take(token, flags, shape, units)
       reader.at = start + length
     }
     reader.text = ''
+    return status
   }
 
-  #accept(pending: Pending, flags: number, shape: number): void {
+  #accept(pending: Pending, flags: number, shape: number, token: number): void {
     const reader = this.#reader
     let changes = 0
     let lastInsertRowid: number | bigint = 0
@@ -233,35 +355,45 @@ export class Channel {
       reader.at += 2
     }
     if (flags & FLAG_ROWS) {
-      const columns = this.#columns
-      const count = reader.chunk(columns)
-      this.#maker(shape)(columns, count, pending.rows)
-      columns.length = 0
+      const { names, decoders } = this.#shape(shape)
+      pending.names = names
+      decoders[pending.layout] ??= new Decoder(names, pending.layout)
+      decoders[pending.layout]?.read(reader, pending.rows)
+      if (pending.onRows !== undefined) {
+        pending.onRows(pending.rows, token)
+        pending.rows = []
+      }
     }
     if (flags & FLAG_ITEM) {
-      pending.results.push({ changes, lastInsertRowid, rows: pending.rows })
+      pending.results.push({ changes, lastInsertRowid, rows: pending.rows, names: pending.names })
       pending.rows = []
     }
   }
 
-  #maker(shape: number): MakeRows {
-    let maker = this.#shapes.get(shape)
-    if (maker === undefined) {
+  #shape(id: number): Shape {
+    let shape = this.#shapes.get(id)
+    if (shape === undefined) {
       if (this.#shapes.size >= MAX_SHAPES) this.#shapes.clear()
-      maker = rowMaker(this.#native.columns(shape))
-      this.#shapes.set(shape, maker)
+      shape = { names: this.#native.columns(id), decoders: {} }
+      this.#shapes.set(id, shape)
     }
-    return maker
+    return shape
   }
 
   #settle(token: number, pending: Pending, answer: Answer): void {
     this.#pending[token] = undefined
     this.#free.push(token)
+    pending.settled?.()
+    this.#left()
+    pending.resolve(answer)
+  }
+
+  /** One call less is in flight. */
+  #left(): void {
     if (--this.#inFlight === 0) {
       this.#alive.unref()
       this.#idle?.()
     }
-    pending.resolve(answer)
   }
 
   /** The native part cannot be reached: every call fails, now and from now on. */
@@ -272,6 +404,11 @@ export class Channel {
       if (pending) this.#settle(token, pending, new Failure(index, `${error.message}\0`, false, -1, 0))
     })
   }
+}
+
+/** For a call that was given up before it was sent. */
+function cancelled(signal: AbortSignal): ZqliteError {
+  return new ZqliteError('ERR_CANCELLED', 'the call was cancelled before it began', { cause: signal.reason })
 }
 
 const WRITES = /^[\s(]*(?:insert|update|delete|replace|create|drop|alter|reindex|analyze)\b/i

@@ -44,6 +44,47 @@ export interface DatabaseOptions {
   parallelWrites?: boolean
   pool?: PoolOptions
   transactions?: TransactionLimits
+  /** Further database files by the name of their schema. Commits that change several files are atomic in each, not across. */
+  attach?: Record<string, string | { path: string; readonly?: boolean }>
+  /** Pragmas for every connection, other than those that zqlite sets itself. */
+  pragmas?: Record<string, string | number | boolean>
+  /** SQLite's run-time limits for every connection. */
+  limits?: Limits
+  /** Shared libraries with SQL functions or virtual tables to load into every connection; default none. */
+  extensions?: readonly string[]
+  /** Steps of SQLite's virtual machine that a synchronous call may take; default 10 million, some hundred milliseconds. */
+  syncSteps?: number
+}
+
+/** SQLite's run-time limits, see https://sqlite.org/limits.html. Values above those that it was compiled with change nothing. */
+export interface Limits {
+  /** Bytes of a text, blob or row. */
+  length?: number
+  /** Bytes of a statement. */
+  sqlLength?: number
+  column?: number
+  exprDepth?: number
+  compoundSelect?: number
+  vdbeOp?: number
+  functionArg?: number
+  attached?: number
+  likePatternLength?: number
+  variableNumber?: number
+  triggerDepth?: number
+}
+
+const limitNames: Record<keyof Limits, true> = {
+  length: true,
+  sqlLength: true,
+  column: true,
+  exprDepth: true,
+  compoundSelect: true,
+  vdbeOp: true,
+  functionArg: true,
+  attached: true,
+  likePatternLength: true,
+  variableNumber: true,
+  triggerDepth: true,
 }
 
 const defaults = {
@@ -60,6 +101,11 @@ const defaults = {
     queueLimit: 65_536,
   },
   transactions: { total: 5_000, idle: 1_000 },
+  attach: {},
+  pragmas: {},
+  limits: {},
+  extensions: [],
+  syncSteps: 10_000_000,
 } as const
 
 /** Fills in the defaults and checks every value. Throws `ERR_TYPE` naming the option. */
@@ -92,7 +138,52 @@ export function resolveOptions(path: string, options: DatabaseOptions): NativeOp
     queueLimit: integer('pool.queueLimit', pool.queueLimit ?? d.queueLimit, 1, 2 ** 24),
     transactionTotal: parseDuration('transactions.total', limits.total ?? defaults.transactions.total),
     transactionIdle: parseDuration('transactions.idle', limits.idle ?? defaults.transactions.idle),
+    syncSteps: integer('syncSteps', options.syncSteps ?? defaults.syncSteps, 1_000, Number.MAX_SAFE_INTEGER),
+    attach: Object.entries(record('attach', options.attach)).map(([name, value]) => attached(name, value)),
+    pragmas: Object.entries(record('pragmas', options.pragmas)).map(([name, value]) => ({ name: identifier('pragmas', name), value: pragmaValue(name, value) })),
+    limits: limitsOf(options.limits),
+    extensions: extensionsOf(options.extensions),
   }
+}
+
+function attached(name: string, value: unknown): NativeOptions['attach'][number] {
+  const option = `attach.${identifier('attach', name)}`
+  const given = typeof value === 'string' ? { path: value } : record(option, value)
+  known(`${option}.`, given, { path: true, readonly: true })
+  const { path, readonly = false } = given as { path?: unknown; readonly?: unknown }
+  if (typeof path !== 'string' || path === '' || path === ':memory:' || path.includes('\0')) throw new ZqliteError('ERR_TYPE', `${option} must be a file name, not ${show(path)}`)
+  return { name, path, readonly: boolean(`${option}.readonly`, readonly) }
+}
+
+function pragmaValue(name: string, value: unknown): string {
+  if (typeof value === 'boolean') return value ? '1' : '0'
+  if ((typeof value === 'number' && Number.isFinite(value)) || typeof value === 'string') return String(value)
+  throw new ZqliteError('ERR_TYPE', `pragmas.${name} must be a text, number or boolean, not ${show(value)}`)
+}
+
+function limitsOf(limits: unknown): NativeOptions['limits'] {
+  const given = record('limits', limits)
+  known('limits.', given, limitNames)
+  return Object.entries(given).map(([name, value]) => ({ name, value: integer(`limits.${name}`, value, 0, 2 ** 31 - 1) }))
+}
+
+function extensionsOf(extensions: unknown): string[] {
+  if (extensions === undefined) return []
+  if (!Array.isArray(extensions) || !extensions.every((path) => typeof path === 'string' && path !== '' && !path.includes('\0'))) {
+    throw new ZqliteError('ERR_TYPE', `extensions must be a list of file names, not ${show(extensions)}`)
+  }
+  return [...(extensions as string[])]
+}
+
+function record(name: string, value: unknown): Record<string, unknown> {
+  if (value === undefined) return {}
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new ZqliteError('ERR_TYPE', `${name} must be an object, not ${show(value)}`)
+  return value as Record<string, unknown>
+}
+
+function identifier(option: string, name: string): string {
+  if (!/^[A-Za-z_][A-Za-z0-9_]{0,63}$/.test(name)) throw new ZqliteError('ERR_TYPE', `${option}: ${show(name)} is not a name`)
+  return name
 }
 
 /** Refuses a misspelled option, naming the one that was probably meant. */

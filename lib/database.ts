@@ -1,13 +1,77 @@
 /** An embedded database: SQLite off the JavaScript thread. */
-import { Channel, Operation } from './channel'
-import { type DatabaseOptions, resolveOptions } from './config'
-import { ZqliteError } from './errors'
+import { type Calls, callsOf, type Columns } from './calls'
+import { Channel, type Interned, Operation } from './channel'
+import { type DatabaseOptions, type Duration, known, parseDuration, resolveOptions, show } from './config'
+import { fromNative, ZqliteError } from './errors'
 import { type Metrics, toMetrics } from './metrics'
 import type { Params } from './params'
 import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
-import { type Transaction, Transactions } from './transaction'
+import { SessionStatement, type Statement } from './statement'
+import { ChannelStream, type RowStream } from './stream'
+import { type Transaction, type TransactionOptions, Transactions } from './transaction'
 
 export type { BatchResult, BatchStatement, CallOptions, ExecuteResult } from './session'
+
+/** A step of SQLite's plan for a statement. */
+export interface QueryPlanStep {
+  id: number
+  /** The step that this one is part of; 0 for the outermost. */
+  parent: number
+  detail: string
+}
+
+/** Whether the database is well. */
+export interface Health {
+  connectivityOk: boolean
+  /** Milliseconds from the question to the answer. */
+  connectivityTimeMs: number
+  /** Why it is not. */
+  error?: ZqliteError
+  lanes: { active: number; idle: number; waiting: number }
+  /** Bytes of the write-ahead log in use. */
+  walBytes: number
+}
+
+/** How far {@link Database.checkpoint} goes. */
+export type CheckpointMode = 'passive' | 'full' | 'restart' | 'truncate'
+
+/** What a checkpoint did. */
+export interface CheckpointResult {
+  /** Whether a reader or writer kept it from going all the way. */
+  busy: boolean
+  /** Pages in the write-ahead log, and how many of them are in the database file now. */
+  logFrames: number
+  checkpointedFrames: number
+}
+
+/** Options of {@link Database.backup}. */
+export interface BackupOptions {
+  /** Replace a file that is there; default false. */
+  overwrite?: boolean
+  /** Pages copied at a time, 1 to 1,000,000; default 1,000. */
+  pagesPerStep?: number
+  /** Rest between two steps, to leave the disk to others; default 0. */
+  pause?: Duration
+  /** Told after each step, in pages. */
+  progress?: (at: { remaining: number; total: number }) => void
+  signal?: AbortSignal
+}
+
+/** The size of a database. */
+export interface DatabaseStats {
+  /** Bytes of the file, without the write-ahead log. */
+  bytes: number
+  walBytes: number
+  pageSize: number
+  pageCount: number
+  /** Pages that deleted rows left; {@link Database.vacuum} gives them back. */
+  freePages: number
+  tables: number
+  indexes: number
+}
+
+const checkpointModes: readonly CheckpointMode[] = ['passive', 'full', 'restart', 'truncate']
+const VACUUM = 0
 
 /**
  * A database file, or one in memory. Every call returns at once and is answered from a lane: reads from one of several
@@ -17,11 +81,13 @@ export type { BatchResult, BatchStatement, CallOptions, ExecuteResult } from './
  */
 export class Database {
   readonly #session: Session
+  readonly #calls: Calls
   readonly #transactions: Transactions
   #closing: Promise<void> | undefined
 
   private constructor(channel: Channel) {
     this.#session = new Session(channel)
+    this.#calls = callsOf(this.#session)
     this.#transactions = new Transactions(channel)
   }
 
@@ -40,18 +106,74 @@ export class Database {
   async execute(sql: string, params?: Params, options?: CallOptions): Promise<ExecuteResult> {
     this.#open()
     this.#transactions.refuseInside('execute()')
-    const { changes, lastInsertRowid } = await this.#session.run(Operation.Changes, this.#session.channel.intern(sql), params, options)
-    return { changes, lastInsertRowid }
+    return await this.#calls.execute(this.#session.channel.intern(sql), params, options)
   }
 
   /** Runs one statement and returns all of its rows, also those of `… RETURNING`. Integers beyond ±(2^53-1) are bigints. */
   async query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]> {
-    return (await this.#session.run(Operation.Rows, this.#reading(sql, 'query()'), params, options)).rows as Row[]
+    return (await this.#calls.query(this.#reading(sql, 'query()'), params, options)) as Row[]
   }
 
   /** Runs one statement and returns its first row. */
   async get<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row | undefined> {
-    return (await this.#session.run(Operation.First, this.#reading(sql, 'get()'), params, options)).rows[0] as Row | undefined
+    return (await this.#calls.get(this.#reading(sql, 'get()'), params, options)) as Row | undefined
+  }
+
+  /** As {@link query}, each row an array in the order of the columns: also of those that share a name. */
+  async values(sql: string, params?: Params, options?: CallOptions): Promise<unknown[][]> {
+    return await this.#calls.values(this.#reading(sql, 'values()'), params, options)
+  }
+
+  /** As {@link query}, whole columns instead of rows: numbers in typed arrays. */
+  async columns(sql: string, params?: Params, options?: CallOptions): Promise<Columns> {
+    return await this.#calls.columns(this.#reading(sql, 'columns()'), params, options)
+  }
+
+  /**
+   * The rows of a reading statement one after the other, for results that memory should not hold at once. It has a
+   * connection of its own until the last row, or until the loop is left; the rows are of the moment of the first one.
+   *
+   * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it takes longer than 30 s and keeps the write-ahead
+   *   log above its limit
+   */
+  stream<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): RowStream<Row> {
+    this.#open()
+    return new ChannelStream<Row>(this.#session.channel, this.#session.channel.intern(sql), params, options, 'objects')
+  }
+
+  /** A statement to run again and again. What is wrong with it shows when it first runs. */
+  prepare<Row = Record<string, unknown>>(sql: string): Statement<Row> {
+    this.#reading(sql, 'prepare()')
+    return new SessionStatement<Row>(sql, this.#session, this.#calls, () => this.#reading(sql, 'a prepared statement'))
+  }
+
+  /**
+   * The first row of a reading statement, at once, on this thread: for a lookup in a table that is in memory anyway.
+   * Nothing else happens on this thread meanwhile, so it waits for no lock, and has a budget of steps (`syncSteps` of
+   * {@link DatabaseOptions}). It sees what was committed before.
+   *
+   * @throws {ZqliteError} `ERR_STEP_BUDGET`; `ERR_NOT_ALLOWED` for a statement that writes and for `':memory:'`
+   */
+  getSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row | undefined {
+    this.#open()
+    return this.#session.runSync(Operation.First, this.#session.channel.intern(sql), params).rows[0] as Row | undefined
+  }
+
+  /** All rows of a reading statement, at once; see {@link getSync}. */
+  allSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row[] {
+    this.#open()
+    return this.#session.runSync(Operation.Rows, this.#session.channel.intern(sql), params).rows as Row[]
+  }
+
+  /**
+   * Runs several independent statements in one trip. Each succeeds or fails for itself, as with `Promise.allSettled`;
+   * those that write share commits.
+   */
+  async executeBatch(statements: readonly BatchStatement[], options?: CallOptions): Promise<PromiseSettledResult<BatchResult>[]> {
+    this.#open()
+    this.#transactions.refuseInside('executeBatch()')
+    if (!Array.isArray(statements)) throw new ZqliteError('ERR_TYPE', `a batch must be an array, not ${show(statements)}`)
+    return await Promise.allSettled(statements.map(async (statement: BatchStatement) => (await this.#session.batch([statement], options))[0] as BatchResult))
   }
 
   /**
@@ -71,9 +193,79 @@ export class Database {
    * committed when that resolves, rolled back when it rejects. It may take 5 s in all and leave the lane idle for 1 s
    * (`transactions` of {@link DatabaseOptions}); prefer {@link executeBatchTransaction} where the steps are known.
    */
-  async transaction<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(callback: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T> {
     this.#open()
-    return await this.#transactions.run(callback)
+    return await this.#transactions.run(callback, options)
+  }
+
+  /** SQLite's plan for a statement, which is not run. */
+  async explainQuery(sql: string, params?: Params, options?: CallOptions): Promise<QueryPlanStep[]> {
+    if (typeof sql !== 'string') throw new ZqliteError('ERR_TYPE', 'sql must be a string')
+    const rows = await this.query<QueryPlanStep>(`EXPLAIN QUERY PLAN ${sql}`, params, options)
+    return rows.map(({ id, parent, detail }) => ({ id, parent, detail }))
+  }
+
+  /** Asks, beside all lanes, whether the database can be read. Never rejects while the database is open. */
+  async healthCheck(): Promise<Health> {
+    this.#open()
+    const { failure, elapsedMs } = await this.#session.channel.health()
+    const { connectionsActive, connectionsIdle, waiting, walBytes } = this.metrics()
+    return {
+      connectivityOk: failure == null,
+      connectivityTimeMs: elapsedMs,
+      ...(failure != null && { error: fromNative(new Error(failure)) }),
+      lanes: { active: connectionsActive, idle: connectionsIdle, waiting },
+      walBytes,
+    }
+  }
+
+  /**
+   * Copies the database as it is now to another file, while reads and writes go on. The copy has its name only when it is
+   * complete and on disk. It needs no more memory than a few pages; the write-ahead log grows by what is written meanwhile.
+   *
+   * @returns the pages copied
+   * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already or cannot be made, `ERR_DISK_FULL`, `ERR_IO`,
+   *   `ERR_CANCELLED`; `ERR_NOT_ALLOWED` for `':memory:'`
+   */
+  async backup(path: string, options: BackupOptions = {}): Promise<number> {
+    this.#open()
+    known('', options, { overwrite: true, pagesPerStep: true, pause: true, progress: true, signal: true })
+    if (typeof path !== 'string' || path === '' || path.includes('\0')) throw new ZqliteError('ERR_TYPE', `path must be a file name, not ${show(path)}`)
+    const { overwrite = false, pagesPerStep = 1_000, pause = 0, progress = () => {}, signal } = options
+    if (!Number.isInteger(pagesPerStep) || pagesPerStep < 1 || pagesPerStep > 1_000_000) {
+      throw new ZqliteError('ERR_TYPE', `pagesPerStep must be a whole number from 1 to 1000000, not ${show(pagesPerStep)}`)
+    }
+    const native = { path, overwrite, pages: pagesPerStep, pause: parseDuration('pause', pause) }
+    return (await this.#session.channel.backup(native, progress, signal)).total
+  }
+
+  /** Moves the write-ahead log into the database file. That happens by itself; this is for who copies the file. */
+  async checkpoint(mode: CheckpointMode = 'passive'): Promise<CheckpointResult> {
+    this.#open()
+    this.#transactions.refuseInside('checkpoint()')
+    const number = checkpointModes.indexOf(mode)
+    if (number < 0) throw new ZqliteError('ERR_TYPE', `a checkpoint is ${checkpointModes.join(', ')}, not ${show(mode)}`)
+    const result = await this.#session.control(Operation.Maintain, number + 1)
+    const { busy, log, checkpointed } = result?.rows[0] as { busy: number; log: number; checkpointed: number }
+    return { busy: busy !== 0, logFrames: log, checkpointedFrames: checkpointed }
+  }
+
+  /** Rewrites the file without its free pages. Writes wait meanwhile; the file's size is needed once more on disk. */
+  async vacuum(): Promise<void> {
+    this.#open()
+    this.#transactions.refuseInside('vacuum()')
+    await this.#session.control(Operation.Maintain, VACUUM)
+  }
+
+  /** The size of the database and what it consists of. */
+  async stats(): Promise<DatabaseStats> {
+    const row = await this.get<Omit<DatabaseStats, 'bytes' | 'walBytes'>>(
+      `SELECT page_size AS pageSize, page_count AS pageCount, freelist_count AS freePages,
+         (SELECT count(*) FROM sqlite_schema WHERE type = 'table') AS tables, (SELECT count(*) FROM sqlite_schema WHERE type = 'index') AS indexes
+       FROM pragma_page_size, pragma_page_count, pragma_freelist_count`,
+    )
+    const { pageSize = 0, pageCount = 0, freePages = 0, tables = 0, indexes = 0 } = row ?? {}
+    return { bytes: pageSize * pageCount, walBytes: this.metrics().walBytes, pageSize, pageCount, freePages, tables, indexes }
   }
 
   /** The counters now. */
@@ -96,7 +288,7 @@ export class Database {
     if (this.#closing) throw new ZqliteError('ERR_CLOSED', 'the database is closed')
   }
 
-  #reading(sql: string, what: string): { id: number; writes: boolean } {
+  #reading(sql: string, what: string): Interned {
     this.#open()
     const statement = this.#session.channel.intern(sql)
     if (statement.writes) this.#transactions.refuseInside(what)

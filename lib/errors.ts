@@ -15,6 +15,8 @@ export const errorCatalogue = {
   ERR_DEADLINE: { retryable: true, description: "The call's time ran out; it was rolled back." },
   ERR_POOL_TIMEOUT: { retryable: true, description: 'No connection was free within connectionTimeout; nothing was started.' },
   ERR_CANCELLED: { retryable: false, description: 'The caller cancelled the call; it was rolled back.' },
+  ERR_SNAPSHOT_TOO_OLD: { retryable: true, description: 'A read held its snapshot for so long that the write-ahead log could not be kept within its limit.' },
+  ERR_STEP_BUDGET: { retryable: false, description: 'A synchronous call took more steps than it may take on the JavaScript thread; make it an asynchronous one.' },
   ERR_TRANSACTION_TIMEOUT: { retryable: true, description: 'A callback transaction held the writer lane for too long, or left it idle; it was rolled back.' },
   ERR_TRANSACTION_STATE: { retryable: false, description: 'The call does not fit the state of the transaction: it has ended, or the database object was used to write inside its own callback.' },
   ERR_READONLY: { retryable: false, description: 'The database was opened read-only, or went read-only after a failed commit; reopen it.' },

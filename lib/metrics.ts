@@ -1,5 +1,17 @@
 /** Counters of a database at one moment. */
-import type { NativeMetrics } from '../native'
+import * as native from '../native'
+import { type ErrorCode, errorCatalogue } from './errors'
+
+/** How long the calls of one operation took, from being made to their answer. */
+export interface DurationHistogram {
+  operation: 'read' | 'write' | 'transaction' | 'stream' | 'sync'
+  /** Upper bounds of the buckets, in seconds. */
+  bounds: readonly number[]
+  /** Calls in each bucket, not cumulative; the last one is above all bounds. */
+  counts: readonly number[]
+  /** Of all calls together, in seconds. */
+  sum: number
+}
 
 /** All but the gauges grow from opening on. Times are in seconds. */
 export interface Metrics {
@@ -19,7 +31,12 @@ export interface Metrics {
   transactionsCommitted: number
   /** Callback transactions rolled back by a timer. */
   transactionsTimedOut: number
-  /** Calls whose time ran out while they waited. */
+  /** Calls that failed, by the code of their error. */
+  errorsByCode: Partial<Record<ErrorCode, number>>
+  durations: readonly DurationHistogram[]
+  /** Calls for which no lane was free within `connectionTimeout`. */
+  poolTimeouts: number
+  /** Calls whose time ran out while they waited, or that were given up then. */
   expired: number
   /** Calls refused because the queue was full. */
   refused: number
@@ -41,9 +58,17 @@ export interface Metrics {
   waiting: number
 }
 
+let bounds: readonly number[] | undefined
+
 /** The native counters in the units that users see. */
-export function toMetrics(n: NativeMetrics): Metrics {
+export function toMetrics(n: native.NativeMetrics): Metrics {
+  bounds ??= native.durationBounds().map((ns) => ns / 1e9)
+  const codes = Object.keys(errorCatalogue) as ErrorCode[]
+  const of = bounds
   return {
+    errorsByCode: Object.fromEntries(codes.map((code, i) => [code, n.errorsByCode[i] ?? 0]).filter(([, count]) => count !== 0)) as Metrics['errorsByCode'],
+    durations: n.durations.map(({ operation, counts, sumNs }) => ({ operation: operation as DurationHistogram['operation'], bounds: of, counts, sum: sumNs / 1e9 })),
+    poolTimeouts: n.poolTimeouts,
     reads: n.reads,
     writes: n.writes,
     errors: n.errors,

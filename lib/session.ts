@@ -1,5 +1,5 @@
 /** The calls that a database and a transaction have in common. */
-import { type Answer, type Channel, type Interned, Operation, type StatementResult, writeCall } from './channel'
+import { type Answer, type Channel, type Interned, Operation, type Request, type StatementResult, writeCall } from './channel'
 import { type Duration, known, parseDuration, show } from './config'
 import { Failure, ZqliteError } from './errors'
 import type { Params } from './params'
@@ -8,6 +8,8 @@ import type { Params } from './params'
 export interface CallOptions {
   /** Waiting and running together take at most this long, else `ERR_DEADLINE`. */
   timeout?: Duration
+  /** Gives the call up: it rejects with `ERR_CANCELLED` and nothing of it remains, unless it was past the point of no return. */
+  signal?: AbortSignal
 }
 
 /** What a writing statement did. */
@@ -31,7 +33,10 @@ export interface BatchResult<Row = Record<string, unknown>> extends ExecuteResul
   rows: Row[]
 }
 
-const callOptions: Record<keyof CallOptions, true> = { timeout: true }
+const callOptions: Record<keyof CallOptions, true> = { timeout: true, signal: true }
+
+/** How a call is made, beside what it runs. */
+export type Manner = Pick<Request, 'layout' | 'onRows'>
 
 /** Sends calls through a channel, within a transaction or not. */
 export class Session {
@@ -43,16 +48,22 @@ export class Session {
     this.#transaction = transaction
   }
 
-  async run(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined): Promise<StatementResult> {
-    const answer = await this.channel.call(operation, this.#transaction, timeoutOf(options), (writer) => writeCall(writer, statement, params))
+  async run(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, manner?: Manner): Promise<StatementResult> {
+    const request = { operation, transaction: this.#transaction, ...manner, ...checked(options) }
+    const answer = await this.channel.call(request, (writer) => writeCall(writer, statement, params))
     if (answer instanceof Failure) throw answer.toError()
     return answer[0] as StatementResult
+  }
+
+  runSync(operation: Operation, statement: Interned, params: Params | undefined, manner?: Manner): StatementResult {
+    return this.channel.callSync({ operation, ...manner }, (writer) => writeCall(writer, statement, params))
   }
 
   async batch(statements: readonly BatchStatement[], options: CallOptions | undefined): Promise<BatchResult[]> {
     if (!Array.isArray(statements)) throw new ZqliteError('ERR_TYPE', `a batch must be an array, not ${show(statements)}`)
     const interned = statements.map((s) => this.channel.intern(s.sql))
-    const answer = await this.channel.call(Operation.Batch, this.#transaction, timeoutOf(options), (writer) => {
+    const request = { operation: Operation.Batch, transaction: this.#transaction, ...checked(options) }
+    const answer = await this.channel.call(request, (writer) => {
       writer.u32(statements.length)
       statements.forEach(({ params, expect }, i) => {
         const { rows, changes } = expect ?? {}
@@ -63,19 +74,27 @@ export class Session {
       })
     })
     if (answer instanceof Failure) throw answer.toError()
-    return answer as BatchResult[]
+    return answer.map(({ changes, lastInsertRowid, rows }) => ({ changes, lastInsertRowid, rows })) as BatchResult[]
   }
 
-  async control(operation: Operation, transaction: number): Promise<void> {
-    const answer: Answer = await this.channel.call(operation, transaction, undefined)
+  /** Sends what has no statement of the caller's; `byte` tells variants apart. */
+  async control(operation: Operation, byte?: number, options?: CallOptions): Promise<StatementResult | undefined> {
+    const request = { operation, transaction: this.#transaction, ...checked(options) }
+    const answer: Answer = await this.channel.call(request, (writer) => {
+      if (byte !== undefined) writer.u8(byte)
+    })
     if (answer instanceof Failure) throw answer.toError()
+    return answer[0]
   }
 }
 
-function timeoutOf(options: CallOptions | undefined): number | undefined {
+/** The options of a call as a request has them. */
+export function checked(options: CallOptions | undefined): { timeout?: number; signal?: AbortSignal } | undefined {
   if (options === undefined) return undefined
   known('', options, callOptions)
-  return options.timeout === undefined ? undefined : parseDuration('timeout', options.timeout)
+  const { timeout, signal } = options
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw new ZqliteError('ERR_TYPE', `signal must be an AbortSignal, not ${show(signal)}`)
+  return { ...(timeout !== undefined && { timeout: parseDuration('timeout', timeout) }), ...(signal !== undefined && { signal }) }
 }
 
 function count(name: string, value: number): number {

@@ -1,12 +1,17 @@
 /** Callback transactions. */
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { type Calls, callsOf, type Columns } from './calls'
 import { type Channel, Operation } from './channel'
+import { known } from './config'
 import { ZqliteError } from './errors'
 import type { Params } from './params'
 import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
 
 /** Options of {@link Database.transaction}. */
-export interface TransactionOptions {}
+export interface TransactionOptions {
+  /** Gives the transaction up: it is rolled back, and rejects with `ERR_CANCELLED`. */
+  signal?: AbortSignal
+}
 
 /** The database as the callback of a transaction sees it: its own changes included, nobody else's. */
 export interface Transaction {
@@ -16,9 +21,23 @@ export interface Transaction {
   query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]>
   /** As {@link Database.get}. */
   get<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row | undefined>
+  /** As {@link Database.values}. */
+  values(sql: string, params?: Params, options?: CallOptions): Promise<unknown[][]>
+  /** As {@link Database.columns}. */
+  columns(sql: string, params?: Params, options?: CallOptions): Promise<Columns>
   /** As {@link Database.executeBatchTransaction}: all or nothing within the transaction. */
   executeBatchTransaction(statements: readonly BatchStatement[], options?: CallOptions): Promise<BatchResult[]>
+  /**
+   * Runs `callback` in a transaction nested in this one (a savepoint): when its promise rejects, what it did is undone and
+   * this one goes on. One at a time, and nothing else of this transaction meanwhile.
+   */
+  transaction<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T>
 }
+
+/** The steps of a nested transaction, as `crates/zqlite-node/src/request.rs` numbers them. */
+const NEST_BEGIN = 0
+const NEST_RELEASE = 1
+const NEST_UNDO = 2
 
 /** Runs callback transactions on a channel. */
 export class Transactions {
@@ -39,20 +58,22 @@ export class Transactions {
     }
   }
 
-  async run<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T> {
+  async run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    known('', options, { signal: true })
+    const { signal } = options
     this.refuseInside('a transaction')
-    const id = this.#next++
-    const control = new Session(this.#channel)
-    await control.control(Operation.Begin, id)
+    const session = new Session(this.#channel, this.#next++)
+    await session.control(Operation.Begin, undefined, { ...(signal !== undefined && { signal }) })
     this.#inside ??= new AsyncLocalStorage()
     this.#running++
     try {
-      const result = await this.#inside.run(Symbol('transaction'), callback, new CallbackTransaction(this.#channel, id))
-      await control.control(Operation.Commit, id)
+      const result = await this.#inside.run(Symbol('transaction'), callback, new CallbackTransaction(session, signal))
+      if (signal?.aborted) throw new ZqliteError('ERR_CANCELLED', 'the transaction was cancelled and rolled back', { cause: signal.reason })
+      await session.control(Operation.Commit)
       return result
     } catch (error) {
       // It may have ended already: by a statement that rolled it back, or by a timer.
-      await control.control(Operation.Rollback, id).catch(() => {})
+      await session.control(Operation.Rollback).catch(() => {})
       throw error
     } finally {
       if (--this.#running === 0) {
@@ -65,25 +86,72 @@ export class Transactions {
 
 class CallbackTransaction implements Transaction {
   readonly #session: Session
+  readonly #calls: Calls
+  readonly #signal: AbortSignal | undefined
+  /** While a nested transaction runs, this one's calls would be part of it. */
+  #nested = false
 
-  constructor(channel: Channel, id: number) {
-    this.#session = new Session(channel, id)
+  constructor(session: Session, signal: AbortSignal | undefined) {
+    this.#session = session
+    this.#calls = callsOf(session)
+    this.#signal = signal
   }
 
   async execute(sql: string, params?: Params, options?: CallOptions): Promise<ExecuteResult> {
-    const { changes, lastInsertRowid } = await this.#session.run(Operation.Changes, this.#session.channel.intern(sql), params, options)
-    return { changes, lastInsertRowid }
+    return await this.#calls.execute(this.#statement(sql), params, this.#with(options))
   }
 
   async query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]> {
-    return (await this.#session.run(Operation.Rows, this.#session.channel.intern(sql), params, options)).rows as Row[]
+    return (await this.#calls.query(this.#statement(sql), params, this.#with(options))) as Row[]
   }
 
   async get<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row | undefined> {
-    return (await this.#session.run(Operation.First, this.#session.channel.intern(sql), params, options)).rows[0] as Row | undefined
+    return (await this.#calls.get(this.#statement(sql), params, this.#with(options))) as Row | undefined
+  }
+
+  async values(sql: string, params?: Params, options?: CallOptions): Promise<unknown[][]> {
+    return await this.#calls.values(this.#statement(sql), params, this.#with(options))
+  }
+
+  async columns(sql: string, params?: Params, options?: CallOptions): Promise<Columns> {
+    return await this.#calls.columns(this.#statement(sql), params, this.#with(options))
   }
 
   async executeBatchTransaction(statements: readonly BatchStatement[], options?: CallOptions): Promise<BatchResult[]> {
-    return await this.#session.batch(statements, options)
+    this.#alone()
+    return await this.#session.batch(statements, this.#with(options))
+  }
+
+  async transaction<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T> {
+    this.#alone()
+    this.#nested = true
+    try {
+      await this.#session.control(Operation.Nest, NEST_BEGIN)
+      try {
+        const result = await callback(new CallbackTransaction(this.#session, this.#signal))
+        await this.#session.control(Operation.Nest, NEST_RELEASE)
+        return result
+      } catch (error) {
+        // The whole transaction may have ended already.
+        await this.#session.control(Operation.Nest, NEST_UNDO).catch(() => {})
+        throw error
+      }
+    } finally {
+      this.#nested = false
+    }
+  }
+
+  #statement(sql: string) {
+    this.#alone()
+    return this.#session.channel.intern(sql)
+  }
+
+  #alone(): void {
+    if (this.#nested) throw new ZqliteError('ERR_TRANSACTION_STATE', 'a nested transaction is running; use the object given to its callback')
+  }
+
+  /** The transaction's signal, unless the call has its own. */
+  #with(options: CallOptions | undefined): CallOptions | undefined {
+    return this.#signal === undefined ? options : { signal: this.#signal, ...options }
   }
 }

@@ -1,22 +1,33 @@
 //! The database as one thread of JavaScript holds it.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use napi::JsString;
 use napi::bindgen_prelude::{BufferSlice, Env, Function, Object};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
-use zqlite_store::{Error, ErrorCode, Shape, Sink, Statement, Store};
+use zqlite_store::{
+    Answer, BackupOptions, BackupProgress, Cancel, Error, ErrorCode, Shape, Sink, Statement, Store, SyncLane, Work,
+};
 
 use crate::guard::{guard, to_napi};
-use crate::mailbox::{Mailbox, Waker};
+use crate::mailbox::{Collected, Mailbox, Waker, hand_over};
 use crate::options::{NativeMetrics, NativeOptions};
-use crate::request::Sender;
+use crate::request::{Handles, Sender};
 
 /// An open database; see `lib/channel.ts` for its one user.
 #[napi]
 pub struct NativeDatabase {
+    /// Before the store, whose connections must be closed first.
+    sync: Option<SyncLane>,
+    /// Answers of a synchronous call that wait for a larger buffer.
+    sync_answers: VecDeque<Answer>,
+    handles: Handles,
+    backups: HashMap<u32, Cancel>,
     store: Option<Arc<Store>>,
     mailbox: Arc<Mailbox>,
     sink: Arc<dyn Sink>,
@@ -47,13 +58,54 @@ fn spawn(f: impl FnOnce() + Send + 'static) -> napi::Result<()> {
     started.map(drop).map_err(|e| to_napi(&Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {e}"))))
 }
 
+/// How well the database is.
+#[napi(object)]
+pub struct NativeHealth {
+    /// The error, as it is thrown, if it cannot be read.
+    pub failure: Option<String>,
+    pub elapsed_ms: f64,
+}
+
+/// How far a backup is, in pages.
+#[napi(object)]
+pub struct NativeProgress {
+    pub remaining: u32,
+    pub total: u32,
+}
+
+impl From<BackupProgress> for NativeProgress {
+    fn from(p: BackupProgress) -> Self {
+        Self { remaining: p.remaining, total: p.total }
+    }
+}
+
+/// How a backup is made; the pause is in milliseconds.
+#[napi(object)]
+pub struct NativeBackup {
+    pub path: String,
+    pub overwrite: bool,
+    pub pages: u32,
+    pub pause: f64,
+}
+
 #[napi]
 impl NativeDatabase {
     fn new(store: Arc<Store>, mailbox: Arc<Mailbox>) -> Self {
         static SENDERS: AtomicU32 = AtomicU32::new(1);
         let sender = SENDERS.fetch_add(1, Ordering::Relaxed);
         let sink = mailbox.clone();
-        Self { store: Some(store), mailbox, sink, statements: Vec::new(), shapes: Vec::new(), sender }
+        Self {
+            sync: None,
+            sync_answers: VecDeque::new(),
+            handles: Handles::default(),
+            backups: HashMap::new(),
+            store: Some(store),
+            mailbox,
+            sink,
+            statements: Vec::new(),
+            shapes: Vec::new(),
+            sender,
+        }
     }
 
     fn store(&self) -> Result<&Arc<Store>, Error> {
@@ -81,7 +133,7 @@ impl NativeDatabase {
     pub fn submit(&mut self, requests: BufferSlice<'_>) -> napi::Result<()> {
         guard(|| {
             let sender = Sender { sink: &self.sink, statements: &self.statements, sender: self.sender };
-            let jobs = sender.read(Bytes::copy_from_slice(&requests))?;
+            let jobs = sender.read(Bytes::copy_from_slice(&requests), &mut self.handles)?;
             self.store()?.submit(jobs);
             Ok(())
         })
@@ -91,12 +143,148 @@ impl NativeDatabase {
     #[napi]
     pub fn collect<'env>(&mut self, env: &'env Env, mut buffer: BufferSlice<'_>) -> napi::Result<JsString<'env>> {
         let collected = guard(|| Ok(self.mailbox.collect(&mut buffer)))?;
+        self.text(env, collected)
+    }
+
+    fn text<'env>(&mut self, env: &'env Env, collected: Collected) -> napi::Result<JsString<'env>> {
         self.shapes = collected.shapes;
         if collected.text.is_ascii() {
             return env.create_string_latin1(&collected.text);
         }
         // Lanes deliver valid UTF-8 only.
         env.create_string(String::from_utf8_lossy(&collected.text))
+    }
+
+    /// Runs one request on the calling thread, and fills `buffer` as [`Self::collect`] does.
+    #[napi]
+    pub fn run_sync<'env>(
+        &mut self,
+        env: &'env Env,
+        request: BufferSlice<'_>,
+        mut buffer: BufferSlice<'_>,
+    ) -> napi::Result<JsString<'env>> {
+        let collected = guard(|| {
+            let store = self.store.as_ref().ok_or_else(|| Error::new(ErrorCode::Closed, "the database is closed"))?;
+            let sender = Sender { sink: &self.sink, statements: &self.statements, sender: self.sender };
+            let jobs = sender.one(Bytes::copy_from_slice(&request))?;
+            let (token, job) = jobs;
+            let Work::Run(call) = &job.work else {
+                return Err(Error::new(ErrorCode::Internal, "a synchronous call is of one statement"));
+            };
+            if self.sync.is_none() {
+                self.sync = Some(store.sync_lane()?);
+            }
+            let answer = match self.sync.as_mut() {
+                Some(lane) => lane.run(&job, call),
+                None => Err(Error::new(ErrorCode::Internal, "there is no synchronous connection")),
+            };
+            self.sync_answers.clear();
+            match answer {
+                Ok(records) => {
+                    let last = records.len().saturating_sub(1);
+                    let records = records.into_iter().enumerate();
+                    self.sync_answers.extend(records.map(|(i, r)| Answer { token, result: Ok(r), last: i == last }));
+                }
+                Err(error) => self.sync_answers.push_back(Answer { token, result: Err(error), last: true }),
+            }
+            job.ticket.discard();
+            Ok(hand_over(&mut self.sync_answers, &mut buffer))
+        })?;
+        self.text(env, collected)
+    }
+
+    /// The rest of the answer to the last synchronous call.
+    #[napi]
+    pub fn collect_sync<'env>(&mut self, env: &'env Env, mut buffer: BufferSlice<'_>) -> napi::Result<JsString<'env>> {
+        let collected = guard(|| Ok(hand_over(&mut self.sync_answers, &mut buffer)))?;
+        self.text(env, collected)
+    }
+
+    /// Gives a call up that was handed over with the flag for it.
+    #[napi]
+    pub fn cancel(&self, token: u32) -> napi::Result<()> {
+        guard(|| {
+            if let Some(cancel) = self.handles.cancels.get(&token) {
+                cancel.cancel();
+                self.store()?.sweep();
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets what can be said of an answered call.
+    #[napi]
+    pub fn settled(&mut self, token: u32) {
+        self.handles.cancels.remove(&token);
+        self.handles.flows.remove(&token);
+    }
+
+    /// The reader of a stream is done with a chunk, or wants no more.
+    #[napi]
+    pub fn pull(&self, token: u32, more: bool) {
+        if let Some(flow) = self.handles.flows.get(&token) {
+            if more { flow.take() } else { flow.end() }
+        }
+    }
+
+    /// Asks whether the database is well, beside all lanes.
+    #[napi(ts_return_type = "Promise<NativeHealth>")]
+    pub fn health<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred()?;
+        let store = guard(|| self.store().cloned())?;
+        store.health(move |health| {
+            deferred.resolve(move |_| {
+                Ok(NativeHealth {
+                    failure: health.failure.map(|e| to_napi(&e).reason.to_string()),
+                    elapsed_ms: health.elapsed.as_secs_f64() * 1000.0,
+                })
+            });
+        });
+        Ok(promise)
+    }
+
+    /// Copies the database to another file on a thread of its own.
+    #[napi(ts_return_type = "Promise<NativeProgress>")]
+    pub fn backup<'env>(
+        &mut self,
+        env: &'env Env,
+        id: u32,
+        options: NativeBackup,
+        progress: Function<'env, NativeProgress, ()>,
+    ) -> napi::Result<Object<'env>> {
+        let progress: ThreadsafeFunction<NativeProgress, (), NativeProgress, napi::Status, false, true> =
+            progress.build_threadsafe_function().weak::<true>().build()?;
+        let (deferred, promise) = env.create_deferred()?;
+        let store = guard(|| self.store().cloned())?;
+        let cancel = Cancel::default();
+        self.backups.insert(id, cancel.clone());
+        spawn(move || {
+            let options = BackupOptions {
+                path: options.path.into(),
+                overwrite: options.overwrite,
+                pages: options.pages,
+                pause: Duration::from_secs_f64((options.pause / 1000.0).clamp(0.0, 60.0)),
+                cancel,
+            };
+            let mut told = |at: BackupProgress| {
+                progress.call(at.into(), ThreadsafeFunctionCallMode::NonBlocking);
+            };
+            let result = guard(|| store.backup(&options, &mut told));
+            drop(store);
+            match result {
+                Ok(done) => deferred.resolve(move |_| Ok(NativeProgress::from(done))),
+                Err(error) => deferred.reject(error),
+            }
+        })?;
+        Ok(promise)
+    }
+
+    /// Gives a backup up.
+    #[napi]
+    pub fn cancel_backup(&mut self, id: u32) {
+        if let Some(cancel) = self.backups.remove(&id) {
+            cancel.cancel();
+        }
     }
 
     /// The columns of a shape that the last [`Self::collect`] named.
@@ -115,6 +303,8 @@ impl NativeDatabase {
     #[napi(ts_return_type = "Promise<void>")]
     pub fn close<'env>(&mut self, env: &'env Env) -> napi::Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
+        self.sync = None;
+        self.backups.drain().for_each(|(_, cancel)| cancel.cancel());
         let store = self.store.take();
         spawn(move || {
             drop(store);
@@ -127,6 +317,8 @@ impl NativeDatabase {
 impl Drop for NativeDatabase {
     /// Closing waits for lanes, and the garbage collector must not.
     fn drop(&mut self) {
+        self.sync = None;
+        self.backups.values().for_each(Cancel::cancel);
         if let Some(store) = self.store.take() {
             let _ = std::thread::Builder::new().name("zqlite-close".into()).spawn(move || drop(store));
         }

@@ -55,39 +55,45 @@ impl Mailbox {
 
     /// Hands over what fits into `buffer`.
     pub(crate) fn collect(&self, buffer: &mut [u8]) -> Collected {
-        let mut collected = Collected::default();
-        let capacity = buffer.len() & !7;
-        let mut at = 8;
-        let mut units = 0;
-        let mut status = 0u32;
         // The lock is not held while copying: lanes must not wait for this thread. What they add meanwhile finds an empty
         // list and wakes the thread again.
         let mut batch = std::mem::take(&mut *self.waiting.lock());
-        while let Some(answer) = batch.front() {
-            let size = size(answer);
-            let full = at + size > capacity;
-            if full || collected.text.len() >= TEXT_BYTES {
-                status = if full && at == 8 { 2 } else { 1 };
-                if status == 2 {
-                    at = 8 + size;
-                }
-                break;
-            }
-            write(answer, &mut buffer[at..at + size], &mut units, &mut collected);
-            at += size;
-            batch.pop_front();
-        }
+        let collected = hand_over(&mut batch, buffer);
         if !batch.is_empty() {
             let mut waiting = self.waiting.lock();
             batch.append(&mut waiting);
             *waiting = batch;
         }
-        if buffer.len() >= 8 {
-            buffer[..4].copy_from_slice(&((at / 8) as u32).to_le_bytes());
-            buffer[4..8].copy_from_slice(&status.to_le_bytes());
-        }
         collected
     }
+}
+
+/// Moves as many answers as fit from `batch` to `buffer`.
+pub(crate) fn hand_over(batch: &mut VecDeque<Answer>, buffer: &mut [u8]) -> Collected {
+    let mut collected = Collected::default();
+    let capacity = buffer.len() & !7;
+    let mut at = 8;
+    let mut units = 0;
+    let mut status = 0u32;
+    while let Some(answer) = batch.front() {
+        let size = size(answer);
+        let full = at + size > capacity;
+        if full || collected.text.len() >= TEXT_BYTES {
+            status = if full && at == 8 { 2 } else { 1 };
+            if status == 2 {
+                at = 8 + size;
+            }
+            break;
+        }
+        write(answer, &mut buffer[at..at + size], &mut units, &mut collected);
+        at += size;
+        batch.pop_front();
+    }
+    if buffer.len() >= 8 {
+        buffer[..4].copy_from_slice(&((at / 8) as u32).to_le_bytes());
+        buffer[4..8].copy_from_slice(&status.to_le_bytes());
+    }
+    collected
 }
 
 impl Sink for Mailbox {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use napi_derive::napi;
-use zqlite_store::{Options, PoolOptions, Snapshot, TransactionLimits};
+use zqlite_store::{Attached, DURATION_BOUNDS, Operation, Options, PoolOptions, Setup, Snapshot, TransactionLimits};
 
 /// All fields are there: `lib/config.ts` fills in the defaults. Times are in milliseconds.
 #[napi(object)]
@@ -21,6 +21,30 @@ pub struct NativeOptions {
     pub queue_limit: u32,
     pub transaction_total: f64,
     pub transaction_idle: f64,
+    pub sync_steps: f64,
+    pub attach: Vec<NativeAttached>,
+    pub pragmas: Vec<NativeSetting>,
+    pub limits: Vec<NativeLimit>,
+    pub extensions: Vec<String>,
+}
+
+#[napi(object)]
+pub struct NativeAttached {
+    pub name: String,
+    pub path: String,
+    pub readonly: bool,
+}
+
+#[napi(object)]
+pub struct NativeSetting {
+    pub name: String,
+    pub value: String,
+}
+
+#[napi(object)]
+pub struct NativeLimit {
+    pub name: String,
+    pub value: i32,
 }
 
 fn millis(ms: f64) -> Duration {
@@ -43,20 +67,63 @@ impl From<NativeOptions> for Options {
                 health_check_interval: millis(o.health_check_interval),
                 queue_limit: o.queue_limit as usize,
             },
+            sync_steps: o.sync_steps as u64,
+            setup: Setup {
+                attach: o
+                    .attach
+                    .into_iter()
+                    .map(|a| Attached { name: a.name, path: a.path.into(), readonly: a.readonly })
+                    .collect(),
+                pragmas: o.pragmas.into_iter().map(|s| (s.name, s.value)).collect(),
+                limits: o.limits.into_iter().map(|l| (l.name, l.value)).collect(),
+                extensions: o.extensions.into_iter().map(Into::into).collect(),
+            },
             transactions: TransactionLimits { total: millis(o.transaction_total), idle: millis(o.transaction_idle) },
         }
     }
+}
+
+/// How long the calls of one operation took.
+#[napi(object)]
+pub struct NativeHistogram {
+    pub operation: String,
+    /// By bucket; one more than there are bounds.
+    pub counts: Vec<f64>,
+    pub sum_ns: f64,
+}
+
+/// Upper bounds of the buckets, in nanoseconds.
+#[napi]
+pub fn duration_bounds() -> Vec<f64> {
+    DURATION_BOUNDS.iter().map(|ns| *ns as f64).collect()
 }
 
 macro_rules! native_metrics {
     ($($name:ident)*) => {
         /// The counters at one moment; exact up to 2^53.
         #[napi(object)]
-        pub struct NativeMetrics { $(pub $name: f64,)* pub connections: f64, pub waiting: f64 }
+        pub struct NativeMetrics {
+            $(pub $name: f64,)*
+            pub connections: f64,
+            pub waiting: f64,
+            pub durations: Vec<NativeHistogram>,
+            /// In the order of the catalogue.
+            pub errors_by_code: Vec<f64>,
+        }
 
         impl From<Snapshot> for NativeMetrics {
             fn from(s: Snapshot) -> Self {
-                Self { $($name: s.$name as f64,)* connections: s.lanes.connections as f64, waiting: s.lanes.waiting as f64 }
+                Self {
+                    $($name: s.$name as f64,)*
+                    connections: s.lanes.connections as f64,
+                    waiting: s.lanes.waiting as f64,
+                    durations: Operation::ALL.iter().zip(s.durations).map(|((_, name), h)| NativeHistogram {
+                        operation: (*name).to_owned(),
+                        counts: h.counts.iter().map(|n| *n as f64).collect(),
+                        sum_ns: h.sum_ns as f64,
+                    }).collect(),
+                    errors_by_code: s.errors_by_code.iter().map(|n| *n as f64).collect(),
+                }
             }
         }
     };
@@ -64,5 +131,5 @@ macro_rules! native_metrics {
 
 native_metrics! {
     reads writes errors groups grouped_members reruns transactions_started transactions_committed transactions_timed_out
-    expired refused queue_wait_ns busy_ns commit_ns checkpoints checkpoint_ns wal_bytes active
+    pool_timeouts expired refused queue_wait_ns busy_ns commit_ns checkpoints checkpoint_ns wal_bytes active
 }

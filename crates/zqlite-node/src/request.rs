@@ -2,22 +2,27 @@
 //!
 //! ```text
 //! request: u32 length (of what follows), u32 token, u8 operation, u8 flags, [u32 transaction], [u32 deadline ms], body
-//! flags: 1 within a transaction, 2 has a deadline
-//! operation: 0 run, changes only; 1 run, first row; 2 run, all rows; 3 batch; 4 begin; 5 commit; 6 roll back
+//! flags: 1 within a transaction, 2 has a deadline, 4 may be cancelled
+//! operation: 0 run, changes only; 1 run, first row; 2 run, all rows; 3 batch; 4 begin; 5 commit; 6 roll back; 7 stream;
+//!            8 maintain; 9 nest
 //! body: run: call   batch: u32 n, n × (u8 guards, [u32 rows], [u32 changes], call)   guards: 1 rows, 2 changes
+//! stream: call   maintain: u8 (0 vacuum, 1 to 4 checkpoint: passive, full, restart, truncate)   nest: u8 (0 begin, 1 release, 2 undo)
 //! call: u32 statement, u32 count (bit 31: named), u32 length, packed parameters
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use zqlite_store::{
-    BatchItem, Call, Error, ErrorCode, Expect, Job, Params, Result, Sink, Statement, Ticket, TransactionId, Want, Work,
+    BatchItem, Call, Cancel, CheckpointMode, Error, ErrorCode, Expect, Flow, Job, Maintenance, Nest, Params, Result,
+    Sink, Statement, Ticket, TransactionId, Want, Work,
 };
 
 const IN_TRANSACTION: u8 = 1;
 const HAS_DEADLINE: u8 = 2;
+const MAY_BE_CANCELLED: u8 = 4;
 const NAMED: u32 = 1 << 31;
 
 /// Whose requests these are.
@@ -30,12 +35,34 @@ pub(crate) struct Sender<'a> {
     pub(crate) sender: u32,
 }
 
+/// What can be said of calls after they were handed over, by their tokens.
+#[derive(Default)]
+pub(crate) struct Handles {
+    pub(crate) cancels: HashMap<u32, Cancel>,
+    pub(crate) flows: HashMap<u32, Arc<Flow>>,
+}
+
+impl Drop for Handles {
+    /// A thread of JavaScript that ended reads no further.
+    fn drop(&mut self) {
+        self.flows.values().for_each(|flow| flow.end());
+        self.cancels.values().for_each(Cancel::cancel);
+    }
+}
+
+struct Request {
+    token: u32,
+    work: Work,
+    deadline: Option<Instant>,
+    cancel: Option<Cancel>,
+}
+
 impl Sender<'_> {
     /// Reads every request of a buffer.
     ///
     /// # Errors
     /// `ERR_INTERNAL` when the bytes are not as described above; nothing is handed on then.
-    pub(crate) fn read(&self, mut bytes: Bytes) -> Result<Vec<Job>> {
+    pub(crate) fn read(&self, mut bytes: Bytes, handles: &mut Handles) -> Result<Vec<Job>> {
         let queued = Instant::now();
         let mut parsed = Vec::new();
         while bytes.has_remaining() {
@@ -47,16 +74,30 @@ impl Sender<'_> {
         }
         Ok(parsed
             .into_iter()
-            .map(|(token, work, deadline)| Job {
-                ticket: Ticket::new(self.sink.clone(), token),
-                work,
-                queued,
-                deadline,
+            .map(|Request { token, work, deadline, cancel }| {
+                if let Some(cancel) = &cancel {
+                    handles.cancels.insert(token, cancel.clone());
+                }
+                if let Work::Stream(_, flow) = &work {
+                    handles.flows.insert(token, flow.clone());
+                }
+                Job { ticket: Ticket::new(self.sink.clone(), token), work, queued, deadline, cancel }
             })
             .collect())
     }
 
-    fn request(&self, mut bytes: Bytes, queued: Instant) -> Result<(u32, Work, Option<Instant>)> {
+    /// Reads the one request of a buffer, which nobody else is told of.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn one(&self, mut bytes: Bytes) -> Result<(u32, Job)> {
+        let queued = Instant::now();
+        bytes.advance(size_of::<u32>().min(bytes.len()));
+        let Request { token, work, deadline, cancel } = self.request(bytes, queued)?;
+        Ok((token, Job { ticket: Ticket::new(self.sink.clone(), token), work, queued, deadline, cancel }))
+    }
+
+    fn request(&self, mut bytes: Bytes, queued: Instant) -> Result<Request> {
         let token = get_u32(&mut bytes)?;
         let operation = bytes.try_get_u8().map_err(|_| malformed())?;
         let flags = bytes.try_get_u8().map_err(|_| malformed())?;
@@ -83,12 +124,25 @@ impl Sender<'_> {
             4 => Work::Begin(owned()?),
             5 => Work::Commit(owned()?),
             6 => Work::Rollback(owned()?),
+            7 => Work::Stream(self.call(&mut bytes, Want::Rows)?, Arc::default()),
+            8 => Work::Maintain(maintenance(bytes.try_get_u8().map_err(|_| malformed())?)?),
+            9 => {
+                let step = match bytes.try_get_u8() {
+                    Ok(0) => Nest::Begin,
+                    Ok(1) => Nest::Release,
+                    Ok(2) => Nest::Undo,
+                    _ => return Err(malformed()),
+                };
+                Work::Nest(owned()?, step)
+            }
             _ => return Err(malformed()),
         };
         if bytes.has_remaining() {
             return Err(malformed());
         }
-        Ok((token, work, deadline.map(|ms| queued + Duration::from_millis(ms.into()))))
+        let deadline = deadline.map(|ms| queued + Duration::from_millis(ms.into()));
+        let cancel = (flags & MAY_BE_CANCELLED != 0).then(Cancel::default);
+        Ok(Request { token, work, deadline, cancel })
     }
 
     fn items(&self, bytes: &mut Bytes) -> Result<Vec<BatchItem>> {
@@ -116,6 +170,17 @@ impl Sender<'_> {
         let statement = self.statements.get(statement).ok_or_else(malformed)?.clone();
         Ok(Call { statement, params, want })
     }
+}
+
+fn maintenance(number: u8) -> Result<Maintenance> {
+    Ok(match number {
+        0 => Maintenance::Vacuum,
+        1 => Maintenance::Checkpoint(CheckpointMode::Passive),
+        2 => Maintenance::Checkpoint(CheckpointMode::Full),
+        3 => Maintenance::Checkpoint(CheckpointMode::Restart),
+        4 => Maintenance::Checkpoint(CheckpointMode::Truncate),
+        _ => return Err(malformed()),
+    })
 }
 
 fn get_u32(bytes: &mut Bytes) -> Result<u32> {

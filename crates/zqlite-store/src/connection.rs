@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, StatementStatus};
 
-use crate::job::{BatchItem, Call, Expect, Want};
+use crate::job::{BatchItem, Call, Cancel, Expect, Job, Want};
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::statement::{Refusal, Statement, authorization, judge};
+use crate::store::Shared;
 use crate::{Error, ErrorCode, Options, Result, sqlite};
 
 /// Statements that a lane keeps prepared.
@@ -29,24 +31,80 @@ const FRAME_HEADER: u64 = 24;
 pub(crate) enum Role {
     Writer,
     Reader,
-    Checkpoint,
+    Steward,
+    /// On the JavaScript thread: it waits for nobody.
+    Sync,
+}
+
+/// A read that is older than this ends when the write-ahead log is above its limit.
+pub(crate) const OLDEST_READ: Duration = Duration::from_secs(30);
+
+/// Why a running statement was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Deadline,
+    Cancelled,
+    TooOld,
+    Budget,
 }
 
 /// What the callbacks of a connection look at; they outlive any one call.
-struct Watch {
+pub(crate) struct Watch {
     /// Set while the lane runs a statement of its own, which may control transactions.
     internal: AtomicBool,
     /// Why the authorizer last refused.
     refusal: AtomicU8,
     /// When the running call ends, in nanoseconds after `epoch`; `u64::MAX` is never.
     deadline: AtomicU64,
+    /// When the running call began, in nanoseconds after `epoch`.
+    started: AtomicU64,
     epoch: Instant,
+    cancel: Mutex<Option<Cancel>>,
+    /// Whether `cancel` holds one.
+    may_be_cancelled: AtomicBool,
+    /// Looks at the clock that the running call has left; `u64::MAX` is without end.
+    looks: AtomicU64,
+    /// Whether the write-ahead log is above its limit.
+    pressure: Arc<AtomicBool>,
 }
 
 impl Watch {
-    fn is_late(&self) -> bool {
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// Why the running call must stop. Looked at every [`STEPS_PER_LOOK`] steps.
+    fn stop(&self) -> Option<Stop> {
+        if self.may_be_cancelled.load(Relaxed) && self.cancel.lock().as_ref().is_some_and(Cancel::is_cancelled) {
+            return Some(Stop::Cancelled);
+        }
         let deadline = self.deadline.load(Relaxed);
-        deadline != u64::MAX && self.epoch.elapsed().as_nanos() as u64 >= deadline
+        if deadline != u64::MAX && self.now() >= deadline {
+            return Some(Stop::Deadline);
+        }
+        if self.pressure.load(Relaxed) {
+            let oldest = self.started.load(Relaxed).saturating_add(OLDEST_READ.as_nanos() as u64);
+            if self.now() >= oldest {
+                return Some(Stop::TooOld);
+            }
+        }
+        (self.looks.load(Relaxed) == 0).then_some(Stop::Budget)
+    }
+
+    /// Whether a call that is paused, and so takes no steps, may go on.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.stop().map_or(Ok(()), |stop| Err(stopped(stop)))
+    }
+
+    fn look(&self) -> bool {
+        let looks = self.looks.load(Relaxed);
+        if looks != u64::MAX {
+            self.looks.store(looks.saturating_sub(1), Relaxed);
+        }
+        !self.internal.load(Relaxed) && self.stop().is_some()
     }
 }
 
@@ -54,14 +112,21 @@ impl Watch {
 pub(crate) struct Opened {
     connection: Connection,
     watch: Arc<Watch>,
+    pub(crate) since: Instant,
 }
 
 /// Opens and configures a connection.
 ///
 /// # Errors
 /// As SQLite tells: `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
-pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, connections: usize) -> Result<Opened> {
-    let writable = role != Role::Reader && !options.readonly;
+pub(crate) fn open(
+    path: Option<&Path>,
+    role: Role,
+    options: &Options,
+    connections: usize,
+    pressure: &Arc<AtomicBool>,
+) -> Result<Opened> {
+    let writable = !matches!(role, Role::Reader | Role::Sync) && !options.readonly;
     // Each connection stays on its lane's thread, so SQLite's own mutex on it is not needed.
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= if writable {
@@ -75,7 +140,7 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, connectio
         Some(path) => Connection::open_with_flags(path, flags)?,
         None => Connection::open_in_memory_with_flags(flags)?,
     };
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(if role == Role::Sync { Duration::ZERO } else { BUSY_TIMEOUT })?;
     let cache_kib = (options.cache_size / 1024 / connections.max(1) as u64).clamp(64, i32::MAX as u64);
     connection.pragma_update(None, "cache_size", -(cache_kib as i64))?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -92,6 +157,7 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, connectio
         }
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    options.setup.apply(&mut connection, role)?;
     if !writable {
         connection.pragma_update(None, "query_only", true)?;
     }
@@ -99,7 +165,12 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, connectio
         internal: AtomicBool::new(false),
         refusal: AtomicU8::new(Refusal::None as u8),
         deadline: AtomicU64::new(u64::MAX),
+        started: AtomicU64::new(0),
         epoch: Instant::now(),
+        cancel: Mutex::default(),
+        may_be_cancelled: AtomicBool::new(false),
+        looks: AtomicU64::new(u64::MAX),
+        pressure: pressure.clone(),
     });
     let seen = watch.clone();
     connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
@@ -113,8 +184,14 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, connectio
         authorization(refusal)
     }))?;
     let seen = watch.clone();
-    connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.is_late()))?;
-    Ok(Opened { connection, watch })
+    connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.look()))?;
+    Ok(Opened { connection, watch, since: Instant::now() })
+}
+
+/// Another connection for a lane of `shared`.
+pub(crate) fn open_lane(shared: &Shared, role: Role) -> Result<Opened> {
+    let path = shared.options.path.as_deref();
+    open(path, role, &shared.options, shared.connections, &shared.steward.pressure)
 }
 
 impl Opened {
@@ -133,6 +210,7 @@ impl Opened {
             connection: &self.connection,
             watch: &self.watch,
             statements: LruCache::new(CACHED_STATEMENTS),
+            settings: 0,
             packer: Packer::default(),
         }
     }
@@ -151,6 +229,8 @@ pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
     watch: &'c Watch,
     statements: LruCache<u64, Prepared<'c>>,
+    /// The version of the settings that the connection has.
+    settings: u64,
     packer: Packer,
 }
 
@@ -171,10 +251,8 @@ impl<'c> Lane<'c> {
     /// Does something that no caller may do, such as controlling a transaction.
     pub(crate) fn internal<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         self.watch.internal.store(true, Relaxed);
-        // The clock must not end a COMMIT or a ROLLBACK half-way.
-        let deadline = self.watch.deadline.swap(u64::MAX, Relaxed);
+        // Neither is it looked at whether to stop: nothing may end a COMMIT or a ROLLBACK half-way.
         let result = f(self.connection);
-        self.watch.deadline.store(deadline, Relaxed);
         self.watch.internal.store(false, Relaxed);
         result.map_err(Error::from)
     }
@@ -188,14 +266,39 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Sets when the statements that follow are interrupted.
-    pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
-        let at = deadline.map_or(u64::MAX, |d| d.saturating_duration_since(self.watch.epoch).as_nanos() as u64);
-        self.watch.deadline.store(at, Relaxed);
+    /// Sets when and by whom the statements that follow are interrupted.
+    pub(crate) fn watch_over(&self, job: &Job) {
+        self.watch_until(job, job.deadline);
+    }
+
+    /// As [`Self::watch_over`], with another deadline.
+    pub(crate) fn watch_until(&self, job: &Job, deadline: Option<Instant>) {
+        let watch = self.watch;
+        let at = deadline.map_or(u64::MAX, |d| d.saturating_duration_since(watch.epoch).as_nanos() as u64);
+        watch.deadline.store(at, Relaxed);
+        watch.started.store(watch.now(), Relaxed);
+        if job.cancel.is_some() || watch.may_be_cancelled.load(Relaxed) {
+            watch.may_be_cancelled.store(job.cancel.is_some(), Relaxed);
+            (*watch.cancel.lock()).clone_from(&job.cancel);
+        }
+    }
+
+    /// The statements that follow are interrupted by nobody.
+    pub(crate) fn watch_nothing(&self) {
+        self.watch.deadline.store(u64::MAX, Relaxed);
+        if self.watch.may_be_cancelled.swap(false, Relaxed) {
+            *self.watch.cancel.lock() = None;
+        }
+        self.watch.looks.store(u64::MAX, Relaxed);
+    }
+
+    /// Bounds the next call to this many steps of SQLite's virtual machine, about.
+    pub(crate) fn set_budget(&self, steps: u64) {
+        self.watch.looks.store(steps / STEPS_PER_LOOK as u64, Relaxed);
     }
 
     /// Runs a statement; full chunks go to `emit` on the way, the last piece comes back.
-    pub(crate) fn run(&mut self, call: &Call, may_write: bool, emit: &mut dyn FnMut(Record)) -> Result<Ran> {
+    pub(crate) fn run(&mut self, call: &Call, may_write: bool, emit: Emit<'_>) -> Result<Ran> {
         let connection = self.connection;
         let prepared = prepare(connection, self.watch, &mut self.statements, &call.statement)?;
         if !prepared.readonly && !may_write {
@@ -207,7 +310,7 @@ impl<'c> Lane<'c> {
             sqlite::clear_last_insert_rowid(connection);
         }
         call.params.bind(&mut prepared.statement)?;
-        let result = step(prepared, call.want, &mut self.packer, emit);
+        let result = step(prepared, call.want, &mut self.packer, self.watch, emit);
         let (last, rows) = result.map_err(|e| explain(self.watch, e))?;
         let mut item = Item::default();
         if !readonly {
@@ -220,9 +323,28 @@ impl<'c> Lane<'c> {
         Ok(Ran::Done { last: Record { rows: last, item: Some(item) }, rows, item })
     }
 
+    /// Takes over settings that were changed since this was last called.
+    pub(crate) fn refresh(&mut self, shared: &Shared) {
+        let Some((version, apply)) = shared.settings.since(self.settings) else { return };
+        self.settings = version;
+        if let Err(error) = self.internal(|connection| apply.to(connection, shared.connections)) {
+            tracing::warn!(%error, "a connection keeps its old settings");
+        }
+    }
+
+    /// Runs a statement of the store's own that has rows.
+    pub(crate) fn run_own(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
+        let watch = self.watch;
+        watch.internal.store(true, Relaxed);
+        let result = self.run_held(call, records).map(|_| ());
+        watch.internal.store(false, Relaxed);
+        result
+    }
+
     /// Runs a statement whose rows are held back.
     pub(crate) fn run_held(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<(u64, Item)> {
-        match self.run(call, true, &mut |record| records.push(record))? {
+        let ran = self.run(call, true, &mut keep(records))?;
+        match ran {
             Ran::Done { last, rows, item } => {
                 records.push(last);
                 Ok((rows, item))
@@ -241,6 +363,16 @@ impl<'c> Lane<'c> {
                 return Err(Error::new(ErrorCode::Sql, "the statement ended its transaction").at_statement(i as u32));
             }
         }
+        Ok(())
+    }
+}
+
+/// Takes a full chunk of rows while the statement runs; an error ends it.
+pub(crate) type Emit<'a> = &'a mut dyn FnMut(Record, &Watch) -> Result<()>;
+
+fn keep(records: &mut Vec<Record>) -> impl FnMut(Record, &Watch) -> Result<()> {
+    |record, _| {
+        records.push(record);
         Ok(())
     }
 }
@@ -294,7 +426,8 @@ fn step(
     prepared: &mut Prepared<'_>,
     want: Want,
     packer: &mut Packer,
-    emit: &mut dyn FnMut(Record),
+    watch: &Watch,
+    emit: Emit<'_>,
 ) -> Result<(Rows, u64)> {
     let readonly = prepared.readonly;
     let mut shape = prepared.shape.clone();
@@ -315,7 +448,7 @@ fn step(
         match want {
             Want::Rows => {
                 if packer.is_full() {
-                    emit(Record { rows: Some((shape.clone(), packer.finish())), item: None });
+                    emit(Record { rows: Some((shape.clone(), packer.finish())), item: None }, watch)?;
                 }
                 packer.push(row)?;
             }
@@ -339,11 +472,29 @@ fn explain(watch: &Watch, mut error: Error) -> Error {
             error.code = ErrorCode::NotAllowed;
             error.message = refusal.message().to_owned();
         }
-        ErrorCode::Cancelled if watch.is_late() => {
-            error.code = ErrorCode::Deadline;
-            error.message = "the call ran past its deadline".to_owned();
+        // SQLite only says that it was interrupted.
+        ErrorCode::Cancelled if error.sqlite_code != 0 => {
+            if let Some(stop) = watch.stop() {
+                let why = stopped(stop);
+                (error.code, error.message) = (why.code, why.message);
+            }
         }
         _ => {}
     }
     error
+}
+
+fn stopped(stop: Stop) -> Error {
+    let (code, message) = match stop {
+        Stop::Deadline => (ErrorCode::Deadline, "the call ran past its deadline"),
+        Stop::Cancelled => (ErrorCode::Cancelled, "the call was cancelled"),
+        Stop::TooOld => (
+            ErrorCode::SnapshotTooOld,
+            "the read is older than 30 s and keeps the write-ahead log above its limit; read in smaller pieces",
+        ),
+        Stop::Budget => {
+            (ErrorCode::StepBudget, "the call took too many steps for the JavaScript thread; use the asynchronous form")
+        }
+    };
+    Error::new(code, message)
 }

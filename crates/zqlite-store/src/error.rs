@@ -43,6 +43,8 @@ catalogue! {
     Deadline "ERR_DEADLINE" true "The call's time ran out; it was rolled back."
     PoolTimeout "ERR_POOL_TIMEOUT" true "No connection was free within connectionTimeout; nothing was started."
     Cancelled "ERR_CANCELLED" false "The caller cancelled the call; it was rolled back."
+    SnapshotTooOld "ERR_SNAPSHOT_TOO_OLD" true "A read held its snapshot for so long that the write-ahead log could not be kept within its limit."
+    StepBudget "ERR_STEP_BUDGET" false "A synchronous call took more steps than it may take on the JavaScript thread; make it an asynchronous one."
     TransactionTimeout "ERR_TRANSACTION_TIMEOUT" true "A callback transaction held the writer lane for too long, or left it idle; it was rolled back."
     TransactionState "ERR_TRANSACTION_STATE" false "The call does not fit the state of the transaction: it has ended, or the database object was used to write inside its own callback."
     Readonly "ERR_READONLY" false "The database was opened read-only, or went read-only after a failed commit; reopen it."
@@ -112,6 +114,11 @@ impl Error {
     pub fn at_statement(mut self, statement: u32) -> Self {
         self.statement = Some(statement);
         self
+    }
+
+    /// Whether the connection itself may be the cause, so that it is replaced.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        matches!(self.code, ErrorCode::Io | ErrorCode::Corrupt | ErrorCode::NotADatabase | ErrorCode::OutOfMemory)
     }
 
     /// What a failing COMMIT means: the disk was full (nothing was written), or nobody can know.

@@ -1,8 +1,10 @@
 //! What a lane is asked to do, and where its answer goes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
+use crate::flow::Flow;
 use crate::{Error, ErrorCode, Params, Record, Statement};
 
 /// A piece of the answer to a call.
@@ -35,9 +37,18 @@ impl Ticket {
     }
 
     /// Answers with a failure, at once.
-    pub fn fail(mut self, error: Error) {
+    pub fn fail(self, error: Error) {
+        self.answer(Err(error));
+    }
+
+    /// Takes the promise back: the call is answered otherwise.
+    pub fn discard(mut self) {
+        self.sink = None;
+    }
+
+    pub(crate) fn answer(mut self, result: Result<Record, Error>) {
         if let Some(sink) = self.sink.take() {
-            sink.deliver(&mut vec![Answer { token: self.token, result: Err(error), last: true }]);
+            sink.deliver(&mut vec![Answer { token: self.token, result, last: true }]);
         }
     }
 }
@@ -156,18 +167,85 @@ pub struct TransactionId(pub u64);
 pub enum Work {
     /// One statement on its own.
     Run(Call),
+    /// One reading statement, whose rows are delivered as the caller takes them.
+    Stream(Call, Arc<Flow>),
     /// Several statements, all or nothing.
     Batch(Vec<BatchItem>),
+    /// Work on the file itself, between groups.
+    Maintain(Maintenance),
     /// Take the writer lane for a callback transaction.
     Begin(TransactionId),
     /// One statement within a callback transaction.
     Step(TransactionId, Call),
     /// Several statements within a callback transaction, all or nothing.
     StepBatch(TransactionId, Vec<BatchItem>),
+    /// Begin, keep or undo a transaction nested in it.
+    Nest(TransactionId, Nest),
     /// End it, keeping its changes.
     Commit(TransactionId),
     /// End it, undoing its changes.
     Rollback(TransactionId),
+}
+
+/// What is done to the file as a whole. None of it can be done within a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintenance {
+    /// Rewrite the file without free pages.
+    Vacuum,
+    /// Move the write-ahead log into the file; answers with SQLite's row of busy, frames in the log, frames moved.
+    Checkpoint(CheckpointMode),
+}
+
+/// How far a checkpoint goes, see <https://sqlite.org/pragma.html#pragma_wal_checkpoint>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointMode {
+    /// As far as readers allow.
+    Passive,
+    /// Waits for readers of the log.
+    Full,
+    /// And has the next writer start the log anew.
+    Restart,
+    /// And makes the log's file empty.
+    Truncate,
+}
+
+impl Maintenance {
+    pub(crate) fn sql(self) -> &'static str {
+        match self {
+            Self::Vacuum => "VACUUM",
+            Self::Checkpoint(CheckpointMode::Passive) => "PRAGMA wal_checkpoint(PASSIVE)",
+            Self::Checkpoint(CheckpointMode::Full) => "PRAGMA wal_checkpoint(FULL)",
+            Self::Checkpoint(CheckpointMode::Restart) => "PRAGMA wal_checkpoint(RESTART)",
+            Self::Checkpoint(CheckpointMode::Truncate) => "PRAGMA wal_checkpoint(TRUNCATE)",
+        }
+    }
+}
+
+/// A step of a nested transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nest {
+    /// Begin one.
+    Begin,
+    /// Keep what the innermost one did.
+    Release,
+    /// Undo what the innermost one did.
+    Undo,
+}
+
+/// Tells a call that its caller gave it up. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Gives the call up: it does not start any more, or is interrupted and undone. A call that is past the point of no
+    /// return is answered as if nothing had happened.
+    pub fn cancel(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.load(Relaxed)
+    }
 }
 
 /// A request with its ticket and its place in time.
@@ -180,4 +258,6 @@ pub struct Job {
     pub queued: Instant,
     /// When the caller stops waiting, for waiting and running together.
     pub deadline: Option<Instant>,
+    /// How the caller gives it up.
+    pub cancel: Option<Cancel>,
 }

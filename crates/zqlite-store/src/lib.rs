@@ -6,12 +6,13 @@
 //! - [`error`]: the catalogue of everything that can go wrong.
 //! - [`params`], [`rows`]: values on their way in and out, packed.
 //! - [`statement`], [`connection`]: one SQL text; one configured connection with its statement cache.
-//! - [`queue`], [`writer`], [`reader`], [`checkpoint`]: the lanes.
-//! - [`store`]: opening, routing, closing. [`owner`]: one process to a file.
+//! - [`queue`], [`writer`], [`reader`], [`stream`], [`steward`]: the lanes; [`sync`]: a connection without one.
+//! - [`store`]: opening, routing, closing. [`backup`]: a copy while work goes on. [`owner`]: one process to a file.
 
-mod checkpoint;
+mod backup;
 mod connection;
 mod error;
+mod flow;
 mod job;
 mod metrics;
 mod options;
@@ -20,17 +21,30 @@ mod params;
 mod queue;
 mod reader;
 mod rows;
+mod settings;
+mod setup;
 mod sqlite;
 mod statement;
+mod steward;
 mod store;
+mod stream;
+mod sync;
 mod wal;
 mod writer;
 
+pub use backup::{BackupOptions, BackupProgress};
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};
-pub use job::{Answer, BatchItem, Call, Expect, Job, Sink, Ticket, TransactionId, Want, Work};
-pub use metrics::{Counters, LaneGauge, Snapshot};
+pub use flow::Flow;
+pub use job::{
+    Answer, BatchItem, Call, Cancel, CheckpointMode, Expect, Job, Maintenance, Nest, Sink, Ticket, TransactionId, Want,
+    Work,
+};
+pub use metrics::{Counters, DURATION_BOUNDS, Histogram, LaneGauge, Operation, Snapshot};
 pub use options::{Options, PoolOptions, TransactionLimits};
 pub use params::Params;
 pub use rows::{Chunk, Item, Record, Shape};
+pub use setup::{Attached, LIMITS, Setup};
 pub use statement::Statement;
+pub use steward::Health;
 pub use store::Store;
+pub use sync::SyncLane;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::setup::Setup;
+
 /// Settings of [`crate::Store::open`].
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -18,6 +20,10 @@ pub struct Options {
     pub pool: PoolOptions,
     /// Bounds of callback transactions.
     pub transactions: TransactionLimits,
+    /// What every connection is set up with.
+    pub setup: Setup,
+    /// Steps of SQLite's virtual machine that a synchronous call may take: 100 million steps are some seconds.
+    pub sync_steps: u64,
 }
 
 /// Bounds of lanes and waiting calls.
@@ -57,6 +63,8 @@ impl Default for Options {
             parallel_writes: true,
             pool: PoolOptions::default(),
             transactions: TransactionLimits::default(),
+            setup: Setup::default(),
+            sync_steps: 10_000_000,
         }
     }
 }
@@ -82,6 +90,11 @@ impl Default for TransactionLimits {
 }
 
 impl Options {
+    /// Streams that run at a time, each on a connection of its own; more wait.
+    pub(crate) fn stream_lanes(&self) -> usize {
+        (self.pool.max_connections as usize).saturating_sub(self.reader_lanes() + 2).clamp(1, 32)
+    }
+
     /// Reader lanes: as many as the machine has cores, within the pool's bounds.
     pub(crate) fn reader_lanes(&self) -> usize {
         if self.path.is_none() {

@@ -39,14 +39,7 @@ impl Owner {
     /// # Errors
     /// `ERR_LOCKED_BY_PROCESS` naming the owner's pid, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
     pub(crate) fn take(path: &Path) -> Result<Self> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|e| open_error(path, &e))?;
+        let file = create(path)?;
         let metadata = file.metadata().map_err(|e| open_error(path, &e))?;
         if !metadata.is_file() {
             return Err(Error::new(ErrorCode::CannotOpen, format!("{} is not a regular file", path.display())));
@@ -61,6 +54,13 @@ impl Owner {
             Err(TryLockError::Error(e)) => Err(open_error(path, &e)),
         }
     }
+}
+
+/// Opens a file, created (mode 0600) if there is none.
+pub(crate) fn create(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    file.map_err(|e| open_error(path, &e))
 }
 
 /// The pid of the process that holds the flock, from the kernel's table; `None` where that cannot be told (another pid

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::job::{Job, TransactionId, Work};
+use crate::job::{Cancel, Job, Maintenance, TransactionId, Work};
 use crate::{Error, ErrorCode};
 
 /// A queue of jobs and, for the writer, the steps of the callback transaction that owns the lane.
@@ -38,6 +38,8 @@ pub(crate) enum Turn {
     Group(Vec<Job>),
     /// A callback transaction takes the lane.
     Transaction(Job, TransactionId),
+    /// Work on the file itself.
+    Maintenance(Job, Maintenance),
 }
 
 impl Queue {
@@ -86,8 +88,9 @@ impl Queue {
         count
     }
 
-    /// A fair share of the waiting jobs for one of `lanes` readers; waits for one. `None` when the queue is closed.
-    pub(crate) fn take_share(&self, lanes: usize) -> Option<Vec<Job>> {
+    /// A fair share of the waiting jobs for one of `lanes` readers; waits for one, at most until then, when the share is
+    /// empty. `None` when the queue is closed.
+    pub(crate) fn take_share(&self, lanes: usize, until: Instant) -> Option<Vec<Job>> {
         let mut state = self.state.lock();
         loop {
             if state.closed && state.jobs.is_empty() {
@@ -103,13 +106,26 @@ impl Queue {
                 return Some(state.jobs.drain(..share).collect());
             }
             state.idle += 1;
-            self.ready.wait(&mut state);
+            let timed_out = self.ready.wait_until(&mut state, until).timed_out();
             state.idle -= 1;
+            if timed_out && state.jobs.is_empty() && !state.closed {
+                return Some(Vec::new());
+            }
         }
     }
 
+    /// Whether nothing is accepted any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// Whether a lane waits for work here.
+    pub(crate) fn has_idle(&self) -> bool {
+        self.state.lock().idle > 0
+    }
+
     /// The writer's next turn; waits for one. A transaction and a group alternate where both wait (`after_transaction`).
-    pub(crate) fn take_turn(&self, max: usize, after_transaction: bool) -> Option<Turn> {
+    pub(crate) fn take_turn(&self, max: impl Fn() -> usize, after_transaction: bool) -> Option<Turn> {
         let mut state = self.state.lock();
         loop {
             if state.jobs.is_empty() {
@@ -121,20 +137,25 @@ impl Queue {
                 state.idle -= 1;
                 continue;
             }
-            let members = state.jobs.iter().take_while(|j| begins(&j.work).is_none()).count();
-            let first_member = state.jobs.iter().position(|j| begins(&j.work).is_none());
+            let max = max();
+            let members = state.jobs.iter().take_while(|j| is_member(&j.work)).count();
+            let first_member = state.jobs.iter().position(|j| is_member(&j.work));
             if members > 0 {
                 return Some(Turn::Group(state.jobs.drain(..members.min(max)).collect()));
             }
             if let (true, Some(from)) = (after_transaction, first_member) {
-                let to = state.jobs.iter().skip(from).take_while(|j| begins(&j.work).is_none()).count().min(max) + from;
+                let to = state.jobs.iter().skip(from).take_while(|j| is_member(&j.work)).count().min(max) + from;
                 return Some(Turn::Group(state.jobs.drain(from..to).collect()));
             }
-            if let Some(job) = state.jobs.pop_front()
-                && let Some(id) = begins(&job.work)
-            {
-                state.owner = Some(id);
-                return Some(Turn::Transaction(job, id));
+            if let Some(job) = state.jobs.pop_front() {
+                match job.work {
+                    Work::Begin(id) => {
+                        state.owner = Some(id);
+                        return Some(Turn::Transaction(job, id));
+                    }
+                    Work::Maintain(what) => return Some(Turn::Maintenance(job, what)),
+                    _ => return Some(Turn::Group(vec![job])),
+                }
             }
         }
     }
@@ -183,8 +204,8 @@ impl Queue {
         }
     }
 
-    /// Fails the jobs that have waited too long; returns how many. Lanes that are all at work do not look.
-    pub(crate) fn expire(&self) -> u64 {
+    /// Fails the jobs that have waited too long or were given up, telling `note` of each. Lanes that are all at work do not look.
+    pub(crate) fn expire(&self, note: impl Fn(&Error)) {
         let now = Instant::now();
         let mut late = Vec::new();
         let mut state = self.state.lock();
@@ -197,17 +218,18 @@ impl Queue {
             }
         }
         drop(state);
-        let count = late.len() as u64;
         for (job, error) in late {
+            note(&error);
             job.ticket.fail(error);
         }
-        count
     }
 
     /// Why a waiting job must not start any more.
     pub(crate) fn lateness(&self, job: &Job, now: Instant) -> Option<Error> {
         let waited = now.saturating_duration_since(job.queued);
-        if job.deadline.is_some_and(|d| d <= now) {
+        if job.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
+            Some(Error::new(ErrorCode::Cancelled, "the call was cancelled before it began"))
+        } else if job.deadline.is_some_and(|d| d <= now) {
             Some(Error::new(
                 ErrorCode::Deadline,
                 format!("the call's time ran out after waiting {} ms", waited.as_millis()),
@@ -246,14 +268,17 @@ impl Queue {
 /// Jobs that one reader takes at once, so that a long one among them does not keep many waiting.
 const MAX_SHARE: usize = 32;
 
-fn begins(work: &Work) -> Option<TransactionId> {
-    if let Work::Begin(id) = work { Some(*id) } else { None }
+/// Whether it may share a commit.
+fn is_member(work: &Work) -> bool {
+    !matches!(work, Work::Begin(_) | Work::Maintain(_))
 }
 
 fn step_of(work: &Work) -> Option<TransactionId> {
     match work {
-        Work::Step(id, _) | Work::StepBatch(id, _) | Work::Commit(id) | Work::Rollback(id) => Some(*id),
-        Work::Run(_) | Work::Batch(_) | Work::Begin(_) => None,
+        Work::Step(id, _) | Work::StepBatch(id, _) | Work::Nest(id, _) | Work::Commit(id) | Work::Rollback(id) => {
+            Some(*id)
+        }
+        Work::Run(_) | Work::Stream(..) | Work::Batch(_) | Work::Maintain(_) | Work::Begin(_) => None,
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! u32 rows, u32 columns
 //! for each column:
-//!   u32 tag, u32 extra      extra: bytes of blob data, else 0
+//!   u32 tag, u32 extra      extra: UTF-16 units of a TEXT column, bytes of blob data of the others
 //!   NULLS  (0)  nothing
 //!   NUMBER (1)  f64 × rows
 //!   TEXT   (2)  i32 × rows: length in UTF-16 units, -1 for NULL; padded to 8
@@ -47,6 +47,18 @@ pub struct Chunk {
     pub text: Vec<u8>,
     /// Length of `text` in UTF-16 units.
     pub units: u32,
+}
+
+impl Chunk {
+    /// One row of one number.
+    pub(crate) fn number(value: f64) -> Self {
+        let mut words = Vec::with_capacity(24);
+        for half in [1, 1, NUMBER, 0] {
+            words.extend_from_slice(&half.to_le_bytes());
+        }
+        words.extend_from_slice(&value.to_le_bytes());
+        Self { words, ..Self::default() }
+    }
 }
 
 /// What one statement did.
@@ -285,7 +297,8 @@ impl Column {
 
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.tag.to_le_bytes());
-        out.extend_from_slice(&(self.blob.len() as u32).to_le_bytes());
+        let extra = if self.tag == TEXT { self.units } else { self.blob.len() as u32 };
+        out.extend_from_slice(&extra.to_le_bytes());
         out.extend_from_slice(&self.kinds);
         align(out);
         out.extend_from_slice(self.slots.as_flattened());
@@ -322,9 +335,9 @@ pub(crate) mod tests {
         let (rows, width) = (u32_at(0) as usize, u32_at(4) as usize);
         let (mut at, mut text_at) = (8, 0);
         let mut columns: Vec<Vec<Value>> = Vec::new();
-        let mut cut = |length: usize| {
-            text_at += length;
-            Value::Text(String::from_utf16(&units[text_at - length..text_at]).unwrap())
+        let cut = |text_at: &mut usize, length: usize| {
+            *text_at += length;
+            Value::Text(String::from_utf16(&units[*text_at - length..*text_at]).unwrap())
         };
         for _ in 0..width {
             let (tag, extra) = (u32_at(at), u32_at(at + 4) as usize);
@@ -338,18 +351,25 @@ pub(crate) mod tests {
                 }
                 TEXT | BLOB => {
                     let mut blob_at = at + pad(4 * rows);
+                    let text_from = text_at;
                     for i in 0..rows {
                         let length = u32_at(at + 4 * i) as i32;
                         column.push(match (length, tag) {
                             (-1, _) => Value::Null,
-                            (n, TEXT) => cut(n as usize),
+                            (n, TEXT) => cut(&mut text_at, n as usize),
                             (n, _) => {
                                 blob_at += n as usize;
                                 Value::Blob(w[blob_at - n as usize..blob_at].to_vec())
                             }
                         });
                     }
-                    at += pad(4 * rows) + pad(extra);
+                    let blob_bytes = if tag == TEXT {
+                        assert_eq!(extra, text_at - text_from);
+                        0
+                    } else {
+                        extra
+                    };
+                    at += pad(4 * rows) + pad(blob_bytes);
                 }
                 _ => {
                     let slots = at + pad(rows);
@@ -360,7 +380,7 @@ pub(crate) mod tests {
                             KIND_NULL => Value::Null,
                             KIND_NUMBER => Value::Real(f64_at(slot)),
                             KIND_INTEGER => Value::Integer(i64::from_le_bytes(w[slot..slot + 8].try_into().unwrap())),
-                            KIND_TEXT => cut(f64_at(slot) as usize),
+                            KIND_TEXT => cut(&mut text_at, f64_at(slot) as usize),
                             _ => {
                                 let n = f64_at(slot) as usize;
                                 blob_at += n;

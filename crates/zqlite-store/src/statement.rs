@@ -7,6 +7,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
+use crate::settings::Pragma;
+
 /// A SQL text.
 #[derive(Debug)]
 pub struct Statement {
@@ -14,6 +16,8 @@ pub struct Statement {
     pub(crate) id: u64,
     sql: Box<str>,
     route: AtomicU8,
+    /// Set when it is one of zqlite's own pragmas.
+    pub(crate) pragma: Option<Pragma>,
 }
 
 /// Which lane a statement belongs on.
@@ -31,7 +35,12 @@ pub(crate) enum Route {
 impl Statement {
     fn new(sql: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), sql: sql.into(), route: AtomicU8::new(Route::Unknown as u8) }
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            sql: sql.into(),
+            route: AtomicU8::new(Route::Unknown as u8),
+            pragma: Pragma::parse(sql),
+        }
     }
 
     /// The text.

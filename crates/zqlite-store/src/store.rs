@@ -11,22 +11,31 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::checkpoint::{self, Signal};
-use crate::connection::{self, Opened, Role};
+use crate::backup::{self, BackupOptions, BackupProgress};
+use crate::connection::{self, Role};
 use crate::job::{Job, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
 use crate::owner::{Identity, Owner, open_error};
 use crate::queue::Queue;
+use crate::settings::{Pragma, Settings};
 use crate::statement::{Route, Statement, Statements};
-use crate::{Error, ErrorCode, Options, Result, reader, writer};
+use crate::steward::{self, Health, Signal};
+use crate::stream::StreamLanes;
+use crate::sync::SyncLane;
+use crate::{Chunk, Error, ErrorCode, Item, Options, Record, Result, Shape, reader, writer};
 
 /// What the lanes share.
 pub(crate) struct Shared {
     pub(crate) options: Options,
+    pub(crate) settings: Settings,
     pub(crate) readers: Queue,
+    pub(crate) streams: Queue,
     pub(crate) writer: Queue,
-    pub(crate) checkpoints: Signal,
+    pub(crate) steward: Signal,
+    pub(crate) stream_lanes: StreamLanes,
     pub(crate) counters: Counters,
+    /// Among how many connections the cache is divided.
+    pub(crate) connections: usize,
     /// A COMMIT failed in a way that leaves its outcome unknown: nothing is written any more.
     pub(crate) failed: AtomicBool,
     statements: Statements,
@@ -37,6 +46,27 @@ impl Shared {
         let refused = self.writer.push([job]);
         Counters::add(&self.counters.refused, refused);
     }
+
+    pub(crate) fn statement(&self, sql: &str) -> Arc<Statement> {
+        self.statements.intern(sql)
+    }
+
+    /// Fails the calls that have waited too long, or were given up while they waited.
+    pub(crate) fn expire(&self) {
+        for queue in [&self.readers, &self.streams, &self.writer] {
+            queue.expire(|error| self.counters.note_expired(error));
+        }
+    }
+
+    /// Answers one of zqlite's own pragmas.
+    fn pragma(&self, pragma: &Pragma) -> Result<Record> {
+        if self.options.readonly && pragma.writes() && pragma.column() == "zqlite_parallel_writes" {
+            return Err(Error::new(ErrorCode::Readonly, "the database was opened read-only"));
+        }
+        let value = self.settings.run(pragma)?;
+        let shape = Shape::new(vec![pragma.column().to_owned()]);
+        Ok(Record { rows: Some((shape, Chunk::number(value as f64))), item: Some(Item::default()) })
+    }
 }
 
 /// An open database. Clones share it; the last one to go closes it.
@@ -44,8 +74,8 @@ pub struct Store {
     shared: Arc<Shared>,
     lanes: Mutex<Vec<JoinHandle<()>>>,
     reader_lanes: usize,
-    /// Last, because its descriptor must be closed after SQLite's.
-    _owner: Option<Owner>,
+    /// Last, because their descriptors must be closed after SQLite's.
+    owners: Vec<Owner>,
 }
 
 /// Open stores of this process, so that several threads of JavaScript share one.
@@ -61,11 +91,11 @@ impl Store {
     /// `ERR_LOCKED_BY_PROCESS`, `ERR_CANNOT_OPEN`, `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_DISK_FULL`, `ERR_IO`.
     pub fn open(options: Options) -> Result<Arc<Self>> {
         let Some(path) = options.path.clone() else {
-            return Ok(Arc::new(Self::start(options, None)?));
+            return Ok(Arc::new(Self::start(options, Vec::new())?));
         };
         if options.readonly {
             std::fs::File::open(&path).map_err(|e| open_error(&path, &e))?;
-            return Ok(Arc::new(Self::start(options, None).map_err(|e| naming(&path, e))?));
+            return Ok(Arc::new(Self::start(options, Vec::new()).map_err(|e| naming(&path, e))?));
         }
         let patience = Instant::now() + CLOSING_PATIENCE;
         loop {
@@ -86,70 +116,73 @@ impl Store {
             }
             let owner = Owner::take(&path)?;
             let identity = owner.identity;
-            let store = Arc::new(Self::start(options, Some(owner)).map_err(|e| naming(&path, e))?);
+            let mut owners = vec![owner];
+            for attached in options.setup.attach.iter().filter(|attached| !attached.readonly) {
+                owners.push(Owner::take(&attached.path)?);
+            }
+            let store = Arc::new(Self::start(options, owners).map_err(|e| naming(&path, e))?);
             open.insert(identity, Arc::downgrade(&store));
             return Ok(store);
         }
     }
 
-    fn start(options: Options, owner: Option<Owner>) -> Result<Self> {
+    fn start(options: Options, owners: Vec<Owner>) -> Result<Self> {
         let reader_lanes = options.reader_lanes();
         let path = options.path.clone();
         let path = path.as_deref();
         let connections = reader_lanes + 1;
-        let mut checkpoints = Signal::new();
-        let mut opened = connection::open(path, Role::Writer, &options, connections)?;
-        opened.on_commit(checkpoints.wal_bytes.clone())?;
+        let pressure = Arc::default();
+        let steward = Signal::new(Arc::clone(&pressure));
+        let mut opened = connection::open(path, Role::Writer, &options, connections, &pressure)?;
+        if path.is_some() && !options.readonly {
+            opened.on_commit(steward.wal_bytes.clone())?;
+        }
         // Reads the schema, and so finds out now whether the file is what it should be.
         opened.lane().internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
         let mut readers = Vec::new();
         for _ in 0..reader_lanes {
-            readers.push(connection::open(path, Role::Reader, &options, connections)?);
+            readers.push(connection::open(path, Role::Reader, &options, connections, &pressure)?);
         }
-        let checkpointer = match path {
-            Some(_) if !options.readonly => Some(connection::open(path, Role::Checkpoint, &options, usize::MAX)?),
-            _ => {
-                checkpoints = Signal::new();
-                None
+        let stewards = match path {
+            Some(_) if !options.readonly => {
+                Some(connection::open(path, Role::Steward, &options, usize::MAX, &pressure)?)
             }
+            Some(_) => Some(connection::open(path, Role::Reader, &options, usize::MAX, &pressure)?),
+            None => None,
         };
         let queue = || Queue::new(options.pool.queue_limit, options.pool.connection_timeout);
         let shared = Arc::new(Shared {
             readers: queue(),
+            streams: queue(),
             writer: queue(),
-            checkpoints,
+            steward,
+            stream_lanes: StreamLanes::default(),
             counters: Counters::default(),
+            connections,
             failed: AtomicBool::new(false),
             statements: Statements::default(),
+            settings: Settings::new(&options),
             options,
         });
-        let store = Self { shared, lanes: Mutex::default(), reader_lanes, _owner: owner };
-        store.spawn("zqlite-writer".into(), opened, writer::serve)?;
+        let store = Self { shared, lanes: Mutex::default(), reader_lanes, owners };
+        store.spawn("zqlite-writer".into(), move |shared| writer::serve(shared, opened))?;
         for (i, opened) in readers.into_iter().enumerate() {
-            store.spawn(format!("zqlite-read-{i}"), opened, move |shared, opened| {
-                reader::serve(shared, opened, reader_lanes)
-            })?;
+            store.spawn(format!("zqlite-read-{i}"), move |shared| reader::serve(shared, opened, reader_lanes))?;
         }
-        if let Some(opened) = checkpointer {
-            store.spawn("zqlite-checkpt".into(), opened, checkpoint::serve)?;
-        }
+        store.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, stewards))?;
         Ok(store)
     }
 
-    fn spawn(
-        &self,
-        name: String,
-        opened: Opened,
-        serve: impl FnOnce(&Arc<Shared>, Opened) + Send + 'static,
-    ) -> Result<()> {
+    fn spawn(&self, name: String, serve: impl FnOnce(&Arc<Shared>) + Send + 'static) -> Result<()> {
         let shared = self.shared.clone();
         let lane = std::thread::Builder::new().name(name.clone()).spawn(move || {
             // A lane that dies must not leave its callers waiting: the queues close, and every ticket answers when dropped.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| serve(&shared, opened))) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| serve(&shared))) {
                 tracing::error!(lane = name, panic = message(&*panic), "a lane died; the database closes");
                 shared.failed.store(true, Relaxed);
-                shared.readers.abort();
-                shared.writer.abort();
+                for queue in [&shared.readers, &shared.streams, &shared.writer] {
+                    queue.abort();
+                }
             }
         });
         let lane = lane.map_err(|e| Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {e}")))?;
@@ -159,27 +192,74 @@ impl Store {
 
     /// The statement of a SQL text; the same text gives the same statement while anybody holds it.
     pub fn statement(&self, sql: &str) -> Arc<Statement> {
-        self.shared.statements.intern(sql)
+        self.shared.statement(sql)
     }
 
     /// Hands jobs to their lanes. Every one is answered through its ticket, also when it is refused here.
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
-        let (mut reads, mut writes) = (Vec::new(), Vec::new());
+        let (mut reads, mut streams, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let has_readers = self.reader_lanes > 0;
         for job in jobs {
-            let reads_only =
-                self.reader_lanes > 0 && matches!(&job.work, Work::Run(call) if call.statement.route() != Route::Write);
-            if reads_only { reads.push(job) } else { writes.push(job) }
+            match &job.work {
+                Work::Run(call) => {
+                    if let Some(pragma) = &call.statement.pragma {
+                        let answer = self.shared.pragma(pragma);
+                        job.ticket.answer(answer);
+                    } else if has_readers && call.statement.route() != Route::Write {
+                        reads.push(job);
+                    } else {
+                        writes.push(job);
+                    }
+                }
+                Work::Stream(..) if has_readers => streams.push(job),
+                _ => writes.push(job),
+            }
         }
-        let refused = self.shared.readers.push(reads) + self.shared.writer.push(writes);
+        let started = streams.len();
+        let refused =
+            self.shared.readers.push(reads) + self.shared.streams.push(streams) + self.shared.writer.push(writes);
+        for _ in 0..started {
+            StreamLanes::ensure(&self.shared);
+        }
         Counters::add(&self.shared.counters.refused, refused);
+    }
+
+    /// Ends the waiting of calls that were given up; those that run notice it themselves.
+    pub fn sweep(&self) {
+        self.shared.expire();
+    }
+
+    /// Asks, beside all lanes, whether the database can be read. `answer` is called on a thread of the store.
+    pub fn health(&self, answer: impl FnOnce(Health) + Send + 'static) {
+        self.shared.steward.ask(Box::new(answer));
+    }
+
+    /// A connection for synchronous calls of one thread, to be dropped before the store.
+    ///
+    /// # Errors
+    /// `ERR_NOT_ALLOWED` for a database in memory, and as opening a file.
+    pub fn sync_lane(&self) -> Result<SyncLane> {
+        SyncLane::open(&self.shared)
+    }
+
+    /// Copies the database, of one moment, to another file while work goes on; takes as long as it takes.
+    ///
+    /// # Errors
+    /// `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`; nothing is left behind then. `ERR_NOT_ALLOWED` for a
+    /// database in memory, which only `VACUUM INTO` can copy.
+    pub fn backup(&self, options: &BackupOptions, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupProgress> {
+        if self.shared.options.path.is_none() {
+            return Err(Error::new(ErrorCode::NotAllowed, "a database in memory is copied by VACUUM INTO 'file'"));
+        }
+        backup::backup(&self.shared, options, progress)
     }
 
     /// The counters now.
     pub fn metrics(&self) -> Snapshot {
-        let waiting = (self.shared.readers.len() + self.shared.writer.len()) as u64;
-        let mut snapshot =
-            self.shared.counters.snapshot(LaneGauge { connections: self.reader_lanes as u64 + 1, waiting });
-        snapshot.wal_bytes = self.shared.checkpoints.wal_bytes.load(Relaxed);
+        let waiting = (self.shared.readers.len() + self.shared.streams.len() + self.shared.writer.len()) as u64;
+        let connections = (self.reader_lanes + self.shared.stream_lanes.count()) as u64 + 1;
+        let mut snapshot = self.shared.counters.snapshot(LaneGauge { connections, waiting });
+        snapshot.wal_bytes = self.shared.steward.wal_bytes.load(Relaxed);
         snapshot
     }
 }
@@ -189,19 +269,25 @@ impl Drop for Store {
     /// connection moves the log into the file.
     fn drop(&mut self) {
         self.shared.readers.close();
-        self.shared.checkpoints.close();
+        self.shared.streams.close();
+        self.shared.steward.close();
         let mut lanes = std::mem::take(&mut *self.lanes.lock());
         let writer = (!lanes.is_empty()).then(|| lanes.remove(0));
         for lane in lanes {
             let _ = lane.join();
         }
+        // Stream lanes are not joined, because they come and go; a stream that is paused ends when it next looks.
+        while self.shared.stream_lanes.count() > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.shared.writer.close();
         if let Some(writer) = writer {
             let _ = writer.join();
         }
-        if let Some(owner) = self._owner.take() {
-            let mut open = OPEN.lock();
-            open.remove(&owner.identity);
+        if !self.owners.is_empty() {
+            let first = self.owners.remove(0);
+            self.owners.clear();
+            OPEN.lock().remove(&first.identity);
         }
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::connection::{Lane, Opened};
-use crate::job::{Job, Outbox, TransactionId, Work};
-use crate::metrics::Counters;
+use crate::job::{Job, Maintenance, Nest, Outbox, TransactionId, Work};
+use crate::metrics::{Counters, Operation};
 use crate::queue::Turn;
 use crate::store::Shared;
 use crate::wal::Room;
@@ -25,19 +25,20 @@ type Answer = Result<Vec<Record>>;
 /// Serves the writer's queue until it closes.
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
     let mut writer = Writer { shared, lane: opened.lane(), outbox: Outbox::default() };
-    let max = if shared.options.parallel_writes { MAX_GROUP } else { 1 };
     let mut room = Room::of(shared.options.path.as_deref());
     let mut after_transaction = false;
-    while let Some(turn) = shared.writer.take_turn(max, after_transaction) {
+    while let Some(turn) = shared.writer.take_turn(|| shared.settings.group_limit(MAX_GROUP), after_transaction) {
         let started = Instant::now();
         shared.counters.active.fetch_add(1, Relaxed);
         after_transaction = matches!(turn, Turn::Transaction(..));
+        writer.lane.refresh(shared);
         match turn {
             Turn::Group(jobs) => writer.group(jobs),
             Turn::Transaction(job, id) => writer.transaction(job, id),
+            Turn::Maintenance(job, what) => writer.maintain(job, what),
         }
         writer.outbox.flush();
-        room.ahead_of(shared.checkpoints.wal_bytes.load(Relaxed));
+        room.ahead_of(shared.steward.wal_bytes.load(Relaxed));
         shared.counters.active.fetch_sub(1, Relaxed);
         Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
     }
@@ -55,7 +56,7 @@ impl Writer<'_, '_> {
         let mut members = Vec::with_capacity(jobs.len());
         for job in jobs {
             if let Some(error) = self.shared.writer.lateness(&job, now).or_else(|| self.refusal(&job)) {
-                Counters::add(&self.shared.counters.expired, 1);
+                self.shared.counters.note_expired(&error);
                 self.outbox.settle(job.ticket, Err(error));
             } else {
                 Counters::add(
@@ -77,9 +78,8 @@ impl Writer<'_, '_> {
             }
         }
         for (member, answer) in members.into_iter().zip(answers) {
-            Counters::add(&self.shared.counters.writes, 1);
             let unrun = || Err(Error::new(ErrorCode::Internal, "a member of a group was not run"));
-            self.reply(member, answer.unwrap_or_else(unrun));
+            self.reply(member, Operation::Write, answer.unwrap_or_else(unrun));
         }
     }
 
@@ -139,14 +139,14 @@ impl Writer<'_, '_> {
     }
 
     fn member(&mut self, member: &Job) -> Answer {
-        self.lane.set_deadline(member.deadline);
+        self.lane.watch_over(member);
         let mut records = Vec::with_capacity(1);
         let result = match &member.work {
-            Work::Run(call) => self.lane.run_held(call, &mut records).map(|_| ()),
+            Work::Run(call) | Work::Stream(call, _) => self.lane.run_held(call, &mut records).map(|_| ()),
             Work::Batch(items) => self.lane.run_batch(items, &mut records),
             _ => Err(Error::new(ErrorCode::Internal, "not a member of a group")),
         };
-        self.lane.set_deadline(None);
+        self.lane.watch_nothing();
         result?;
         if sqlite::has_deferred_violations(self.lane.connection) {
             let mut error = Error::new(ErrorCode::Constraint, "FOREIGN KEY constraint failed");
@@ -171,7 +171,7 @@ impl Writer<'_, '_> {
         }
         Counters::add(&self.shared.counters.groups, 1);
         Counters::add(&self.shared.counters.grouped_members, members as u64);
-        self.shared.checkpoints.look();
+        self.shared.steward.look();
         Ok(())
     }
 
@@ -207,18 +207,19 @@ impl Writer<'_, '_> {
             let Some(job) = self.shared.writer.take_step(end.min(Instant::now() + limits.idle)) else {
                 break true;
             };
-            self.lane.set_deadline(Some(job.deadline.map_or(end, |d| d.min(end))));
+            self.lane.watch_until(&job, Some(job.deadline.map_or(end, |d| d.min(end))));
             let mut records = Vec::with_capacity(1);
             let result = match &job.work {
                 Work::Step(_, call) => self.lane.run_held(call, &mut records).map(|_| ()),
                 Work::StepBatch(_, items) => self.step_batch(items, &mut records),
+                Work::Nest(_, step) => self.nest(*step),
                 Work::Commit(_) => {
                     let result = self.commit(1);
                     self.shared.writer.end_transaction(id, false);
                     if result.is_ok() {
                         Counters::add(&self.shared.counters.transactions_committed, 1);
                     }
-                    return self.reply(job, result.map(|()| records));
+                    return self.reply(job, Operation::Transaction, result.map(|()| records));
                 }
                 _ => {
                     self.lane.rollback();
@@ -228,13 +229,13 @@ impl Writer<'_, '_> {
             };
             let ended = self.lane.connection.is_autocommit();
             let late = Instant::now() >= end;
-            self.reply(job, result.map(|()| records));
+            self.reply(job, Operation::Transaction, result.map(|()| records));
             self.outbox.flush();
             if ended {
                 break late;
             }
         };
-        self.lane.set_deadline(None);
+        self.lane.watch_nothing();
         self.lane.rollback();
         if timed_out {
             Counters::add(&self.shared.counters.transactions_timed_out, 1);
@@ -242,9 +243,39 @@ impl Writer<'_, '_> {
         self.shared.writer.end_transaction(id, timed_out);
     }
 
-    fn reply(&mut self, job: Job, answer: Answer) {
-        if answer.is_err() {
-            Counters::add(&self.shared.counters.errors, 1);
+    /// Work that no transaction may hold; the file is the writer's alone meanwhile.
+    fn maintain(&mut self, job: Job, what: Maintenance) {
+        let late = self.shared.writer.lateness(&job, Instant::now()).or_else(|| self.refusal(&job));
+        let mut records = Vec::with_capacity(1);
+        let result = match late {
+            Some(error) => Err(error),
+            None => {
+                let call = crate::Call {
+                    statement: self.shared.statement(what.sql()),
+                    params: crate::Params::default(),
+                    want: crate::Want::Rows,
+                };
+                self.lane.run_own(&call, &mut records)
+            }
+        };
+        self.reply(job, Operation::Write, result.map(|()| records));
+    }
+
+    fn nest(&self, step: Nest) -> Result<()> {
+        match step {
+            Nest::Begin => self.lane.control("SAVEPOINT nested"),
+            Nest::Release => self.lane.control("RELEASE nested"),
+            Nest::Undo => {
+                self.lane.control("ROLLBACK TO nested")?;
+                self.lane.control("RELEASE nested")
+            }
+        }
+    }
+
+    fn reply(&mut self, job: Job, operation: Operation, answer: Answer) {
+        match &answer {
+            Ok(_) => self.shared.counters.ran(operation, job.queued),
+            Err(error) => self.shared.counters.failed(error),
         }
         self.outbox.settle(job.ticket, answer);
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use zqlite_store::{
-    BatchItem, Call, Error, ErrorCode, Expect, Item, Job, Options, Params, Record, Sink, Store, Ticket, TransactionId,
-    Want, Work,
+    BackupOptions, BatchItem, Call, Cancel, CheckpointMode, Error, ErrorCode, Expect, Flow, Item, Job, Maintenance,
+    Nest, Options, Params, Record, Sink, Store, Ticket, TransactionId, Want, Work,
 };
 
 type Answer = Result<Vec<Record>, Error>;
@@ -72,7 +72,16 @@ impl Client {
 
     fn job(&self, work: Work) -> (u32, Job) {
         let token = self.inbox.next.fetch_add(1, Ordering::Relaxed);
-        (token, Job { ticket: Ticket::new(self.inbox.clone(), token), work, queued: Instant::now(), deadline: None })
+        (
+            token,
+            Job {
+                ticket: Ticket::new(self.inbox.clone(), token),
+                work,
+                queued: Instant::now(),
+                deadline: None,
+                cancel: None,
+            },
+        )
     }
 
     /// Hands everything over at once, so that the writes among it share a group, and waits for all answers in order.
@@ -493,4 +502,242 @@ fn files_that_cannot_be_a_database_are_refused_by_name() {
         assert!(error.message.contains(path.to_str().unwrap()), "{error}");
     }
     assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is not"), "the foreign file is left alone");
+}
+
+#[test]
+fn a_call_that_is_given_up_ends_and_the_next_is_untouched() {
+    let (_folder, client) = fresh();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let cancel = Cancel::default();
+    let (token, mut job) = client.job(Work::Run(client.call(endless, &[], Want::Rows)));
+    job.cancel = Some(cancel.clone());
+    client.store.submit([job]);
+    std::thread::sleep(Duration::from_millis(50));
+    cancel.cancel();
+    assert_eq!(code(&client.wait(token)), ErrorCode::Cancelled);
+    // Past its time, a cancellation concerns nobody.
+    cancel.cancel();
+    for _ in 0..20 {
+        assert_eq!(client.number("SELECT 1"), 1.0);
+    }
+}
+
+#[test]
+fn a_write_that_is_given_up_while_it_waits_is_never_made() {
+    let (_folder, client) = fresh();
+    let id = TransactionId(77);
+    client.one(Work::Begin(id)).unwrap();
+    let cancel = Cancel::default();
+    let (token, mut job) = client.job(Work::Run(client.call("INSERT INTO t VALUES (1, 'x')", &[], Want::Changes)));
+    job.cancel = Some(cancel.clone());
+    client.store.submit([job]);
+    cancel.cancel();
+    client.store.sweep();
+    assert_eq!(code(&client.wait(token)), ErrorCode::Cancelled);
+    client.one(Work::Rollback(id)).unwrap();
+    assert_eq!(client.number("SELECT count(*) FROM t"), 0.0);
+}
+
+#[test]
+fn an_interrupted_member_of_a_group_takes_nobody_with_it() {
+    let (_folder, client) = fresh();
+    let endless = "INSERT INTO t SELECT i, 'n' || i FROM (WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n)";
+    let id = TransactionId(78);
+    client.one(Work::Begin(id)).unwrap();
+    let cancel = Cancel::default();
+    let mut tokens = Vec::new();
+    for (i, sql) in ["INSERT INTO t VALUES (1, 'a')", endless, "INSERT INTO t VALUES (2, 'b')"].iter().enumerate() {
+        let (token, mut job) = client.job(Work::Run(client.call(sql, &[], Want::Changes)));
+        job.cancel = (i == 1).then(|| cancel.clone());
+        client.store.submit([job]);
+        tokens.push(token);
+    }
+    // All three wait for the transaction, so they share a group.
+    client.one(Work::Rollback(id)).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    cancel.cancel();
+    let answers: Vec<_> = tokens.into_iter().map(|t| client.wait(t)).collect();
+    assert!(answers[0].is_ok() && answers[2].is_ok());
+    assert_eq!(code(&answers[1]), ErrorCode::Cancelled);
+    assert_eq!(client.number("SELECT count(*) FROM t"), 2.0);
+}
+
+#[test]
+fn a_stream_waits_for_its_reader_and_ends_with_it() {
+    let (_folder, client) = fresh();
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000000) SELECT i FROM n";
+    let flow = Arc::new(Flow::default());
+    let (token, job) = client.job(Work::Stream(client.call(many, &[], Want::Rows), flow.clone()));
+    client.store.submit([job]);
+    std::thread::sleep(Duration::from_millis(300));
+    let pieces = client.inbox.partial.lock().get(&token).map_or(0, Vec::len);
+    assert!((1..=5).contains(&pieces), "{pieces} chunks went ahead");
+    // Others are served meanwhile.
+    assert_eq!(client.number("SELECT 1"), 1.0);
+    flow.take();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(client.inbox.partial.lock().get(&token).map_or(0, Vec::len), pieces + 1);
+    flow.end();
+    assert_eq!(code(&client.wait(token)), ErrorCode::Cancelled);
+}
+
+#[test]
+fn nested_transactions_are_undone_alone() {
+    let (_folder, client) = fresh();
+    let id = TransactionId(79);
+    client.one(Work::Begin(id)).unwrap();
+    let step = |sql| client.one(Work::Step(id, client.call(sql, &[], Want::Changes))).unwrap();
+    step("INSERT INTO t VALUES (1, 'outer')");
+    client.one(Work::Nest(id, Nest::Begin)).unwrap();
+    step("INSERT INTO t VALUES (2, 'kept')");
+    client.one(Work::Nest(id, Nest::Begin)).unwrap();
+    step("INSERT INTO t VALUES (3, 'undone')");
+    client.one(Work::Nest(id, Nest::Undo)).unwrap();
+    client.one(Work::Nest(id, Nest::Release)).unwrap();
+    client.one(Work::Commit(id)).unwrap();
+    assert_eq!(client.number("SELECT group_concat(id) = '1,2' FROM t"), 1.0);
+}
+
+#[test]
+fn maintenance_runs_between_groups() {
+    let (folder, client) = fresh();
+    for i in 0..200 {
+        client.run(&format!("INSERT OR IGNORE INTO t VALUES ({i}, hex(randomblob(2000)))")).unwrap();
+    }
+    client.run("DELETE FROM t").unwrap();
+    let (vacuum, mut job) = client.job(Work::Maintain(Maintenance::Vacuum));
+    job.deadline = Some(Instant::now() + Duration::from_secs(10));
+    client.store.submit([job]);
+    client.wait(vacuum).unwrap();
+    let checkpoint = client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    let (shape, _) = checkpoint[0].rows.as_ref().unwrap();
+    assert_eq!(shape.columns, ["busy", "log", "checkpointed"]);
+    assert!(std::fs::metadata(folder.path().join("test.db")).unwrap().len() < 100_000);
+    client.run("INSERT INTO t VALUES (1, 'after')").unwrap();
+    assert_eq!(client.number("SELECT count(*) FROM t"), 1.0);
+}
+
+#[test]
+fn a_backup_is_of_one_moment_and_complete() {
+    let (folder, client) = fresh();
+    client.run("CREATE TABLE pair (a INTEGER, b INTEGER)").unwrap();
+    client.run("INSERT INTO pair VALUES (0, 0)").unwrap();
+    for i in 0..300 {
+        client.run(&format!("INSERT INTO t VALUES ({i}, hex(randomblob(3000)))")).unwrap();
+    }
+    let to = folder.path().join("copy.db");
+    let options = BackupOptions {
+        path: to.clone(),
+        overwrite: false,
+        pages: 20,
+        pause: Duration::from_millis(2),
+        cancel: Cancel::default(),
+    };
+    let mut steps = 0;
+    let writing = |i: u64| {
+        let set = |column: &str| client.item(&format!("UPDATE pair SET {column} = {i}"), Expect::default());
+        client.one(Work::Batch(vec![set("a"), set("b")])).unwrap();
+    };
+    let done = client
+        .store
+        .backup(&options, &mut |_| {
+            steps += 1;
+            writing(steps);
+        })
+        .unwrap();
+    assert!(steps > 5 && done.remaining == 0 && done.total > 100, "{steps} steps, {done:?}");
+    let copy = rusqlite::Connection::open(&to).unwrap();
+    let check: String = copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    let same: bool = copy.query_row("SELECT a = b AND a <= 1 FROM pair", [], |row| row.get(0)).unwrap();
+    assert!(check == "ok" && same);
+    assert_eq!(client.store.backup(&options, &mut |_| {}).unwrap_err().code, ErrorCode::CannotOpen);
+    options.cancel.cancel();
+    let again = BackupOptions { overwrite: true, ..options };
+    assert_eq!(client.store.backup(&again, &mut |_| {}).unwrap_err().code, ErrorCode::Cancelled);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("partial")), "{left:?}");
+}
+
+#[test]
+fn the_synchronous_connection_sees_commits_and_has_a_budget() {
+    let (folder, client) = fresh();
+    client.run("INSERT INTO t VALUES (1, 'x')").unwrap();
+    let mut lane = client.store.sync_lane().unwrap();
+    let mut run = |sql: &str| {
+        let (_, job) = client.job(Work::Run(client.call("SELECT 1", &[], Want::Rows)));
+        lane.run(&job, &client.call(sql, &[], Want::Rows)).map(|records| records.len())
+    };
+    assert_eq!(run("SELECT * FROM t").unwrap(), 1);
+    assert_eq!(run("INSERT INTO t VALUES (2, 'y')").unwrap_err().code, ErrorCode::NotAllowed);
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    assert_eq!(run(endless).unwrap_err().code, ErrorCode::StepBudget);
+    assert_eq!(run("SELECT 1").unwrap(), 1);
+    drop(lane);
+    drop(client);
+    assert!(!folder.path().join("test.db-wal").exists());
+    let memory = Client::new(Store::open(Options::default()).unwrap());
+    assert_eq!(memory.store.sync_lane().err().unwrap().code, ErrorCode::NotAllowed);
+}
+
+#[test]
+fn old_connections_are_replaced_between_calls() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&folder.path().join("test.db"));
+    options.pool.max_lifetime = Duration::from_millis(20);
+    let client = Client::new(Store::open(options).unwrap());
+    for i in 0..60 {
+        assert_eq!(client.number(&format!("SELECT {i}")), f64::from(i));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn health_is_answered_while_all_lanes_work() {
+    let (_folder, client) = fresh();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let cancel = Cancel::default();
+    let tokens: Vec<_> = (0..8)
+        .map(|_| {
+            let (token, mut job) = client.job(Work::Run(client.call(endless, &[], Want::Rows)));
+            job.cancel = Some(cancel.clone());
+            client.store.submit([job]);
+            token
+        })
+        .collect();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    client.store.health(move |health| sender.send(health).unwrap());
+    assert!(receiver.recv_timeout(Duration::from_secs(5)).unwrap().failure.is_none());
+    cancel.cancel();
+    client.store.sweep();
+    for token in tokens {
+        assert_eq!(code(&client.wait(token)), ErrorCode::Cancelled);
+    }
+}
+
+#[test]
+fn own_pragmas_take_effect_and_unknown_ones_are_errors() {
+    let (_folder, client) = fresh();
+    assert_eq!(client.number("PRAGMA zqlite_cache_size = 268435456"), 268_435_456.0);
+    assert_eq!(client.number("PRAGMA zqlite_cache_size"), 268_435_456.0);
+    assert_eq!(code(&client.run("PRAGMA zqlite_cash_size")), ErrorCode::Sql);
+    let batch = client.one(Work::Batch(vec![client.item("PRAGMA zqlite_cache_size = 1000000", Expect::default())]));
+    assert_eq!(code(&batch), ErrorCode::NotAllowed);
+    client.number("PRAGMA zqlite_parallel_writes = off");
+    let insert = |i| Work::Run(client.call(&format!("INSERT INTO t VALUES ({i}, 'n{i}')"), &[], Want::Changes));
+    let before = client.store.metrics().groups;
+    client.all((0..10).map(insert).collect());
+    assert_eq!(client.store.metrics().groups - before, 10);
+}
+
+#[test]
+fn waiting_calls_expire_on_a_database_in_memory_too() {
+    let client = Client::new(Store::open(Options::default()).unwrap());
+    let id = TransactionId(80);
+    client.one(Work::Begin(id)).unwrap();
+    let (token, mut job) = client.job(Work::Run(client.call("SELECT 1", &[], Want::Rows)));
+    job.deadline = Some(Instant::now() + Duration::from_millis(30));
+    let asked = Instant::now();
+    client.store.submit([job]);
+    assert_eq!(code(&client.wait(token)), ErrorCode::Deadline);
+    assert!(asked.elapsed() < Duration::from_millis(500), "it waited for the transaction");
 }

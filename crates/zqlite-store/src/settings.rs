@@ -1,0 +1,241 @@
+//! Settings that can be changed while the database is open: the pragmas whose names begin with `zqlite_`.
+//!
+//! SQLite ignores a pragma that it does not know, so these are taken out before it sees them, and one that is misspelled is
+//! an error. A change reaches each connection before its next statement.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rusqlite::Connection;
+
+use crate::{Error, ErrorCode, Options, Result};
+
+/// What can be set, with what it holds.
+const SETTINGS: [(&str, Name); 7] = [
+    ("zqlite_cache_size", Name::CacheSize),
+    ("zqlite_parallel_writes", Name::ParallelWrites),
+    ("zqlite_mesh_optimization", Name::MeshOptimization),
+    ("zqlite_rtree", Name::Rtree),
+    ("zqlite_bitmap", Name::Bitmap),
+    ("zqlite_cidr", Name::Cidr),
+    ("zqlite_acl", Name::Acl),
+];
+
+/// Bytes of the file that each connection maps under `zqlite_mesh_optimization`: point reads of a database that fits
+/// memory then need no read(2).
+const MESH_MMAP: i64 = 1 << 30;
+/// The least cache under `zqlite_mesh_optimization`, in bytes.
+const MESH_CACHE: u64 = 256 << 20;
+
+/// The name of a pragma.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    CacheSize,
+    ParallelWrites,
+    MeshOptimization,
+    Rtree,
+    Bitmap,
+    Cidr,
+    Acl,
+}
+
+/// A pragma whose name begins with `zqlite_`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pragma {
+    name: String,
+    value: Option<String>,
+}
+
+impl Pragma {
+    /// `None` when `sql` is anything else.
+    pub(crate) fn parse(sql: &str) -> Option<Self> {
+        let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').count();
+        let rest = sql.trim_start();
+        let rest = rest.get(..6).filter(|w| w.eq_ignore_ascii_case("pragma")).and_then(|_| rest.get(6..))?;
+        let rest = rest.strip_prefix(|c: char| c.is_ascii_whitespace())?.trim_start();
+        let name = rest.get(..word(rest))?.to_ascii_lowercase();
+        if !name.starts_with("zqlite_") {
+            return None;
+        }
+        let rest = rest.get(name.len()..)?.trim().trim_end_matches(';').trim_end();
+        let value = rest.strip_prefix('=').or_else(|| rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')));
+        let value = match value {
+            Some(value) => Some(value.trim().trim_matches(['\'', '"']).to_owned()),
+            None if rest.is_empty() => None,
+            None => Some(rest.to_owned()),
+        };
+        Some(Self { name, value })
+    }
+
+    /// Whether it changes something.
+    pub(crate) fn writes(&self) -> bool {
+        self.value.is_some()
+    }
+
+    pub(crate) fn column(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The settings of an open store.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Of all connections together, in bytes.
+    cache_size: AtomicU64,
+    parallel_writes: AtomicBool,
+    mesh: AtomicBool,
+    /// Grows with every change that concerns connections; 0 is what they were opened with.
+    version: AtomicU64,
+}
+
+/// What a connection has to take over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Apply {
+    cache_size: u64,
+    mesh: bool,
+}
+
+impl Settings {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            cache_size: AtomicU64::new(options.cache_size),
+            parallel_writes: AtomicBool::new(options.parallel_writes),
+            mesh: AtomicBool::new(false),
+            version: AtomicU64::new(0),
+        }
+    }
+
+    /// How many members a commit may have.
+    pub(crate) fn group_limit(&self, max: usize) -> usize {
+        if self.parallel_writes.load(Relaxed) { max } else { 1 }
+    }
+
+    /// What changed since `version`, if anything did.
+    pub(crate) fn since(&self, version: u64) -> Option<(u64, Apply)> {
+        let now = self.version.load(Relaxed);
+        (now != version)
+            .then(|| (now, Apply { cache_size: self.cache_size.load(Relaxed), mesh: self.mesh.load(Relaxed) }))
+    }
+
+    /// Does what the pragma asks and returns the value that then holds.
+    ///
+    /// # Errors
+    /// `ERR_SQL` for a name that is misspelled, a value that cannot be, and what only reports.
+    pub(crate) fn run(&self, pragma: &Pragma) -> Result<i64> {
+        let known = SETTINGS.iter().find(|(name, _)| *name == pragma.name);
+        let Some((_, name)) = known else {
+            let near =
+                SETTINGS.iter().min_by_key(|(name, _)| distance(name, &pragma.name)).map_or("", |(name, _)| name);
+            let message = format!("there is no pragma {}; did you mean {near}?", pragma.name);
+            return Err(Error::new(ErrorCode::Sql, message));
+        };
+        if let Some(value) = &pragma.value {
+            let wrong =
+                |wanted: &str| Error::new(ErrorCode::Sql, format!("{}: {value:?} is not {wanted}", pragma.name));
+            match name {
+                Name::CacheSize => {
+                    let bytes: u64 = value.parse().map_err(|_| wrong("a number of bytes"))?;
+                    if !(64 << 10..=1 << 50).contains(&bytes) {
+                        return Err(wrong("from 65536 to 2^50 bytes"));
+                    }
+                    self.cache_size.store(bytes, Relaxed);
+                    self.version.fetch_add(1, Relaxed);
+                }
+                Name::ParallelWrites => {
+                    self.parallel_writes.store(switch(value).ok_or_else(|| wrong("on or off"))?, Relaxed)
+                }
+                Name::MeshOptimization => {
+                    self.mesh.store(switch(value).ok_or_else(|| wrong("on or off"))?, Relaxed);
+                    self.version.fetch_add(1, Relaxed);
+                }
+                Name::Rtree | Name::Bitmap | Name::Cidr | Name::Acl => {
+                    let message = format!("{} only reports what is available; it cannot be set", pragma.name);
+                    return Err(Error::new(ErrorCode::Sql, message));
+                }
+            }
+        }
+        Ok(match name {
+            Name::CacheSize => self.cache_size.load(Relaxed).cast_signed(),
+            Name::ParallelWrites => self.parallel_writes.load(Relaxed).into(),
+            Name::MeshOptimization => self.mesh.load(Relaxed).into(),
+            Name::Rtree => 1,
+            // The index kinds do not exist yet.
+            Name::Bitmap | Name::Cidr | Name::Acl => 0,
+        })
+    }
+}
+
+impl Apply {
+    /// Sets up one of `connections` connections.
+    pub(crate) fn to(self, connection: &Connection, connections: usize) -> rusqlite::Result<()> {
+        let bytes = if self.mesh { self.cache_size.max(MESH_CACHE) } else { self.cache_size };
+        let kib = i64::try_from(bytes / 1024 / connections.max(1) as u64).unwrap_or(i64::MAX);
+        connection.pragma_update(None, "cache_size", -kib.clamp(64, i32::MAX.into()))?;
+        connection.pragma_update(None, "mmap_size", if self.mesh { MESH_MMAP } else { 0 })
+    }
+}
+
+fn switch(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "1" | "on" | "true" | "yes" => Some(true),
+        "0" | "off" | "false" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// The Levenshtein distance of two short names.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (before + usize::from(x != y)).min(above + 1).min(row[j] + 1);
+            before = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(settings: &Settings, sql: &str) -> Result<i64> {
+        settings.run(&Pragma::parse(sql).unwrap())
+    }
+
+    #[test]
+    fn what_is_set_reads_back() {
+        let settings = Settings::new(&Options::default());
+        assert_eq!(run(&settings, "PRAGMA zqlite_cache_size = 536870912").unwrap(), 536_870_912);
+        assert_eq!(run(&settings, " pragma ZQLITE_CACHE_SIZE;").unwrap(), 536_870_912);
+        assert_eq!(run(&settings, "PRAGMA zqlite_parallel_writes(off)").unwrap(), 0);
+        assert_eq!(settings.group_limit(9), 1);
+        assert_eq!(run(&settings, "PRAGMA zqlite_mesh_optimization = 'on'").unwrap(), 1);
+        assert_eq!(settings.since(0).unwrap().0, 2);
+        assert!(settings.since(2).is_none());
+    }
+
+    #[test]
+    fn a_wrong_name_or_value_is_told() {
+        let settings = Settings::new(&Options::default());
+        let error = run(&settings, "PRAGMA zqlite_cachesize = 1").unwrap_err();
+        assert!(error.message.contains("did you mean zqlite_cache_size"), "{error}");
+        for sql in [
+            "PRAGMA zqlite_cache_size = lots",
+            "PRAGMA zqlite_cache_size = 5",
+            "PRAGMA zqlite_rtree = 1",
+            "PRAGMA zqlite_parallel_writes 1",
+        ] {
+            assert!(run(&settings, sql).is_err() || sql.ends_with(" 1") && !sql.contains("rtree"), "{sql}");
+        }
+    }
+
+    #[test]
+    fn other_statements_are_left_alone() {
+        for sql in ["PRAGMA cache_size", "pragmazqlite_rtree", "SELECT 1", "PRAGMA", "", "PRAGMA é"] {
+            assert_eq!(Pragma::parse(sql), None, "{sql}");
+        }
+    }
+}

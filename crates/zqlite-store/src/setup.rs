@@ -1,0 +1,115 @@
+//! What every connection is set up with beyond the defaults: attached files, pragmas, limits, extensions.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use rusqlite::limits::Limit;
+
+use crate::connection::Role;
+use crate::{Error, ErrorCode, Result};
+
+/// Settings of each connection of a store.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Further database files, by the name of their schema.
+    pub attach: Vec<Attached>,
+    /// Names and values, as text.
+    pub pragmas: Vec<(String, String)>,
+    /// Names as in [`LIMITS`] and values.
+    pub limits: Vec<(String, i32)>,
+    /// Shared libraries to load.
+    pub extensions: Vec<PathBuf>,
+}
+
+/// A further database file.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// The name of its schema.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it is only read.
+    pub readonly: bool,
+}
+
+/// SQLite's run-time limits by name, see <https://sqlite.org/limits.html>.
+pub const LIMITS: &[(&str, Limit)] = &[
+    ("length", Limit::SQLITE_LIMIT_LENGTH),
+    ("sqlLength", Limit::SQLITE_LIMIT_SQL_LENGTH),
+    ("column", Limit::SQLITE_LIMIT_COLUMN),
+    ("exprDepth", Limit::SQLITE_LIMIT_EXPR_DEPTH),
+    ("compoundSelect", Limit::SQLITE_LIMIT_COMPOUND_SELECT),
+    ("vdbeOp", Limit::SQLITE_LIMIT_VDBE_OP),
+    ("functionArg", Limit::SQLITE_LIMIT_FUNCTION_ARG),
+    ("attached", Limit::SQLITE_LIMIT_ATTACHED),
+    ("likePatternLength", Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH),
+    ("variableNumber", Limit::SQLITE_LIMIT_VARIABLE_NUMBER),
+    ("triggerDepth", Limit::SQLITE_LIMIT_TRIGGER_DEPTH),
+];
+
+/// Pragmas that the store rests on, and so sets itself.
+const OWN_PRAGMAS: &[&str] = &[
+    "cache_size",
+    "foreign_keys",
+    "journal_mode",
+    "locking_mode",
+    "query_only",
+    "synchronous",
+    "temp_store",
+    "trusted_schema",
+    "wal_autocheckpoint",
+    "wal_checkpoint",
+    "writable_schema",
+    "journal_size_limit",
+    "schema_version",
+    "data_version",
+];
+
+impl Setup {
+    /// # Errors
+    /// `ERR_TYPE` naming the setting that cannot be; `ERR_SQL`, `ERR_CANNOT_OPEN` and others as SQLite tells.
+    pub(crate) fn apply(&self, connection: &mut Connection, role: Role) -> Result<()> {
+        self.load_extensions(connection)?;
+        for Attached { name, path, readonly } in &self.attach {
+            let mode = if *readonly || role != Role::Writer { "ro" } else { "rwc" };
+            let uri = format!("file:{}?mode={mode}", escape(&path.to_string_lossy()));
+            connection.execute("ATTACH ?1 AS ?2", [uri.as_str(), name]).map_err(|e| {
+                let mut error = Error::from(e);
+                error.message = format!("attach.{name}: {}: {}", path.display(), error.message);
+                error
+            })?;
+            if mode == "rwc" {
+                connection.pragma_update(Some(name.as_str()), "journal_mode", "wal")?;
+                connection.pragma_update(Some(name.as_str()), "synchronous", "full")?;
+            }
+        }
+        for (name, value) in &self.pragmas {
+            if OWN_PRAGMAS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+                return Err(Error::new(ErrorCode::Type, format!("pragmas.{name} is set by zqlite itself")));
+            }
+            connection.pragma_update(None, name, value.as_str()).map_err(|e| {
+                let mut error = Error::from(e);
+                error.message = format!("pragmas.{name}: {}", error.message);
+                error
+            })?;
+        }
+        for (name, value) in &self.limits {
+            let known = LIMITS.iter().find(|(known, _)| known == name);
+            let (_, limit) = known.ok_or_else(|| Error::new(ErrorCode::Type, format!("there is no limit {name:?}")))?;
+            connection.set_limit(*limit, *value)?;
+        }
+        Ok(())
+    }
+
+    fn load_extensions(&self, connection: &mut Connection) -> Result<()> {
+        for path in &self.extensions {
+            crate::sqlite::load_extension(connection, path)?;
+        }
+        Ok(())
+    }
+}
+
+/// A path within a URI, <https://sqlite.org/uri.html>.
+fn escape(path: &str) -> String {
+    path.replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}

@@ -1,0 +1,142 @@
+//! The steward: looks after a store beside its lanes. It moves the write-ahead log into the database file, away from the
+//! writer, and keeps the log bounded; ends calls that have waited too long; and answers whether the database is well.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::connection::{Lane, Opened};
+use crate::metrics::Counters;
+use crate::store::Shared;
+use crate::{Error, ErrorCode, Result};
+
+/// The log is moved, as far as readers allow, when it has grown by this much.
+const SOFT_BYTES: u64 = 4 << 20;
+/// Above this the log is started anew, for which new reads wait a moment and old ones end.
+const HARD_BYTES: u64 = 64 << 20;
+/// How long new reads wait for that.
+const HOLD: Duration = Duration::from_millis(5);
+/// How often waiting calls are looked through for those whose time is over.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What the steward found.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Why the database cannot be read, if so.
+    pub failure: Option<Error>,
+    /// From the question to the answer.
+    pub elapsed: Duration,
+}
+
+type Question = Box<dyn FnOnce(Health) + Send>;
+
+/// Wakes the steward.
+pub(crate) struct Signal {
+    /// Size of the log after the last commit, in bytes; kept by the writer's connection.
+    pub(crate) wal_bytes: Arc<AtomicU64>,
+    /// Whether the log is above its limit, so that old reads end.
+    pub(crate) pressure: Arc<AtomicBool>,
+    moved: AtomicU64,
+    closing: AtomicBool,
+    questions: Mutex<Vec<(Instant, Question)>>,
+    wake: Condvar,
+}
+
+impl Signal {
+    pub(crate) fn new(pressure: Arc<AtomicBool>) -> Self {
+        Self {
+            wal_bytes: Arc::default(),
+            pressure,
+            moved: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            questions: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// Called after each commit.
+    pub(crate) fn look(&self) {
+        if self.is_due() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn ask(&self, answer: Question) {
+        self.questions.lock().push((Instant::now(), answer));
+        self.wake.notify_one();
+    }
+
+    fn is_due(&self) -> bool {
+        let size = self.wal_bytes.load(Relaxed);
+        let moved = self.moved.load(Relaxed);
+        // A log smaller than what was moved has been started anew.
+        size.saturating_sub(if moved > size { 0 } else { moved }) >= SOFT_BYTES
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Relaxed);
+        self.wake.notify_one();
+    }
+}
+
+/// Serves until the store closes. Without a connection of its own, for a database in memory, there is no log.
+pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
+    let lane = opened.as_ref().map(Opened::lane);
+    let signal = &shared.steward;
+    while !signal.closing.load(Relaxed) {
+        let questions = {
+            let mut questions = signal.questions.lock();
+            if questions.is_empty() {
+                signal.wake.wait_for(&mut questions, TICK);
+            }
+            std::mem::take(&mut *questions)
+        };
+        for (asked, answer) in questions {
+            let failure = health(shared, lane.as_ref()).err();
+            answer(Health { failure, elapsed: asked.elapsed() });
+        }
+        shared.expire();
+        if let Some(lane) = &lane
+            && signal.is_due()
+            && let Err(error) = checkpoint(shared, lane)
+        {
+            tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
+        }
+    }
+}
+
+fn health(shared: &Arc<Shared>, lane: Option<&Lane<'_>>) -> Result<()> {
+    if shared.failed.load(Relaxed) {
+        return Err(Error::new(ErrorCode::Readonly, "the database went read-only after a failed commit; reopen it"));
+    }
+    let Some(lane) = lane else { return Ok(()) };
+    lane.internal(|connection| {
+        connection.prepare_cached("SELECT count(*) FROM sqlite_schema")?.query_row([], |_| Ok(()))
+    })
+}
+
+fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
+    let started = Instant::now();
+    let signal = &shared.steward;
+    let size = signal.wal_bytes.load(Relaxed);
+    let restart = size >= HARD_BYTES;
+    signal.pressure.store(restart, Relaxed);
+    if restart {
+        shared.readers.hold(Some(started + HOLD));
+        lane.connection.busy_timeout(HOLD).map_err(Error::from)?;
+    }
+    // A log that readers keep from being moved whole is reported as "busy" in the row, which is no failure here.
+    let sql = if restart { "PRAGMA wal_checkpoint(RESTART)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
+    let result = lane.internal(|connection| connection.query_row(sql, [], |row| row.get::<_, i64>(0)));
+    if restart {
+        shared.readers.hold(None);
+    }
+    // What could not be moved because of a reader is tried again when the log has grown on, or soon if it is too long.
+    let stuck = restart && !matches!(result, Ok(0));
+    signal.moved.store(if stuck { size.saturating_sub(SOFT_BYTES / 2) } else { size }, Relaxed);
+    Counters::add(&shared.counters.checkpoints, 1);
+    Counters::add(&shared.counters.checkpoint_ns, started.elapsed().as_nanos() as u64);
+    result.map(|_| ())
+}

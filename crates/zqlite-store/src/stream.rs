@@ -1,0 +1,137 @@
+//! Stream lanes: each runs one stream on a connection of its own, so that a slow reader of a long result keeps nobody
+//! waiting. They start when there are more streams than lanes, and end when idle.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::connection::{self, Lane, Opened, Ran, Role, Watch};
+use crate::flow::{Flow, Room};
+use crate::job::{Job, Outbox, Work};
+use crate::metrics::Operation;
+use crate::store::Shared;
+use crate::{Call, Error, ErrorCode, Record, Result};
+
+/// How often a paused stream looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How many stream lanes there are.
+#[derive(Debug, Default)]
+pub(crate) struct StreamLanes(AtomicUsize);
+
+impl StreamLanes {
+    /// Starts a lane unless one is idle or there are as many as may be.
+    pub(crate) fn ensure(shared: &Arc<Shared>) {
+        let lanes = &shared.stream_lanes.0;
+        if shared.streams.has_idle() && shared.streams.len() < 2 {
+            return;
+        }
+        let more = |n: usize| (n < shared.options.stream_lanes()).then_some(n + 1);
+        if lanes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return;
+        }
+        let (for_lane, guard) = (shared.clone(), Count(shared.clone()));
+        let started = std::thread::Builder::new().name("zqlite-stream".into()).spawn(move || {
+            let _guard = guard;
+            serve(&for_lane);
+        });
+        if let Err(error) = started {
+            tracing::warn!(%error, "cannot start a thread for a stream");
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A lane's place in the count, given back also when it panics.
+struct Count(Arc<Shared>);
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.stream_lanes.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn serve(shared: &Arc<Shared>) {
+    let mut opened: Option<Opened> = None;
+    loop {
+        let idle = Instant::now() + shared.options.pool.idle_timeout;
+        let Some(mut jobs) = shared.streams.take_share(usize::MAX, idle) else { return };
+        let Some(job) = jobs.pop() else { return };
+        let old = opened.as_ref().is_none_or(|o| o.since.elapsed() > shared.options.pool.max_lifetime);
+        if old {
+            match connection::open_lane(shared, Role::Reader) {
+                Ok(fresh) => opened = Some(fresh),
+                Err(error) => {
+                    job.ticket.fail(error);
+                    continue;
+                }
+            }
+        }
+        if let Some(connection) = &opened
+            && stream(shared, &mut connection.lane(), job)
+        {
+            opened = None;
+        }
+    }
+}
+
+/// Runs one stream; returns whether the connection looks broken.
+fn stream(shared: &Arc<Shared>, lane: &mut Lane<'_>, job: Job) -> bool {
+    let mut outbox = Outbox::default();
+    let now = Instant::now();
+    let late = shared.streams.lateness(&job, now);
+    let (Work::Stream(call, flow), None) = (&job.work, &late) else {
+        let error = late.unwrap_or_else(|| Error::new(ErrorCode::Internal, "a stream lane was given another job"));
+        outbox.settle(job.ticket, Err(error));
+        return false;
+    };
+    lane.watch_over(&job);
+    let result = run(shared, lane, call, flow, &job, &mut outbox);
+    lane.watch_nothing();
+    match result {
+        Ok(last) => {
+            shared.counters.ran(Operation::Stream, job.queued);
+            outbox.finish(job.ticket, last);
+            false
+        }
+        Err(error) => {
+            let broken = error.is_of_connection();
+            if error.code != ErrorCode::Cancelled {
+                shared.counters.failed(&error);
+            }
+            outbox.settle(job.ticket, Err(error));
+            broken
+        }
+    }
+}
+
+fn run(
+    shared: &Shared,
+    lane: &mut Lane<'_>,
+    call: &Call,
+    flow: &Flow,
+    job: &Job,
+    outbox: &mut Outbox,
+) -> Result<Record> {
+    let mut deliver = |record: Record, watch: &Watch| {
+        outbox.piece(&job.ticket, record);
+        flow.sent();
+        loop {
+            match flow.room(Instant::now() + LOOK) {
+                Room::Free => return Ok(()),
+                Room::None if shared.streams.is_closed() => {
+                    return Err(Error::new(ErrorCode::Closed, "the database was closed while a stream was paused"));
+                }
+                Room::None => watch.check()?,
+                Room::Ended => return Err(Error::new(ErrorCode::Cancelled, "the reader of the stream stopped")),
+            }
+        }
+    };
+    match lane.run(call, false, &mut deliver)? {
+        Ran::Done { last, .. } => Ok(last),
+        Ran::Writes => Err(Error::new(ErrorCode::NotAllowed, "a stream reads; this statement writes")),
+    }
+}
