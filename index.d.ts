@@ -1,3 +1,9 @@
+/**
+ * Many questions about addresses. `sources` and `destinations` have one number an address (IPv4, the first octet highest),
+ * or four, the highest first (IPv6, where IPv4-mapped ones are IPv4).
+ */
+export declare type AclAddressBatch = AclBatch;
+
 /** A question about two addresses. */
 export declare interface AclAddressQuery extends Omit<AclQuery, 'source' | 'destination'> {
     /** The address that sends. */
@@ -6,11 +12,51 @@ export declare interface AclAddressQuery extends Omit<AclQuery, 'source' | 'dest
     destination: string;
 }
 
+/** Many questions about peers, of one time; the arrays have one length. */
+export declare interface AclBatch {
+    /** Ids of the peers that send. */
+    sources: Uint32Array;
+    /** Ids of the peers that receive. */
+    destinations: Uint32Array;
+    /** IANA protocol numbers. */
+    protocols: Uint8Array;
+    /** Destination ports; 0 for protocols that have none. */
+    ports: Uint16Array;
+    /** When, in milliseconds since 1970. Default: now. */
+    at?: number;
+}
+
+/** Changes that are made together: first rules, then peers, and removals first. */
+export declare interface AclChange {
+    removeRules?: readonly number[];
+    putRules?: readonly AclRule[];
+    /** Ids of rules to enable. */
+    enable?: readonly number[];
+    /** Ids of rules to disable. */
+    disable?: readonly number[];
+    removePeers?: readonly number[];
+    putPeers?: readonly AclPeer[];
+}
+
+/** An allow and a deny of one priority that can match the same traffic; the deny decides. */
+export declare interface AclConflict {
+    deny: number;
+    allow: number;
+}
+
 /** An answer. */
 export declare interface AclDecision {
     allowed: boolean;
     /** The rule that decided; `null` when none matches, which denies. */
     rule: number | null;
+}
+
+/** Answers to many questions, in their order. */
+export declare interface AclDecisions {
+    /** 1 where allowed, 0 where denied. */
+    allowed: Uint8Array;
+    /** The rules that decided; `NaN` where none matches, which denies. */
+    rules: Float64Array;
 }
 
 /**
@@ -24,17 +70,36 @@ export declare interface AclDecision {
  * stands for each address that it routes: it may be reached when it or one of them may be. So a subnet router is visible
  * to those who may reach at least one host behind it.
  *
- * A method that is given the id of a peer or class that does not exist throws a {@link ZqliteError} `ERR_ACL_UNKNOWN`,
- * and `ERR_TYPE` for an argument of a wrong type or range.
+ * A method that is given the id of a peer, rule or class that does not exist throws a {@link ZqliteError} `ERR_ACL_UNKNOWN`,
+ * and `ERR_TYPE` for an argument of a wrong type or range. See `docs/acl.md` for how it works and what it costs.
  */
 export declare class AclEngine {
     #private;
+    /** @throws {ZqliteError} `ERR_TYPE` */
+    constructor(options?: AclEngineOptions);
+    /** An engine with the same rules and peers, at the cost of microseconds: neither sees later changes of the other. */
+    snapshot(): AclEngine;
     /**
      * Replaces all rules.
      *
      * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
      */
     setRules(rules: readonly AclRule[]): void;
+    /**
+     * Adds rules, or replaces those with the same ids.
+     *
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     */
+    putRules(rules: readonly AclRule[]): void;
+    /** Removes rules; ids of none are passed over. */
+    removeRules(ids: readonly number[]): void;
+    /** Enables or disables a rule: one bit. */
+    setEnabled(rule: number, enabled: boolean): void;
+    /**
+     * Notes which rules have expired at a time, in milliseconds since 1970, so that later questions need not look. No answer
+     * depends on it. Default: now.
+     */
+    expire(at?: number): void;
     /**
      * Adds peers, or replaces those with the same ids. Peers put together may exchange addresses.
      *
@@ -52,6 +117,10 @@ export declare class AclEngine {
      * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
      */
     decideAddresses(query: AclAddressQuery): AclDecision;
+    /** As {@link decide}, for each question. */
+    decideBatch(batch: AclBatch): AclDecisions;
+    /** As {@link decideAddresses}, for each question. */
+    decideAddressesBatch(batch: AclAddressBatch): AclDecisions;
     /** As {@link decide}, with every rule that matches. */
     explain(query: AclQuery): AclExplanation;
     /**
@@ -68,6 +137,47 @@ export declare class AclEngine {
      * may see each other, even if there is only one.
      */
     visibleClasses(peerClass: number, options?: AclVisibility): Uint32Array;
+    /**
+     * The peers, by ascending id, whose visible peers in either direction or whose packet filter a change would change. The
+     * change is not made. A peer that is not there sees nobody.
+     *
+     * @param at milliseconds since 1970; default: now
+     * @throws {ZqliteError} `ERR_ACL_RULE` when the change could not be made
+     */
+    affected(change: AclChange, at?: number): Uint32Array;
+    /**
+     * What a peer and what it routes may be sent, without denies: they are subtracted. Exactly what
+     * {@link decideAddresses} allows.
+     *
+     * @param at milliseconds since 1970; default: now
+     */
+    packetFilter(peer: number, at?: number): AclFilterRule[];
+    /**
+     * The rules that have no effect, by ascending id. Rules that only several others together shadow are not among them.
+     *
+     * @param at milliseconds since 1970; default: now
+     */
+    unusedRules(at?: number): AclUnusedRule[];
+    /**
+     * Pairs of an allow and a deny of one priority that can match the same traffic, ascending.
+     *
+     * @param limit how many at most; default: 1000
+     */
+    conflicts(options?: {
+        at?: number;
+        limit?: number;
+    }): AclConflict[];
+    /** Bytes that the index of rules takes. */
+    get memory(): number;
+}
+
+/** How an {@link AclEngine} is made. */
+export declare interface AclEngineOptions {
+    /**
+     * Bytes that the engine may take for its index of rules. Beyond, answers about peers and addresses that come later take
+     * longer, in proportion to the rules that select them. Default: 268435456 (256 MiB).
+     */
+    memory?: number;
 }
 
 /** An answer with all that led to it. */
@@ -76,6 +186,18 @@ export declare interface AclExplanation extends AclDecision {
     routed: string | null;
     /** Every rule that matches, in the order in which they would decide: the first one did. */
     matching: AclMatch[];
+}
+
+/** What may come in: from one of the sources to one of the destinations, on one of the protocols and ports. */
+export declare interface AclFilterRule {
+    /** Prefixes and ranges, ascending, none of which overlap. */
+    sources: string[];
+    /** Of the peer's own addresses, or that it routes. */
+    destinations: string[];
+    /** IANA protocol numbers. Empty: all. */
+    protocols: number[];
+    /** Ranges of ports, both ends within. Empty: all, and no port at all. */
+    ports: [low: number, high: number][];
 }
 
 /** A rule that matches a question. */
@@ -142,6 +264,14 @@ export declare interface AclRule {
     sameOwner?: boolean;
 }
 
+/** A rule that has no effect. */
+export declare interface AclUnusedRule {
+    rule: number;
+    /** `selects-nobody`: one side names nothing but labels that no peer bears; `shadowed`: {@link by} always decides before it. */
+    reason: 'disabled' | 'expired' | 'selects-nobody' | 'shadowed';
+    by?: number;
+}
+
 /** How to ask who sees whom. */
 export declare interface AclVisibility {
     /**
@@ -204,6 +334,9 @@ export declare interface CheckpointResult {
     checkpointedFrames: number;
 }
 
+/** Addresses of a batch: IPv4 as numbers, IPv6 as 16 bytes each in network order, or texts of either family. */
+export declare type CidrAddresses = Uint32Array | Uint8Array | readonly string[];
+
 /** A prefix of a table, in its canonical text, with its value. */
 export declare interface CidrMatch {
     prefix: string;
@@ -220,10 +353,19 @@ export declare interface CidrMatch {
  * canonical (RFC 5952), prefixes always with their length.
  *
  * Every method that takes a text throws a {@link ZqliteError} `ERR_CIDR_SYNTAX` that names the place when it is no
- * address or prefix, and `ERR_TYPE` when it is no string.
+ * address, prefix or range, and `ERR_TYPE` when it is no string.
  */
 export declare class CidrTable {
     #private;
+    /**
+     * The value of the longest prefix that holds `address`: as {@link lookup}, without naming the prefix, and several times
+     * faster. A function of its own, to be called with or without the table before it.
+     *
+     * @param address a text, or an IPv4 address as a number: an integer from 0 to 2^32-1
+     */
+    readonly lookupValue: (address: string | number) => number | undefined;
+    /** @throws {ZqliteError} `ERR_TYPE` for a wrong option */
+    constructor(options?: CidrTableOptions);
     /**
      * Gives `prefix` this value, in place of the one it had.
      *
@@ -231,16 +373,76 @@ export declare class CidrTable {
      * @throws {ZqliteError} `ERR_TYPE` for another value
      */
     insert(prefix: string, value: number): void;
+    /**
+     * Gives each prefix the value at its place. Faster than one by one; nothing is changed if one prefix is not valid.
+     *
+     * @throws {ZqliteError} `ERR_TYPE` unless there are as many values as prefixes
+     */
+    insertAll(prefixes: readonly string[], values: Uint32Array): void;
+    /** Gives each of the fewest prefixes that make up a range `first-last` this value. */
+    insertRange(range: string, value: number): void;
     /** Removes `prefix` itself, not those within it; whether it was there. */
     remove(prefix: string): boolean;
     /** The value of `prefix` itself. */
     get(prefix: string): number | undefined;
     /** The longest prefix that holds `address`, as a router would choose. */
     lookup(address: string): CidrMatch | undefined;
+    /**
+     * The value of the longest prefix of each address, at its place in `out`. All addresses are answered from the table as
+     * it is when the call begins. One address of a large batch costs a fraction of what it costs alone.
+     *
+     * @param out room for as many values, in other memory than `addresses`. In a `Uint32Array` 2^32-1 stands for no match,
+     *   in a `Float64Array` -1, which no value can be. Default: a new `Uint32Array`
+     * @throws {ZqliteError} `ERR_TYPE` for arrays of other kinds or sizes, or in a SharedArrayBuffer
+     */
+    lookupBatch(addresses: CidrAddresses): Uint32Array;
+    lookupBatch<Out extends Uint32Array | Float64Array>(addresses: CidrAddresses, out: Out): Out;
     /** Each prefix that holds `address`, shortest to longest. */
     matches(address: string): CidrMatch[];
+    /** Each prefix that covers `prefix`, itself included, shortest to longest. */
+    covering(prefix: string): CidrMatch[];
+    /** Each prefix that `prefix` covers, itself included, sorted. */
+    covered(prefix: string): CidrMatch[];
+    /** Each prefix that lies in a range `first-last`, sorted. */
+    within(range: string): CidrMatch[];
+    /** All of the table, sorted: IPv4 first, a prefix before those that it covers. */
+    entries(): CidrMatch[];
+    /** The addresses that lie in some prefix, as the fewest ranges `first-last`, sorted. */
+    ranges(): string[];
+    /** Whether some address lies in a prefix of this table and in `other`, a prefix or another table. */
+    overlaps(other: string | CidrTable): boolean;
+    /**
+     * The first prefix of `length` bits within `pool` that overlaps no longer prefix than the pool, or `undefined` when the
+     * pool is full. Prefixes that cover the pool, itself included, do not count as taken.
+     *
+     * @param length default: that of an address, so that the next free address is found
+     */
+    nextFree(pool: string, length?: number): string | undefined;
+    /** The table as bytes, for {@link load}. */
+    save(): Uint8Array;
+    /**
+     * A table as it was saved; options are not.
+     *
+     * @throws {ZqliteError} `ERR_CORRUPT` for bytes that no table was saved as, whatever they are
+     */
+    static load(bytes: Uint8Array, options?: CidrTableOptions): CidrTable;
+    /** The fewest prefixes that together are a range `first-last`, sorted. */
+    static rangeToPrefixes(range: string): string[];
     /** How many prefixes the table holds. */
     get size(): number;
+    /** Bytes of memory that the table takes. */
+    get memory(): number;
+}
+
+/** How a {@link CidrTable} is made. */
+export declare interface CidrTableOptions {
+    /**
+     * `'fast'` spends memory (at least 2 MiB) and time of changes on faster lookups; `'compact'` does so only for large
+     * tables and less. Default: `'compact'`.
+     */
+    mode?: 'compact' | 'fast';
+    /** What to do about bits behind a prefix length: `10.0.0.1/8` is an error, or `10.0.0.0/8`. Default: `'reject'`. */
+    hostBits?: 'reject' | 'mask';
 }
 
 /** A column of a result: numbers only, or any values (integers beyond ±(2^53-1) are bigints). */
@@ -342,6 +544,17 @@ export declare class Database {
     stats(): Promise<DatabaseStats>;
     /** The counters now. */
     metrics(): Metrics;
+    /** The counters as Prometheus reads them: text format 0.0.4, or OpenMetrics 1.0. */
+    prometheus(format?: 'prometheus' | 'openmetrics'): string;
+    /** Adds the counters to a registry of the package prom-client. Returns what takes them out again, to be called before {@link close}. */
+    registerPromClient(register: PromClientRegistry): () => void;
+    /**
+     * Brings the file to the newest version: applies the migrations that it has not seen, in order, each in a transaction.
+     *
+     * @param migrations a list, or a folder of files such as `0001_peers.sql`
+     * @throws {ZqliteError} `ERR_MIGRATION` when one that was applied is missing or was changed, or newer code has been here
+     */
+    migrate(migrations: readonly Migration<Transaction>[] | string | URL, options?: MigrateOptions): Promise<MigrationResult>;
     /** Refuses new calls, waits for those in flight, closes the file. Calling it again waits for the same. */
     close(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
@@ -368,6 +581,8 @@ export declare interface DatabaseOptions {
     limits?: Limits;
     /** Shared libraries with SQL functions or virtual tables to load into every connection; default none. */
     extensions?: readonly string[];
+    /** Tells of calls that take long. */
+    slowQuery?: SlowQueryOptions;
     /** Steps of SQLite's virtual machine that a synchronous call may take; default 10 million, some hundred milliseconds. */
     syncSteps?: number;
 }
@@ -505,6 +720,10 @@ export declare const errorCatalogue: {
         readonly retryable: true;
         readonly description: 'There was not enough memory for the call.';
     };
+    readonly ERR_MIGRATION: {
+        readonly retryable: false;
+        readonly description: 'The migrations given and those applied to the file do not agree: one was changed or is missing, or the file was migrated by newer code; nothing was changed.';
+    };
     readonly ERR_CIDR_SYNTAX: {
         readonly retryable: false;
         readonly description: 'The text is not an address, prefix or range.';
@@ -634,6 +853,80 @@ export declare interface Metrics {
     waiting: number;
 }
 
+/** Options of {@link migrate}. */
+export declare interface MigrateOptions {
+    /** Only say what would be done; nothing is changed. Default false. */
+    dryRun?: boolean;
+    /** Called before and after each step. What it throws ends the migration at that place. */
+    onProgress?: (progress: MigrationProgress) => void;
+    /** Looked at before each step. Steps that were applied remain. */
+    signal?: AbortSignal;
+}
+
+/** One step of the schema. */
+export declare interface Migration<Tx extends MigrationTransaction = MigrationTransaction> {
+    /** From 1 on, without gaps. */
+    version: number;
+    name: string;
+    /**
+     * SQL, any number of statements; or a function, which must change nothing but through the transaction that it is given.
+     * What a function does cannot be checked later, since its text differs from build to build: its name is, instead.
+     */
+    up: string | ((transaction: Tx) => Promise<void>);
+}
+
+/** What {@link migrate} needs of a database. */
+export declare interface MigrationDatabase<Tx extends MigrationTransaction = MigrationTransaction> {
+    query<Row = Record<string, unknown>>(sql: string, params?: Params): Promise<Row[]>;
+    transaction<T>(callback: (transaction: Tx) => Promise<T>): Promise<T>;
+}
+
+/** The file and the program do not agree on what has been applied. Nothing was changed. */
+export declare class MigrationError extends ZqliteError {
+    /**
+     * `changed`: the step was applied with another content. `missing`: it was applied, and the program does not have it.
+     * `newer`: it was applied by a newer program, and this one would work on a schema that it does not know.
+     */
+    readonly reason: 'changed' | 'missing' | 'newer';
+    /** The step that does not agree. */
+    readonly version: number;
+    constructor(reason: MigrationError['reason'], version: number, message: string);
+}
+
+/** How far {@link migrate} has come. */
+export declare interface MigrationProgress extends MigrationStep {
+    state: 'running' | 'applied';
+    /** Steps that were applied by this call so far. */
+    done: number;
+    /** Steps that this call has to apply. */
+    total: number;
+}
+
+/** What {@link migrate} did. */
+export declare interface MigrationResult {
+    /** The version before, 0 for a new file. */
+    from: number;
+    /** The version now; with `dryRun`, the version that would be reached. */
+    to: number;
+    /** The steps that this call applied; with `dryRun`, those that it would apply. */
+    steps: MigrationStep[];
+}
+
+/** Which step something is about. */
+export declare interface MigrationStep {
+    version: number;
+    name: string;
+}
+
+/** What a migration is given to work with: a {@link Transaction}, or whatever else has these two calls. */
+export declare interface MigrationTransaction {
+    execute(sql: string, params?: Params): Promise<unknown>;
+    query<Row = Record<string, unknown>>(sql: string, params?: Params): Promise<Row[]>;
+}
+
+/** The `Content-Type` of {@link openMetricsText}. */
+export declare const OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
 /** By position for `?`, or by name for `:name`, `@name` and `$name` (names without the prefix). */
 export declare type Params = readonly Value[] | {
     readonly [name: string]: Value;
@@ -657,6 +950,15 @@ export declare interface PoolOptions {
     queueLimit?: number;
 }
 
+/** As much of a prom-client `Registry` as is used here. */
+export declare interface PromClientRegistry {
+    registerMetric(metric: never): void;
+    removeSingleMetric(name: string): void;
+}
+
+/** The `Content-Type` of {@link prometheusText}. */
+export declare const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
 /** A step of SQLite's plan for a statement. */
 export declare interface QueryPlanStep {
     id: number;
@@ -675,6 +977,20 @@ export declare interface RowStream<Row> extends AsyncIterableIterator<Row, undef
 
 /** Bytes, or a number with a unit: `'64KB'`, `'512MB'`, `'2GB'` (powers of 1024). */
 export declare type Size = number | string;
+
+/** A call that took long. */
+export declare interface SlowQuery extends TraceContext {
+    /** From the call to its answer, waiting included, in milliseconds. */
+    duration: number;
+}
+
+/** Options of the hook for slow calls. */
+export declare interface SlowQueryOptions {
+    /** Calls that take this long or longer are told of. */
+    threshold: Duration;
+    /** Called after the call was answered, or failed. What it throws is an uncaught exception, and no matter of the call. */
+    log: (call: SlowQuery) => void;
+}
 
 /**
  * One SQL text with its calls, from {@link Database.prepare}. Each lane prepares it once and keeps it; text that is given to
@@ -699,6 +1015,21 @@ export declare interface Statement<Row = Record<string, unknown>> {
     getSync(params?: Params): Row | undefined;
     /** As {@link Database.allSync}. */
     allSync(params?: Params): Row[];
+}
+
+/** What is known of a call. Parameters are never among it. */
+export declare interface TraceContext {
+    /** The call, such as `query` or `executeBatchTransaction`. */
+    operation: string;
+    sql?: string;
+    /** `reader`, `writer` or `sync`, where it is known. */
+    lane?: string;
+    /** Of a batch: its statements. */
+    statements?: number;
+    /** What the call returned, once it has; added by Node. */
+    result?: unknown;
+    /** Why the call failed, once it has; added by Node. */
+    error?: unknown;
 }
 
 /** The database as the callback of a transaction sees it: its own changes included, nobody else's. */

@@ -37,7 +37,7 @@ test('every layout gives the same for results of any mixture', async (t) => {
   }))
   await db.executeBatchTransaction(statements)
   const sql = 'SELECT * FROM m ORDER BY rowid'
-  const rows = await db.query<Record<string, unknown>>(sql)
+  const rows = await db.query(sql)
   t.is(rows.length, 3_000)
   t.deepEqual((await db.values(sql)).map(([a, b, c]) => ({ a, b, c })), rows)
   t.deepEqual(db.allSync(sql), rows)

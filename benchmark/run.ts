@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [suite …] [--quick] [--json FILE] [--runs N]`: measures ours and the rivals side by side, each in its
+ * `npm run bench -- [suite …] [--case NAME …] [--quick] [--json FILE] [--runs N]`: measures ours and the rivals side by side, each in its
  * own process on its own files, in turn, several times; shows medians with their spread.
  */
 import { spawn } from 'node:child_process'
@@ -33,10 +33,10 @@ await main()
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, runs: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
+    options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, runs: { type: 'string' }, case: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h', default: false } },
   })
   const available = readdirSync(here, { withFileTypes: true }).filter((e) => existsSync(join(here, e.name, 'suite.ts'))).map((e) => e.name)
-  if (values.help) return show(`npm run bench -- [suite …] [--quick] [--json FILE] [--runs N]\nsuites: ${available.join(', ')}`)
+  if (values.help) return show(`npm run bench -- [suite …] [--case NAME …] [--quick] [--json FILE] [--runs N]\nsuites: ${available.join(', ')}`)
   const unknown = positionals.find((name) => !available.includes(name))
   if (unknown !== undefined) return fail(`there is no suite ${unknown}; there are ${available.join(', ')}`)
   const runs = values.runs === undefined ? (values.quick ? 3 : 5) : Number(values.runs)
@@ -46,6 +46,8 @@ async function main(): Promise<void> {
   let missed = false
   for (const name of positionals.length > 0 ? positionals : available) {
     const { suite } = (await import(`./${name}/suite.ts`)) as { suite: Suite }
+    const cases = values.case
+    if (cases !== undefined) suite.cases = suite.cases.filter((one) => cases.some((wanted) => one.name === wanted || one.name.startsWith(`${wanted}/`)))
     const lines = await runSuite(suite, runs, values.quick)
     for (const line of lines) if (values.json !== undefined) appendFileSync(values.json, `${JSON.stringify(line)}\n`)
     missed ||= table(suite, lines)
@@ -87,7 +89,8 @@ async function measure(subject: Subject, name: string, quick: boolean): Promise<
   mkdirSync(results, { recursive: true })
   const folder = mkdtempSync(join(results, 'run-'))
   const effort: Effort = { case: name, quick, folder }
-  const child = spawn(process.execPath, ['--import=tsx', join(here, subject.program), JSON.stringify(effort)], { stdio: ['ignore', 'pipe', 'inherit'], timeout })
+  const args = ['--import=tsx', join(here, subject.program), ...(subject.args ?? []), JSON.stringify(effort)]
+  const child = spawn(subject.runtime ?? process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], timeout })
   try {
     let output = ''
     for await (const chunk of child.stdout) output += String(chunk)
@@ -113,7 +116,7 @@ function summarize(suite: Suite, one: Case, figures: Map<string, number[]>, runs
 function table(suite: Suite, lines: Line[]): boolean {
   let missed = false
   for (const line of lines) {
-    const one = suite.cases.find((c) => line.case.endsWith(`/${c.name}`))
+    const one = suite.cases.find((c) => line.case === `${suite.name}/${c.name}`)
     show(`\n  ${line.case}  (${line.unit}, ${one?.better} is better; median of ${line.runs}, least – most)`)
     for (const [name, figure] of [['zqlite', line.zqlite] as const, ...Object.entries(line.peers)]) {
       const [least, most] = line.spread[name] ?? [NaN, NaN]
@@ -124,6 +127,12 @@ function table(suite: Suite, lines: Line[]): boolean {
       const met = one.better === 'lower' ? line.zqlite < one.must : line.zqlite > one.must
       missed ||= !met
       show(`    ${met ? 'met' : 'MISSED'}: ${one.better === 'lower' ? 'below' : 'above'} ${format(one.must)} ${one.unit}`)
+    }
+    for (const [name, wanted] of Object.entries(one?.mustRatio ?? {})) {
+      const ratio = line.ratio[name]
+      if (ratio === undefined) continue
+      missed ||= ratio < wanted
+      show(`    ${ratio < wanted ? 'MISSED' : 'met'}: at least ${wanted.toFixed(2)}× ${name}`)
     }
   }
   return missed

@@ -2,11 +2,12 @@
 import type { Effort } from './suite.js'
 
 /** Runs `measure` for the case that the runner asked for, and ends the process. */
-export function subject(measure: (effort: Effort) => Promise<number>): void {
-  const effort = JSON.parse(process.argv[2] ?? '{}') as Effort
+export function subject(measure: (effort: Effort, ...args: string[]) => Promise<number>): void {
+  const args = process.argv.slice(2)
+  const effort = JSON.parse(args.pop() ?? '{}') as Effort
   void (async () => {
     try {
-      const line = `${JSON.stringify({ figure: await measure(effort) })}\n`
+      const line = `${JSON.stringify({ figure: await measure(effort, ...args) })}\n`
       process.stdout.write(line, () => process.exit(0))
     } catch (error) {
       process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)

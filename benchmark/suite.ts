@@ -6,6 +6,10 @@ export interface Subject {
   name: string
   /** The program that measures it, relative to this folder; runs in a process of its own. See `subject.ts`. */
   program: string
+  /** What the program is told before the effort, such as the name of a driver. */
+  args?: string[]
+  /** Another program to run it with than this Node. */
+  runtime?: string
   /** The npm package that must be installed for it, where it is one. */
   requires?: string
 }
@@ -18,6 +22,8 @@ export interface Case {
   better: 'lower' | 'higher'
   /** What our figure must reach, where something is promised. */
   must?: number
+  /** By how much a rival must be beaten, where something is promised: 1 is level. */
+  mustRatio?: Record<string, number>
 }
 
 export interface Suite {

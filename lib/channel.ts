@@ -6,6 +6,7 @@ import * as native from '../native'
 import { fromNative, Failure, ZqliteError } from './errors'
 import { type Params, writeParams, Writer } from './params'
 import { Decoder, type Layout, Reader } from './rows'
+import type { Tracer } from './tracing'
 
 /** What one statement did. */
 export interface StatementResult {
@@ -50,6 +51,7 @@ export interface Request {
 /** A SQL text known to the native part. */
 export interface Interned {
   id: number
+  sql: string
   /** Whether its first word is one that writes. */
   writes: boolean
 }
@@ -91,6 +93,8 @@ interface Shape {
 }
 
 export class Channel {
+  /** Lets the calls be followed. */
+  readonly tracer: Tracer
   readonly #native: native.NativeDatabase
   readonly #writer = new Writer()
   readonly #statements = new Map<string, Interned>()
@@ -108,16 +112,17 @@ export class Channel {
   #idle: (() => void) | undefined
   #nextBackup = 1
 
-  private constructor(database: native.NativeDatabase) {
+  private constructor(database: native.NativeDatabase, tracer: Tracer) {
     this.#native = database
+    this.tracer = tracer
   }
 
-  static async open(options: native.NativeOptions): Promise<Channel> {
+  static async open(options: native.NativeOptions, tracer: Tracer): Promise<Channel> {
     let channel: Channel | undefined
     // Opening may take a while, and nothing else may be keeping the process alive.
     const alive = setInterval(() => {}, 2 ** 31 - 1)
     try {
-      channel = new Channel(await native.openDatabase(options, () => channel?.collect()))
+      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), tracer)
       return channel
     } catch (error) {
       throw fromNative(error)
@@ -146,7 +151,7 @@ export class Channel {
     if (interned === undefined) {
       if (typeof sql !== 'string') throw new ZqliteError('ERR_TYPE', 'sql must be a string')
       try {
-        interned = { id: this.#native.intern(sql), writes: WRITES.test(sql) }
+        interned = { id: this.#native.intern(sql), sql, writes: WRITES.test(sql) }
       } catch (error) {
         throw fromNative(error)
       }

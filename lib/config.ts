@@ -2,6 +2,7 @@
 import { closest } from 'fastest-levenshtein'
 import type { NativeOptions } from '../native'
 import { ZqliteError } from './errors'
+import type { SlowQueryOptions } from './tracing'
 
 /** Milliseconds, or a number with a unit: `'250ms'`, `'30s'`, `'10m'`, `'1h'`. */
 export type Duration = number | string
@@ -52,6 +53,8 @@ export interface DatabaseOptions {
   limits?: Limits
   /** Shared libraries with SQL functions or virtual tables to load into every connection; default none. */
   extensions?: readonly string[]
+  /** Tells of calls that take long. */
+  slowQuery?: SlowQueryOptions
   /** Steps of SQLite's virtual machine that a synchronous call may take; default 10 million, some hundred milliseconds. */
   syncSteps?: number
 }
@@ -105,6 +108,7 @@ const defaults = {
   pragmas: {},
   limits: {},
   extensions: [],
+  slowQuery: undefined,
   syncSteps: 10_000_000,
 } as const
 

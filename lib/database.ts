@@ -4,10 +4,13 @@ import { Channel, type Interned, Operation } from './channel'
 import { type DatabaseOptions, type Duration, known, parseDuration, resolveOptions, show } from './config'
 import { fromNative, ZqliteError } from './errors'
 import { type Metrics, toMetrics } from './metrics'
+import { type MigrateOptions, migrate, type Migration, type MigrationResult } from './migrate'
 import type { Params } from './params'
+import { openMetricsText, type PromClientRegistry, prometheusText, registerPromClient, snapshotOf } from './prometheus'
 import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
 import { SessionStatement, type Statement } from './statement'
 import { ChannelStream, type RowStream } from './stream'
+import { Tracer } from './tracing'
 import { type Transaction, type TransactionOptions, Transactions } from './transaction'
 
 export type { BatchResult, BatchStatement, CallOptions, ExecuteResult } from './session'
@@ -99,7 +102,8 @@ export class Database {
    *   `ERR_DISK_FULL`, `ERR_IO`, or `ERR_TYPE` for a wrong option
    */
   static async open(path: string, options: DatabaseOptions = {}): Promise<Database> {
-    return new Database(await Channel.open(resolveOptions(path, options)))
+    const native = resolveOptions(path, options)
+    return new Database(await Channel.open(native, new Tracer(options.slowQuery)))
   }
 
   /** Runs one writing statement. Its promise resolves when the change is on disk. */
@@ -154,6 +158,7 @@ export class Database {
    *
    * @throws {ZqliteError} `ERR_STEP_BUDGET`; `ERR_NOT_ALLOWED` for a statement that writes and for `':memory:'`
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as in get(), for callers
   getSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row | undefined {
     this.#open()
     return this.#session.runSync(Operation.First, this.#session.channel.intern(sql), params).rows[0] as Row | undefined
@@ -246,7 +251,8 @@ export class Database {
     const number = checkpointModes.indexOf(mode)
     if (number < 0) throw new ZqliteError('ERR_TYPE', `a checkpoint is ${checkpointModes.join(', ')}, not ${show(mode)}`)
     const result = await this.#session.control(Operation.Maintain, number + 1)
-    const { busy, log, checkpointed } = result?.rows[0] as { busy: number; log: number; checkpointed: number }
+    const [row] = (result?.rows ?? []) as { busy: number; log: number; checkpointed: number }[]
+    const { busy = 0, log = 0, checkpointed = 0 } = row ?? {}
     return { busy: busy !== 0, logFrames: log, checkpointedFrames: checkpointed }
   }
 
@@ -272,6 +278,28 @@ export class Database {
   metrics(): Metrics {
     this.#open()
     return toMetrics(this.#session.channel.metrics())
+  }
+
+  /** The counters as Prometheus reads them: text format 0.0.4, or OpenMetrics 1.0. */
+  prometheus(format: 'prometheus' | 'openmetrics' = 'prometheus'): string {
+    const snapshot = snapshotOf(this.metrics())
+    return format === 'openmetrics' ? openMetricsText(snapshot) : prometheusText(snapshot)
+  }
+
+  /** Adds the counters to a registry of the package prom-client. Returns what takes them out again, to be called before {@link close}. */
+  registerPromClient(register: PromClientRegistry): () => void {
+    return registerPromClient(register, () => snapshotOf(this.metrics()))
+  }
+
+  /**
+   * Brings the file to the newest version: applies the migrations that it has not seen, in order, each in a transaction.
+   *
+   * @param migrations a list, or a folder of files such as `0001_peers.sql`
+   * @throws {ZqliteError} `ERR_MIGRATION` when one that was applied is missing or was changed, or newer code has been here
+   */
+  async migrate(migrations: readonly Migration<Transaction>[] | string | URL, options?: MigrateOptions): Promise<MigrationResult> {
+    this.#open()
+    return await migrate<Transaction>(this, migrations, options)
   }
 
   /** Refuses new calls, waits for those in flight, closes the file. Calling it again waits for the same. */

@@ -28,6 +28,7 @@ export const errorCatalogue = {
   ERR_CANNOT_OPEN: { retryable: false, description: 'The database file cannot be opened: the folder is missing, or permission is denied.' },
   ERR_TOO_LARGE: { retryable: false, description: 'A value, a statement or a request is larger than the limit.' },
   ERR_OUT_OF_MEMORY: { retryable: true, description: 'There was not enough memory for the call.' },
+  ERR_MIGRATION: { retryable: false, description: 'The migrations given and those applied to the file do not agree: one was changed or is missing, or the file was migrated by newer code; nothing was changed.' },
   ERR_CIDR_SYNTAX: { retryable: false, description: 'The text is not an address, prefix or range.' },
   ERR_ACL_RULE: { retryable: false, description: 'The access rule or peer is not valid.' },
   ERR_ACL_UNKNOWN: { retryable: false, description: 'No peer or class of the engine has this number.' },

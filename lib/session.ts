@@ -3,6 +3,7 @@ import { type Answer, type Channel, type Interned, Operation, type Request, type
 import { type Duration, known, parseDuration, show } from './config'
 import { Failure, ZqliteError } from './errors'
 import type { Params } from './params'
+import { channels } from './tracing'
 
 /** Options of a single call. */
 export interface CallOptions {
@@ -48,18 +49,33 @@ export class Session {
     this.#transaction = transaction
   }
 
-  async run(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, manner?: Manner): Promise<StatementResult> {
-    const request = { operation, transaction: this.#transaction, ...manner, ...checked(options) }
+  run(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, manner?: Manner): Promise<StatementResult> {
+    if (!this.channel.tracer.follows(channels.query)) return this.#run(operation, statement, params, options, manner)
+    const lane = statement.writes || this.#transaction !== undefined ? 'writer' : 'reader'
+    const context = { operation: nameOf(operation, manner), sql: statement.sql, lane }
+    return this.channel.tracer.traced(channels.query, context, () => this.#run(operation, statement, params, options, manner))
+  }
+
+  async #run(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, manner?: Manner): Promise<StatementResult> {
+    const request = { operation, transaction: this.#transaction, layout: manner?.layout, onRows: manner?.onRows, ...checked(options) }
     const answer = await this.channel.call(request, (writer) => writeCall(writer, statement, params))
     if (answer instanceof Failure) throw answer.toError()
     return answer[0] as StatementResult
   }
 
   runSync(operation: Operation, statement: Interned, params: Params | undefined, manner?: Manner): StatementResult {
-    return this.channel.callSync({ operation, ...manner }, (writer) => writeCall(writer, statement, params))
+    const call = (): StatementResult => this.channel.callSync({ operation, layout: manner?.layout }, (writer) => writeCall(writer, statement, params))
+    if (!this.channel.tracer.follows(channels.query)) return call()
+    const context = { operation: operation === Operation.First ? 'getSync' : 'allSync', sql: statement.sql, lane: 'sync' }
+    return this.channel.tracer.tracedSync(channels.query, context, call)
   }
 
-  async batch(statements: readonly BatchStatement[], options: CallOptions | undefined): Promise<BatchResult[]> {
+  batch(statements: readonly BatchStatement[], options: CallOptions | undefined): Promise<BatchResult[]> {
+    const context = { operation: 'executeBatchTransaction', lane: 'writer', statements: statements?.length ?? 0 }
+    return this.channel.tracer.traced(channels.batch, context, () => this.#batch(statements, options))
+  }
+
+  async #batch(statements: readonly BatchStatement[], options: CallOptions | undefined): Promise<BatchResult[]> {
     if (!Array.isArray(statements)) throw new ZqliteError('ERR_TYPE', `a batch must be an array, not ${show(statements)}`)
     const interned = statements.map((s) => this.channel.intern(s.sql))
     const request = { operation: Operation.Batch, transaction: this.#transaction, ...checked(options) }
@@ -86,6 +102,12 @@ export class Session {
     if (answer instanceof Failure) throw answer.toError()
     return answer[0]
   }
+}
+
+function nameOf(operation: Operation, manner: Manner | undefined): string {
+  if (operation === Operation.Changes) return 'execute'
+  if (operation === Operation.First) return 'get'
+  return manner?.layout === 'arrays' ? 'values' : manner?.layout === 'columns' ? 'columns' : 'query'
 }
 
 /** The options of a call as a request has them. */

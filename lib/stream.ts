@@ -4,6 +4,7 @@ import { Failure } from './errors'
 import type { Params } from './params'
 import type { Layout } from './rows'
 import { type CallOptions, checked } from './session'
+import { channels } from './tracing'
 
 /** A row, or that there are no more. */
 type Step<Row> = IteratorResult<Row, undefined>
@@ -40,7 +41,8 @@ export class ChannelStream<Row> implements RowStream<Row> {
     this.#channel = channel
     const request = { operation: Operation.Stream, layout, onRows: (rows: unknown[], token: number) => this.#take(rows as Row[], token), ...checked(options) }
     this.#begin = async () => {
-      const answer = await channel.call(request, (writer) => writeCall(writer, statement, params))
+      const context = { operation: 'stream', sql: statement.sql, lane: 'stream' }
+      const answer = await channel.tracer.traced(channels.query, context, () => channel.call(request, (writer) => writeCall(writer, statement, params)))
       if (answer instanceof Failure) throw answer.toError()
     }
   }

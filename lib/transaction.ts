@@ -6,6 +6,7 @@ import { known } from './config'
 import { ZqliteError } from './errors'
 import type { Params } from './params'
 import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
+import { channels } from './tracing'
 
 /** Options of {@link Database.transaction}. */
 export interface TransactionOptions {
@@ -58,12 +59,17 @@ export class Transactions {
     }
   }
 
-  async run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+  run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    return this.#channel.tracer.traced(channels.transaction, { operation: 'transaction', lane: 'writer' }, () => this.#run(callback, options))
+  }
+
+  async #run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
     known('', options, { signal: true })
     const { signal } = options
     this.refuseInside('a transaction')
     const session = new Session(this.#channel, this.#next++)
-    await session.control(Operation.Begin, undefined, { ...(signal !== undefined && { signal }) })
+    const begin = () => session.control(Operation.Begin, undefined, { ...(signal !== undefined && { signal }) })
+    await this.#channel.tracer.traced(channels.acquire, { operation: 'transaction', lane: 'writer' }, begin)
     this.#inside ??= new AsyncLocalStorage()
     this.#running++
     try {

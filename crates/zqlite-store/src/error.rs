@@ -56,6 +56,7 @@ catalogue! {
     CannotOpen "ERR_CANNOT_OPEN" false "The database file cannot be opened: the folder is missing, or permission is denied."
     TooLarge "ERR_TOO_LARGE" false "A value, a statement or a request is larger than the limit."
     OutOfMemory "ERR_OUT_OF_MEMORY" true "There was not enough memory for the call."
+    Migration "ERR_MIGRATION" false "The migrations given and those applied to the file do not agree: one was changed or is missing, or the file was migrated by newer code; nothing was changed."
     CidrSyntax "ERR_CIDR_SYNTAX" false "The text is not an address, prefix or range."
     AclRule "ERR_ACL_RULE" false "The access rule or peer is not valid."
     AclUnknown "ERR_ACL_UNKNOWN" false "No peer or class of the engine has this number."
