@@ -199,7 +199,8 @@ export class Channel {
     if (this.#failure) throw this.#failure
     const writer = this.#syncWriter
     writer.reset()
-    this.#write(writer, 0, request, write)
+    writer.u8(request.operation)
+    write(writer)
     const pending: Pending = { results: [], rows: [], names: [], layout: request.layout ?? 'objects', onRows: undefined, settled: undefined, resolve: () => {} }
     let failure: Failure | undefined
     const take = (_token: number, flags: number, shape: number, units: number): void => {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use napi::JsString;
@@ -11,7 +11,7 @@ use napi::bindgen_prelude::{BufferSlice, Env, Function, Object};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use zqlite_store::{
-    Answer, BackupOptions, BackupProgress, Cancel, Error, ErrorCode, Shape, Sink, Statement, Store, SyncLane, Work,
+    Answer, BackupOptions, BackupProgress, Cancel, Error, ErrorCode, Shape, Sink, Statement, Store, SyncLane,
 };
 
 use crate::guard::{guard, to_napi};
@@ -166,16 +166,13 @@ impl NativeDatabase {
         let collected = guard(|| {
             let store = self.store.as_ref().ok_or_else(|| Error::new(ErrorCode::Closed, "the database is closed"))?;
             let sender = Sender { sink: &self.sink, statements: &self.statements, sender: self.sender };
-            let jobs = sender.one(Bytes::copy_from_slice(&request))?;
-            let (token, job) = jobs;
-            let Work::Run(call) = &job.work else {
-                return Err(Error::new(ErrorCode::Internal, "a synchronous call is of one statement"));
-            };
+            let queued = Instant::now();
+            let call = sender.one(Bytes::copy_from_slice(&request))?;
             if self.sync.is_none() {
                 self.sync = Some(store.sync_lane()?);
             }
             let answer = match self.sync.as_mut() {
-                Some(lane) => lane.run(&job, call),
+                Some(lane) => lane.run(&call, queued),
                 None => Err(Error::new(ErrorCode::Internal, "there is no synchronous connection")),
             };
             self.sync_answers.clear();
@@ -183,11 +180,10 @@ impl NativeDatabase {
                 Ok(records) => {
                     let last = records.len().saturating_sub(1);
                     let records = records.into_iter().enumerate();
-                    self.sync_answers.extend(records.map(|(i, r)| Answer { token, result: Ok(r), last: i == last }));
+                    self.sync_answers.extend(records.map(|(i, r)| Answer { token: 0, result: Ok(r), last: i == last }));
                 }
-                Err(error) => self.sync_answers.push_back(Answer { token, result: Err(error), last: true }),
+                Err(error) => self.sync_answers.push_back(Answer { token: 0, result: Err(error), last: true }),
             }
-            job.ticket.discard();
             Ok(hand_over(&mut self.sync_answers, &mut buffer))
         })?;
         self.text(env, collected)

@@ -86,15 +86,13 @@ impl Sender<'_> {
             .collect())
     }
 
-    /// Reads the one request of a buffer, which nobody else is told of.
+    /// Reads the one call of a buffer: u8 operation, then as in a request.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(crate) fn one(&self, mut bytes: Bytes) -> Result<(u32, Job)> {
-        let queued = Instant::now();
-        bytes.advance(size_of::<u32>().min(bytes.len()));
-        let Request { token, work, deadline, cancel } = self.request(bytes, queued)?;
-        Ok((token, Job { ticket: Ticket::new(self.sink.clone(), token), work, queued, deadline, cancel }))
+    pub(crate) fn one(&self, mut bytes: Bytes) -> Result<Call> {
+        let want = if bytes.try_get_u8() == Ok(1) { Want::First } else { Want::Rows };
+        self.call(&mut bytes, want)
     }
 
     fn request(&self, mut bytes: Bytes, queued: Instant) -> Result<Request> {

@@ -41,11 +41,6 @@ impl Ticket {
         self.answer(Err(error));
     }
 
-    /// Takes the promise back: the call is answered otherwise.
-    pub fn discard(mut self) {
-        self.sink = None;
-    }
-
     pub(crate) fn answer(mut self, result: Result<Record, Error>) {
         if let Some(sink) = self.sink.take() {
             sink.deliver(&mut vec![Answer { token: self.token, result, last: true }]);

@@ -1,13 +1,14 @@
 //! A connection for synchronous calls: on the caller's own thread, reading only, waiting for nobody.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use self_cell::self_cell;
 
 use crate::connection::{self, Lane, Opened, Ran, Role, Watch};
 use crate::metrics::Operation;
 use crate::store::Shared;
-use crate::{Call, Error, ErrorCode, Job, Record, Result};
+use crate::{Call, Error, ErrorCode, Record, Result};
 
 self_cell!(
     struct Cell {
@@ -37,15 +38,14 @@ impl SyncLane {
         Ok(Self { shared: shared.clone(), cell: Cell::new(opened, Opened::lane) })
     }
 
-    /// Runs a reading statement and returns the pieces of its answer.
+    /// Runs a reading statement, asked for then, and returns the pieces of its answer.
     ///
     /// # Errors
     /// `ERR_NOT_ALLOWED` for a statement that writes, `ERR_STEP_BUDGET` for one that takes too long, and as SQLite tells.
-    pub fn run(&mut self, job: &Job, call: &Call) -> Result<Vec<Record>> {
+    pub fn run(&mut self, call: &Call, queued: Instant) -> Result<Vec<Record>> {
         let shared = &self.shared;
         self.cell.with_dependent_mut(|_, lane| {
             lane.refresh(shared);
-            lane.watch_over(job);
             lane.set_budget(shared.options.sync_steps);
             let mut records = Vec::new();
             let mut keep = |record: Record, _: &Watch| {
@@ -56,7 +56,7 @@ impl SyncLane {
             lane.watch_nothing();
             match result {
                 Ok(Ran::Done { last, .. }) => {
-                    shared.counters.ran(Operation::Sync, job.queued);
+                    shared.counters.ran(Operation::Sync, queued);
                     records.push(last);
                     Ok(records)
                 }

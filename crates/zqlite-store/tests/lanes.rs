@@ -663,10 +663,7 @@ fn the_synchronous_connection_sees_commits_and_has_a_budget() {
     let (folder, client) = fresh();
     client.run("INSERT INTO t VALUES (1, 'x')").unwrap();
     let mut lane = client.store.sync_lane().unwrap();
-    let mut run = |sql: &str| {
-        let (_, job) = client.job(Work::Run(client.call("SELECT 1", &[], Want::Rows)));
-        lane.run(&job, &client.call(sql, &[], Want::Rows)).map(|records| records.len())
-    };
+    let mut run = |sql: &str| lane.run(&client.call(sql, &[], Want::Rows), Instant::now()).map(|records| records.len());
     assert_eq!(run("SELECT * FROM t").unwrap(), 1);
     assert_eq!(run("INSERT INTO t VALUES (2, 'y')").unwrap_err().code, ErrorCode::NotAllowed);
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";

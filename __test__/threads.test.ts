@@ -1,0 +1,83 @@
+/** Threads and processes that end in the middle of their work: nothing crashes, hangs, or is lost that was acknowledged. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import test from 'ava'
+import { Database } from 'zqlite'
+import { fresh } from './helpers'
+
+const busy = `
+  const { parentPort, workerData } = require('node:worker_threads')
+  const { Database } = require('zqlite')
+  void (async () => {
+    const db = await Database.open(workerData.path)
+    const forever = async (call) => { for (;;) await call() }
+    let last = 0
+    forever(async () => {
+      await db.execute('INSERT INTO t (thread, n) VALUES (?, ?)', [workerData.thread, ++last])
+      parentPort.postMessage(last)
+    }).catch(() => {})
+    forever(async () => { for await (const row of db.stream('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500000) SELECT i FROM n')) if (row.i > 40000) break }).catch(() => {})
+    forever(() => db.transaction(async (tx) => { await tx.execute('INSERT INTO noise VALUES (1)'); throw new Error('undone') }).catch(() => {})).catch(() => {})
+    forever(() => db.query('SELECT count(*) FROM t', [], { signal: AbortSignal.timeout(5) }).catch(() => {})).catch(() => {})
+    for (let i = 0; i < 200; i++) { db.getSync('SELECT 1'); await null }
+  })()
+`
+
+test('threads that are ended in the middle of their work lose nothing that was acknowledged', async (t) => {
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE t (thread INTEGER, n INTEGER)')
+  await db.execute('CREATE TABLE noise (a)')
+  for (let thread = 0; thread < 20; thread++) {
+    const worker = new Worker(busy, { eval: true, workerData: { path: db.path, thread } })
+    let acknowledged = 0
+    worker.on('message', (n: number) => (acknowledged = n))
+    await once(worker, 'online')
+    await sleep(50 + 10 * thread)
+    await worker.terminate()
+    const { n } = (await db.get<{ n: number | null }>('SELECT max(n) AS n FROM t WHERE thread = ?', [thread]))!
+    t.true((n ?? 0) >= acknowledged, `thread ${thread} was told of ${acknowledged}, ${n} are there`)
+  }
+  // The writer is free again, and no transaction was left open.
+  t.deepEqual(await db.get('SELECT count(*) AS n FROM noise'), { n: 0 })
+  await db.execute("INSERT INTO noise VALUES ('free')")
+  t.deepEqual(await db.get('PRAGMA integrity_check'), { integrity_check: 'ok' })
+})
+
+for (const how of ['process.exit(0)', "process.kill(process.pid, 'SIGKILL')"]) {
+  test(`a process that ends by ${how} with work in flight leaves what it acknowledged`, async (t) => {
+    const db = await fresh(t)
+    await db.execute('CREATE TABLE t (n INTEGER)')
+    const { path } = db
+    await db.close()
+    const script = `
+      const { Database } = require('zqlite')
+      void (async () => {
+        const db = await Database.open(${JSON.stringify(path)})
+        for await (const row of db.stream('SELECT 1')) break
+        let n = 0
+        setTimeout(() => { ${how} }, 300)
+        await Promise.all(Array.from({ length: 16 }, async () => {
+          for (;;) {
+            const mine = ++n
+            await db.execute('INSERT INTO t VALUES (?)', [mine])
+            require('node:fs').writeSync(1, mine + '\\n')
+          }
+        }))
+      })()
+    `
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const acknowledged = new Set<number>()
+    createInterface({ input: child.stdout }).on('line', (line) => acknowledged.add(Number(line)))
+    const [code, signal] = (await once(child, 'close')) as [number | null, string | null]
+    t.true(code === 0 || signal === 'SIGKILL', `${code} ${signal}`)
+    t.true(acknowledged.size > 10)
+    const again = await Database.open(path)
+    t.teardown(() => again.close())
+    const there = new Set((await again.values('SELECT n FROM t')).map(([n]) => n as number))
+    t.deepEqual([...acknowledged].filter((n) => !there.has(n)), [])
+    t.deepEqual(await again.get('PRAGMA integrity_check'), { integrity_check: 'ok' })
+  })
+}
