@@ -94,6 +94,7 @@ async function measure(subject: Subject, name: string, quick: boolean): Promise<
   try {
     let output = ''
     for await (const chunk of child.stdout) output += String(chunk)
+    if (output === '') throw new Error(`${subject.name} failed in ${name}; see above`)
     const { figure } = JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as { figure?: number }
     if (typeof figure !== 'number' || !Number.isFinite(figure)) throw new Error(`${subject.name} gave no figure for ${name}`)
     return figure

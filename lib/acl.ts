@@ -1,6 +1,6 @@
 /** Access rules in memory: who may reach whom, and who therefore sees whom. */
 import * as native from '../native'
-import { callNative } from './errors'
+import { callNative, fromNative, ZqliteError } from './errors'
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
 export interface AclRule {
@@ -99,6 +99,81 @@ export interface AclVisibility {
   at?: number
 }
 
+/** Many questions about peers, of one time; the arrays have one length. */
+export interface AclBatch {
+  /** Ids of the peers that send. */
+  sources: Uint32Array
+  /** Ids of the peers that receive. */
+  destinations: Uint32Array
+  /** IANA protocol numbers. */
+  protocols: Uint8Array
+  /** Destination ports; 0 for protocols that have none. */
+  ports: Uint16Array
+  /** When, in milliseconds since 1970. Default: now. */
+  at?: number
+}
+
+/**
+ * Many questions about addresses. `sources` and `destinations` have one number an address (IPv4, the first octet highest),
+ * or four, the highest first (IPv6, where IPv4-mapped ones are IPv4).
+ */
+export type AclAddressBatch = AclBatch
+
+/** Answers to many questions, in their order. */
+export interface AclDecisions {
+  /** 1 where allowed, 0 where denied. */
+  allowed: Uint8Array
+  /** The rules that decided; `NaN` where none matches, which denies. */
+  rules: Float64Array
+}
+
+/** Changes that are made together: first rules, then peers, and removals first. */
+export interface AclChange {
+  removeRules?: readonly number[]
+  putRules?: readonly AclRule[]
+  /** Ids of rules to enable. */
+  enable?: readonly number[]
+  /** Ids of rules to disable. */
+  disable?: readonly number[]
+  removePeers?: readonly number[]
+  putPeers?: readonly AclPeer[]
+}
+
+/** What may come in: from one of the sources to one of the destinations, on one of the protocols and ports. */
+export interface AclFilterRule {
+  /** Prefixes and ranges, ascending, none of which overlap. */
+  sources: string[]
+  /** Of the peer's own addresses, or that it routes. */
+  destinations: string[]
+  /** IANA protocol numbers. Empty: all. */
+  protocols: number[]
+  /** Ranges of ports, both ends within. Empty: all, and no port at all. */
+  ports: [low: number, high: number][]
+}
+
+/** A rule that has no effect. */
+export interface AclUnusedRule {
+  rule: number
+  /** `selects-nobody`: one side names nothing but labels that no peer bears; `shadowed`: {@link by} always decides before it. */
+  reason: 'disabled' | 'expired' | 'selects-nobody' | 'shadowed'
+  by?: number
+}
+
+/** An allow and a deny of one priority that can match the same traffic; the deny decides. */
+export interface AclConflict {
+  deny: number
+  allow: number
+}
+
+/** How an {@link AclEngine} is made. */
+export interface AclEngineOptions {
+  /**
+   * Bytes that the engine may take for its index of rules. Beyond, answers about peers and addresses that come later take
+   * longer, in proportion to the rules that select them. Default: 268435456 (256 MiB).
+   */
+  memory?: number
+}
+
 /**
  * Rules, peers, and the answers that follow from them. Every call is synchronous.
  *
@@ -110,11 +185,33 @@ export interface AclVisibility {
  * stands for each address that it routes: it may be reached when it or one of them may be. So a subnet router is visible
  * to those who may reach at least one host behind it.
  *
- * A method that is given the id of a peer or class that does not exist throws a {@link ZqliteError} `ERR_ACL_UNKNOWN`,
- * and `ERR_TYPE` for an argument of a wrong type or range.
+ * A method that is given the id of a peer, rule or class that does not exist throws a {@link ZqliteError} `ERR_ACL_UNKNOWN`,
+ * and `ERR_TYPE` for an argument of a wrong type or range. See `docs/acl.md` for how it works and what it costs.
  */
 export class AclEngine {
-  readonly #native = new native.NativeAclEngine()
+  #native: native.NativeAclEngine
+  // Plain functions closed over the engine: a call costs half of a method's.
+  #decide: (source: number, destination: number, service: number, at: number) => number
+  #decideAddresses: (source: string, destination: string, service: number, at: number) => number
+  #setEnabled: (rule: number, enabled: boolean) => void
+
+  /** @throws {ZqliteError} `ERR_TYPE` */
+  constructor(options: AclEngineOptions = {}) {
+    this.#native = callNative(() => new native.NativeAclEngine(options.memory))
+    this.#decide = this.#native.decider()
+    this.#decideAddresses = this.#native.addressDecider()
+    this.#setEnabled = this.#native.toggle()
+  }
+
+  /** An engine with the same rules and peers, at the cost of microseconds: neither sees later changes of the other. */
+  snapshot(): AclEngine {
+    const copy = new AclEngine()
+    copy.#native = this.#native.snapshot()
+    copy.#decide = copy.#native.decider()
+    copy.#decideAddresses = copy.#native.addressDecider()
+    copy.#setEnabled = copy.#native.toggle()
+    return copy
+  }
 
   /**
    * Replaces all rules.
@@ -123,6 +220,37 @@ export class AclEngine {
    */
   setRules(rules: readonly AclRule[]): void {
     callNative(() => this.#native.setRules(rules as native.NativeAclRule[]))
+  }
+
+  /**
+   * Adds rules, or replaces those with the same ids.
+   *
+   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+   */
+  putRules(rules: readonly AclRule[]): void {
+    callNative(() => this.#native.putRules(rules as native.NativeAclRule[]))
+  }
+
+  /** Removes rules; ids of none are passed over. */
+  removeRules(ids: readonly number[]): void {
+    callNative(() => this.#native.removeRules(ids as number[]))
+  }
+
+  /** Enables or disables a rule: one bit. */
+  setEnabled(rule: number, enabled: boolean): void {
+    try {
+      this.#setEnabled(rule, enabled)
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+
+  /**
+   * Notes which rules have expired at a time, in milliseconds since 1970, so that later questions need not look. No answer
+   * depends on it. Default: now.
+   */
+  expire(at = Date.now()): void {
+    callNative(() => this.#native.expire(at))
   }
 
   /**
@@ -143,7 +271,11 @@ export class AclEngine {
   /** May one peer reach the other, or an address that it routes? */
   decide(query: AclQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
-    return callNative(() => this.#native.decide(source, destination, protocol, port, at))
+    try {
+      return decision(this.#decide(source, destination, service(protocol, port), at))
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /**
@@ -153,7 +285,27 @@ export class AclEngine {
    */
   decideAddresses(query: AclAddressQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
-    return callNative(() => this.#native.decideAddresses(source, destination, protocol, port, at))
+    try {
+      return decision(this.#decideAddresses(source, destination, service(protocol, port), at))
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+
+  /** As {@link decide}, for each question. */
+  decideBatch(batch: AclBatch): AclDecisions {
+    const { sources, destinations, protocols, ports, at = Date.now() } = batch
+    const codes = new Float64Array(protocols.length)
+    callNative(() => this.#native.decideBatch(sources, destinations, protocols, ports, at, codes))
+    return decisions(codes)
+  }
+
+  /** As {@link decideAddresses}, for each question. */
+  decideAddressesBatch(batch: AclAddressBatch): AclDecisions {
+    const { sources, destinations, protocols, ports, at = Date.now() } = batch
+    const codes = new Float64Array(protocols.length)
+    callNative(() => this.#native.decideAddressesBatch(sources, destinations, protocols, ports, at, codes))
+    return decisions(codes)
   }
 
   /** As {@link decide}, with every rule that matches. */
@@ -186,4 +338,72 @@ export class AclEngine {
     const { direction = 'either', at = Date.now() } = options
     return callNative(() => this.#native.visibleClasses(peerClass, direction, at))
   }
+
+  /**
+   * The peers, by ascending id, whose visible peers in either direction or whose packet filter a change would change. The
+   * change is not made. A peer that is not there sees nobody.
+   *
+   * @param at milliseconds since 1970; default: now
+   * @throws {ZqliteError} `ERR_ACL_RULE` when the change could not be made
+   */
+  affected(change: AclChange, at = Date.now()): Uint32Array {
+    return callNative(() => this.#native.affected(change as native.NativeAclChange, at))
+  }
+
+  /**
+   * What a peer and what it routes may be sent, without denies: they are subtracted. Exactly what
+   * {@link decideAddresses} allows.
+   *
+   * @param at milliseconds since 1970; default: now
+   */
+  packetFilter(peer: number, at = Date.now()): AclFilterRule[] {
+    return callNative(() => this.#native.packetFilter(peer, at)) as AclFilterRule[]
+  }
+
+  /**
+   * The rules that have no effect, by ascending id. Rules that only several others together shadow are not among them.
+   *
+   * @param at milliseconds since 1970; default: now
+   */
+  unusedRules(at = Date.now()): AclUnusedRule[] {
+    return callNative(() => this.#native.unusedRules(at)) as AclUnusedRule[]
+  }
+
+  /**
+   * Pairs of an allow and a deny of one priority that can match the same traffic, ascending.
+   *
+   * @param limit how many at most; default: 1000
+   */
+  conflicts(options: { at?: number; limit?: number } = {}): AclConflict[] {
+    const { at = Date.now(), limit = 1000 } = options
+    return callNative(() => this.#native.conflicts(at, limit))
+  }
+
+  /** Bytes that the index of rules takes. */
+  get memory(): number {
+    return this.#native.memory()
+  }
+}
+
+/** Protocol and port as one number: the fewer arguments a native call has, the faster it is. */
+function service(protocol: number, port: number): number {
+  if ((protocol & 0xff) !== protocol) throw new ZqliteError('ERR_TYPE', `protocol must be an integer from 0 to 255, not ${String(protocol)}`)
+  if ((port & 0xffff) !== port) throw new ZqliteError('ERR_TYPE', `port must be an integer from 0 to 65535, not ${String(port)}`)
+  return protocol * 0x10000 + port
+}
+
+/** An answer, which comes as one number: the rule's id if it allows, -1 less its id if it denies, `NaN` if none matches. */
+function decision(code: number): AclDecision {
+  if (code >= 0) return { allowed: true, rule: code }
+  return { allowed: false, rule: code < 0 ? -1 - code : null }
+}
+
+function decisions(rules: Float64Array): AclDecisions {
+  const allowed = new Uint8Array(rules.length)
+  for (let i = 0; i < rules.length; i++) {
+    const code = rules[i] as number
+    if (code >= 0) allowed[i] = 1
+    else rules[i] = -1 - code
+  }
+  return { allowed, rules }
 }

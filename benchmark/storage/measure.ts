@@ -30,6 +30,23 @@ subject(async (effort, name) => {
       }
       case 'tx-100':
         return await perSecond(effort, () => driver.transaction(INSERT, Array.from({ length: 100 }, () => values(next))))
+      case 'nearest-5-of-50000': {
+        // Peers at random places; the nearest ones of a place, found in an R*Tree by a box around it.
+        await driver.exec('CREATE VIRTUAL TABLE place USING rtree(id, lat_min, lat_max, lon_min, lon_max)')
+        const point = (): [lat: number, lon: number] => [180 * next() - 90, 360 * next() - 180]
+        const places = Array.from({ length: 50_000 }, (_, i) => {
+          const [lat, lon] = point()
+          return [i + 1, lat, lat, lon, lon]
+        })
+        await driver.transaction('INSERT INTO place VALUES (?, ?, ?, ?, ?)', places)
+        const statement = await driver.prepare(`SELECT id FROM place WHERE lat_min BETWEEN ? AND ? AND lon_min BETWEEN ? AND ?
+          ORDER BY (lat_min - ?) * (lat_min - ?) + (lon_min - ?) * (lon_min - ?) LIMIT 5`)
+        const near = (): unknown[] => {
+          const [lat, lon] = point()
+          return [lat - 4, lat + 4, lon - 4, lon + 4, lat, lat, lon, lon]
+        }
+        return 1e6 / (await perSecond(effort, () => statement.all(...near())))
+      }
       default:
         throw new Error(`no case ${effort.case}`)
     }

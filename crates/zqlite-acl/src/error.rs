@@ -148,9 +148,26 @@ pub enum UnknownId {
     /// No peer has this id.
     #[error("there is no peer {0}")]
     Peer(PeerId),
+    /// No rule has this id.
+    #[error("there is no rule {0}")]
+    Rule(RuleId),
     /// No class has this id, or no longer.
     #[error("there is no class {0}")]
     Class(ClassId),
+}
+
+/// A change that cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// One of its rules.
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    /// One of its peers.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// It is about a rule that is not there.
+    #[error(transparent)]
+    Unknown(#[from] UnknownId),
 }
 
 /// `[3]` behind the name of a list.

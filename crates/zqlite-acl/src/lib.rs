@@ -25,16 +25,32 @@
 //! Each question has a port, and a rule with ports matches only if its ranges hold it. Protocols without ports (ICMP)
 //! are asked for with port 0, so a rule that is to match them should name no ports.
 
+mod affected;
+mod audit;
 mod classes;
+mod cow;
+mod decide;
+mod engine;
 mod error;
+mod filter;
+mod intervals;
 mod peer;
 pub mod plain;
 mod query;
+mod rows;
 mod rule;
 mod selector;
+mod side;
+mod spans;
+mod traffic;
+mod visible;
 
+pub use affected::Change;
+pub use audit::{Conflict, UnusedReason, UnusedRule};
 pub use classes::ClassId;
-pub use error::{PeerError, PeerFault, PeerField, RuleError, RuleFault, RuleField, UnknownId};
+pub use engine::{Engine, Options};
+pub use error::{ChangeError, PeerError, PeerFault, PeerField, RuleError, RuleFault, RuleField, UnknownId};
+pub use filter::FilterRule;
 pub use peer::{Peer, PeerId};
 pub use query::{Decision, Direction, Explanation, MatchingRule, Query};
 pub use rule::{Action, PortRange, Rule, RuleId, UnknownAction};

@@ -113,7 +113,7 @@ impl Engine {
     /// # Errors
     /// A peer that cannot be used, or an address that would belong to two; then the peers stay as they were.
     pub fn put_peers(&mut self, peers: Vec<Peer>) -> Result<(), PeerError> {
-        self.check_peers(&peers)?;
+        check_peers(&peers, |address| self.by_address.get(&address).copied())?;
         // An address may go from one of them to another, so all give up theirs before the first takes some.
         for peer in &peers {
             self.forget(peer.id);
@@ -288,32 +288,6 @@ impl Engine {
         })
     }
 
-    fn check_peers(&self, peers: &[Peer]) -> Result<(), PeerError> {
-        let mut given = BTreeSet::new();
-        for peer in peers {
-            let fail = |field, fault| PeerError { peer: peer.id, field, index: None, fault };
-            if !given.insert(peer.id) {
-                return Err(fail(PeerField::Id, PeerFault::Duplicate));
-            }
-            if peer.owner.as_deref() == Some("") {
-                return Err(fail(PeerField::Owner, PeerFault::NamelessOwner));
-            }
-        }
-        // Peers that are being replaced give up their addresses.
-        let mut holders: BTreeMap<Address, PeerId> = BTreeMap::new();
-        for peer in peers {
-            for (index, &address) in peer.addresses.iter().enumerate() {
-                let stays = self.by_address.get(&address).copied().filter(|id| !given.contains(id));
-                let holder = holders.insert(address, peer.id).filter(|&id| id != peer.id).or(stays);
-                if let Some(by) = holder {
-                    let fault = PeerFault::AddressTaken { address, by };
-                    return Err(PeerError { peer: peer.id, field: PeerField::Addresses, index: Some(index), fault });
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Takes a peer away, but not out of its class.
     fn forget(&mut self, id: PeerId) {
         for address in self.peers.remove(&id).map_or(Vec::new(), |peer| peer.addresses) {
@@ -339,7 +313,8 @@ impl Engine {
     }
 }
 
-fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
+/// What is wrong with rules that are to be used together.
+pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
     let mut ids = BTreeSet::new();
     for rule in rules {
         let fail = |field, index, fault| RuleError { rule: rule.id, field, index, fault };
@@ -354,6 +329,33 @@ fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
         }
         if let Some(index) = rule.ports.iter().position(|range| range.high < range.low) {
             return Err(fail(RuleField::Ports, Some(index), RuleFault::InvertedPorts(rule.ports[index])));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with peers that are to be put. `holder` says which peer has an address at present.
+pub(crate) fn check_peers(peers: &[Peer], holder: impl Fn(Address) -> Option<PeerId>) -> Result<(), PeerError> {
+    let mut given = BTreeSet::new();
+    for peer in peers {
+        let fail = |field, fault| PeerError { peer: peer.id, field, index: None, fault };
+        if !given.insert(peer.id) {
+            return Err(fail(PeerField::Id, PeerFault::Duplicate));
+        }
+        if peer.owner.as_deref() == Some("") {
+            return Err(fail(PeerField::Owner, PeerFault::NamelessOwner));
+        }
+    }
+    // Peers that are being replaced give up their addresses.
+    let mut holders: BTreeMap<Address, PeerId> = BTreeMap::new();
+    for peer in peers {
+        for (index, &address) in peer.addresses.iter().enumerate() {
+            let stays = holder(address).filter(|id| !given.contains(id));
+            let holder = holders.insert(address, peer.id).filter(|&id| id != peer.id).or(stays);
+            if let Some(by) = holder {
+                let fault = PeerFault::AddressTaken { address, by };
+                return Err(PeerError { peer: peer.id, field: PeerField::Addresses, index: Some(index), fault });
+            }
         }
     }
     Ok(())

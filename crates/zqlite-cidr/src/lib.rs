@@ -8,13 +8,28 @@
 //! IPv6 and holds only the IPv6 addresses around it.
 
 mod address;
+mod arena;
+mod batch;
+mod bytes;
 mod error;
+mod flat;
+mod lookup;
+mod node;
 mod parse;
 pub mod plain;
+mod pool;
 mod prefix;
 mod range;
+mod rows;
+mod table;
+mod walk;
 
 pub use address::{Address, Family};
+pub use bytes::LoadError;
 pub use error::{Excerpt, Expected, ParseError, Reason};
+pub use lookup::{LookupTable, Mode};
 pub use prefix::{HostBits, Prefix};
 pub use range::AddressRange;
+pub use rows::RowTable;
+pub use table::Table;
+pub use walk::Walk;

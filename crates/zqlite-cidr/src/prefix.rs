@@ -42,6 +42,16 @@ impl Prefix {
         read(text, host_bits).map_err(|stop| stop.in_text(text, Expected::Prefix))
     }
 
+    /// The prefix with the first `length` bits of `key`, whose others are zero; an address fills `key` from the top.
+    pub(crate) const fn from_key(family: Family, key: u128, length: u32) -> Self {
+        Self { address: Address::at_most(family, key >> (128 - family.width() as u32)), length: length as u8 }
+    }
+
+    /// The first address, from the highest bit down.
+    pub(crate) const fn key(self) -> u128 {
+        self.address.bits() << (128 - self.family().width() as u32)
+    }
+
     fn from_written(written: Written, length: u8, host_bits: HostBits) -> Result<Self, Reason> {
         let Written { family, bits } = written;
         let longest = family.width();

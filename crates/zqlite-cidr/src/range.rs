@@ -46,6 +46,11 @@ impl AddressRange {
         self.last
     }
 
+    /// Makes the range end at `last` if that is further.
+    pub(crate) fn extend_to(&mut self, last: Address) {
+        self.last = self.last.max(last);
+    }
+
     /// Whether `address` lies in this range.
     pub fn contains(self, address: Address) -> bool {
         self.first <= address && address <= self.last

@@ -1,8 +1,18 @@
 //! The prefix table as JavaScript holds it; `lib/cidr.ts` names and documents it.
+//!
+//! Lookups of one address are plain functions that close over the table, as unwrapping `this` of a class costs more than
+//! they do; what is asked less often is a method.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use napi::bindgen_prelude::{
+    Array, Buffer, Env, Float64ArraySlice, FromNapiValue, Function, FunctionCallContext, Uint8ArraySlice,
+    Uint32ArraySlice,
+};
+use napi::sys;
 use napi_derive::napi;
-use zqlite_cidr::plain::PrefixTable;
-use zqlite_cidr::{Address, HostBits, ParseError, Prefix};
+use zqlite_cidr::{Address, AddressRange, HostBits, LookupTable, Mode, ParseError, Prefix, Table};
 use zqlite_store::{Error, ErrorCode};
 
 use crate::guard::guard;
@@ -21,64 +31,363 @@ impl From<(Prefix, &u32)> for NativeCidrEntry {
     }
 }
 
+fn entries<'a>(found: impl IntoIterator<Item = (Prefix, &'a u32)>) -> Vec<NativeCidrEntry> {
+    found.into_iter().map(Into::into).collect()
+}
+
 fn syntax(error: ParseError) -> Error {
     Error::new(ErrorCode::CidrSyntax, error.to_string())
 }
 
-fn prefix(text: &str) -> Result<Prefix, Error> {
-    Prefix::parse(text, HostBits::Reject).map_err(syntax)
+fn type_error(message: impl Into<String>) -> Error {
+    Error::new(ErrorCode::Type, message)
 }
 
 /// An address that is an argument.
-pub(crate) fn address(text: &str) -> Result<Address, Error> {
+pub(crate) fn address(text: impl AsRef<[u8]>) -> Result<Address, Error> {
     Address::parse(text).map_err(syntax)
+}
+
+fn range(text: &str) -> Result<AddressRange, Error> {
+    AddressRange::parse(text).map_err(syntax)
+}
+
+/// The fewest prefixes that make up a range.
+#[napi]
+pub fn cidr_range_to_prefixes(text: String) -> napi::Result<Vec<String>> {
+    guard(|| Ok(range(&text)?.to_prefixes().iter().map(Prefix::to_string).collect()))
+}
+
+/// The bytes of a short text on the stack: no address is longer. `String` would cost an allocation, and as much again as
+/// the lookup.
+enum Text {
+    Short([u8; Text::ROOM], usize),
+    Long(String),
+}
+
+impl Text {
+    const ROOM: usize = 64;
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes, length) => &bytes[..*length],
+            Self::Long(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl FromNapiValue for Text {
+    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
+        let mut bytes = [0u8; Self::ROOM];
+        let mut length = 0;
+        // SAFETY: the caller gives a live environment and a value of it. The engine writes at most `ROOM` bytes, the
+        // closing zero included, into the array of that size, and their number without it to `length`.
+        let status =
+            unsafe { sys::napi_get_value_string_utf8(env, value, bytes.as_mut_ptr().cast(), Self::ROOM, &mut length) };
+        // What fills the room may have been cut; what is no string has its error from `String`. A cut never splits a
+        // character, so up to three bytes of the room may be left.
+        if status == sys::Status::napi_ok && length < Self::ROOM - 4 {
+            return Ok(Self::Short(bytes, length));
+        }
+        // SAFETY: as above.
+        unsafe { String::from_napi_value(env, value) }.map(Self::Long)
+    }
+}
+
+/// Where the values of a batch go: beside what stands for "none" there.
+enum Out<'a> {
+    /// 2^32-1 is none.
+    Uint32(&'a mut [u32]),
+    /// -1 is none.
+    Float64(&'a mut [f64]),
+}
+
+impl<'a> Out<'a> {
+    /// The array that the caller gave, if it has room for `count` values and shares no memory with `input`.
+    fn of<T>(
+        uint32: Option<&'a mut Uint32ArraySlice<'_>>,
+        float64: Option<&'a mut Float64ArraySlice<'_>>,
+        count: usize,
+        input: &[T],
+    ) -> Result<Self, Error> {
+        let out = match (uint32, float64) {
+            // SAFETY: JavaScript runs on this thread and waits for the call, and `lib/cidr.ts` refuses memory that is
+            // shared with other threads, so nothing else reads or writes the array while the slice lives. The input,
+            // the only other array of the call, is compared below; where the two overlap nothing is written.
+            (Some(out), _) => Self::Uint32(unsafe { out.as_mut() }),
+            // SAFETY: as above.
+            (None, Some(out)) => Self::Float64(unsafe { out.as_mut() }),
+            (None, None) => return Err(type_error("out must be a Uint32Array or a Float64Array")),
+        };
+        let (room, memory) = match &out {
+            Self::Uint32(out) => (out.len(), out.as_ptr().addr()..out.as_ptr_range().end.addr()),
+            Self::Float64(out) => (out.len(), out.as_ptr().addr()..out.as_ptr_range().end.addr()),
+        };
+        if room < count {
+            return Err(type_error(format!("out has room for {room} values, {count} are needed")));
+        }
+        let input = input.as_ptr_range();
+        if memory.start < input.end.addr() && input.start.addr() < memory.end {
+            return Err(type_error("out must not share memory with the addresses"));
+        }
+        Ok(out)
+    }
+
+    /// Runs a batch, which is given where to put each value.
+    fn fill(self, batch: impl FnOnce(&mut dyn FnMut(usize, Option<u32>))) {
+        match self {
+            Self::Uint32(out) => batch(&mut |at, found| out[at] = found.unwrap_or(u32::MAX)),
+            Self::Float64(out) => batch(&mut |at, found| out[at] = found.map_or(-1.0, f64::from)),
+        }
+    }
 }
 
 /// See `lib/cidr.ts`.
 #[napi]
-#[derive(Default)]
 pub struct NativeCidrTable {
-    table: PrefixTable<u32>,
+    table: Rc<RefCell<LookupTable>>,
+    mode: Mode,
+    host_bits: HostBits,
 }
 
 #[napi]
 impl NativeCidrTable {
     #[napi(constructor)]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(fast: Option<bool>, mask: Option<bool>) -> Self {
+        let mode = if fast == Some(true) { Mode::Fast } else { Mode::Compact };
+        let host_bits = if mask == Some(true) { HostBits::Mask } else { HostBits::Reject };
+        Self { table: Rc::new(RefCell::new(LookupTable::of(Table::new(), mode))), mode, host_bits }
+    }
+
+    fn prefix(&self, text: &str) -> Result<Prefix, Error> {
+        Prefix::parse(text, self.host_bits).map_err(syntax)
     }
 
     #[napi]
-    pub fn insert(&mut self, text: String, value: f64) -> napi::Result<()> {
+    pub fn insert(&self, text: String, value: f64) -> napi::Result<()> {
         guard(|| {
-            let (prefix, value) = (prefix(&text)?, argument("value", value)?);
-            self.table.insert(prefix, value);
+            let (prefix, value) = (self.prefix(&text)?, argument("value", value)?);
+            self.table.borrow_mut().insert(prefix, value);
+            Ok(())
+        })
+    }
+
+    /// Inserts many; nothing of them if one is not valid.
+    #[napi]
+    pub fn insert_all(&self, prefixes: Array, values: Uint32ArraySlice) -> napi::Result<()> {
+        let texts = texts(&prefixes)?;
+        guard(|| {
+            let parse = |(at, text): (usize, &Text)| {
+                Prefix::parse(text.bytes(), self.host_bits).map_err(|error| at_index("prefixes", at, &error))
+            };
+            let prefixes = texts.iter().enumerate().map(parse).collect::<Result<Vec<_>, Error>>()?;
+            if prefixes.len() != values.len() {
+                let (prefixes, values) = (prefixes.len(), values.len());
+                return Err(type_error(format!("there must be a value for each prefix, not {values} for {prefixes}")));
+            }
+            let mut table = self.table.borrow_mut();
+            if table.is_empty() {
+                *table = LookupTable::of(prefixes.into_iter().zip(values.iter().copied()).collect(), self.mode);
+            } else {
+                for (prefix, &value) in prefixes.into_iter().zip(values.iter()) {
+                    table.insert(prefix, value);
+                }
+            }
             Ok(())
         })
     }
 
     #[napi]
-    pub fn remove(&mut self, text: String) -> napi::Result<bool> {
-        guard(|| Ok(self.table.remove(prefix(&text)?).is_some()))
+    pub fn insert_range(&self, text: String, value: f64) -> napi::Result<()> {
+        guard(|| {
+            let (range, value) = (range(&text)?, argument("value", value)?);
+            let mut table = self.table.borrow_mut();
+            for prefix in range.to_prefixes() {
+                table.insert(prefix, value);
+            }
+            Ok(())
+        })
+    }
+
+    #[napi]
+    pub fn remove(&self, text: String) -> napi::Result<bool> {
+        guard(|| Ok(self.table.borrow_mut().remove(self.prefix(&text)?).is_some()))
     }
 
     #[napi]
     pub fn get(&self, text: String) -> napi::Result<Option<u32>> {
-        guard(|| Ok(self.table.get(prefix(&text)?).copied()))
+        guard(|| Ok(self.table.borrow().get(self.prefix(&text)?).copied()))
     }
 
     #[napi]
     pub fn lookup(&self, text: String) -> napi::Result<Option<NativeCidrEntry>> {
-        guard(|| Ok(self.table.longest_match(address(&text)?).map(Into::into)))
+        guard(|| Ok(self.table.borrow().longest_match(address(&text)?).map(Into::into)))
     }
 
     #[napi]
     pub fn matches(&self, text: String) -> napi::Result<Vec<NativeCidrEntry>> {
-        guard(|| Ok(self.table.matches(address(&text)?).into_iter().map(Into::into).collect()))
+        guard(|| Ok(entries(self.table.borrow().matches(address(&text)?))))
+    }
+
+    #[napi]
+    pub fn covering(&self, text: String) -> napi::Result<Vec<NativeCidrEntry>> {
+        guard(|| Ok(entries(self.table.borrow().covering(self.prefix(&text)?))))
+    }
+
+    #[napi]
+    pub fn covered(&self, text: String) -> napi::Result<Vec<NativeCidrEntry>> {
+        guard(|| Ok(entries(self.table.borrow().covered(self.prefix(&text)?))))
+    }
+
+    #[napi]
+    pub fn within(&self, text: String) -> napi::Result<Vec<NativeCidrEntry>> {
+        guard(|| Ok(entries(self.table.borrow().within(range(&text)?))))
+    }
+
+    #[napi]
+    pub fn entries(&self) -> napi::Result<Vec<NativeCidrEntry>> {
+        guard(|| Ok(entries(self.table.borrow().iter())))
+    }
+
+    #[napi]
+    pub fn ranges(&self) -> napi::Result<Vec<String>> {
+        guard(|| Ok(self.table.borrow().ranges().iter().map(AddressRange::to_string).collect()))
+    }
+
+    #[napi]
+    pub fn overlaps(&self, text: String) -> napi::Result<bool> {
+        guard(|| Ok(self.table.borrow().overlaps(self.prefix(&text)?)))
+    }
+
+    #[napi]
+    pub fn overlaps_table(&self, other: &NativeCidrTable) -> napi::Result<bool> {
+        guard(|| Ok(self.table.borrow().overlaps_table(&other.table.borrow())))
+    }
+
+    #[napi]
+    pub fn next_free(&self, text: String, length: Option<f64>) -> napi::Result<Option<String>> {
+        guard(|| {
+            let pool = self.prefix(&text)?;
+            let width = pool.family().width();
+            let length = length.map_or(Ok(width), |length| argument("length", length))?;
+            if length < pool.length() || length > width {
+                let shortest = pool.length();
+                return Err(type_error(format!("length must be from {shortest} to {width} here, not {length}")));
+            }
+            Ok(self.table.borrow().next_free(pool, length).map(|prefix| prefix.to_string()))
+        })
+    }
+
+    /// A function from an IPv4 address as a number to the value of its longest match, or -1.
+    #[napi(ts_return_type = "(address: number) => number")]
+    pub fn number_lookup<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
+        let table = self.table.clone();
+        env.create_function_from_closure("lookupNumber", move |call: FunctionCallContext| {
+            let number = call.get::<f64>(0)?;
+            guard(|| Ok(answer(table.borrow().lookup(Address::v4(argument("address", number)?)))))
+        })
+    }
+
+    /// A function from an address to the value of its longest match, or -1.
+    #[napi(ts_return_type = "(address: string) => number")]
+    pub fn text_lookup<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
+        let table = self.table.clone();
+        env.create_function_from_closure("lookupText", move |call: FunctionCallContext| {
+            let text = call.get::<Text>(0)?;
+            guard(|| Ok(answer(table.borrow().lookup(Address::parse(text.bytes()).map_err(syntax)?))))
+        })
+    }
+
+    #[napi]
+    pub fn lookup_v4(
+        &self,
+        addresses: Uint32ArraySlice,
+        mut uint32: Option<Uint32ArraySlice>,
+        mut float64: Option<Float64ArraySlice>,
+    ) -> napi::Result<()> {
+        guard(|| {
+            let out = Out::of(uint32.as_mut(), float64.as_mut(), addresses.len(), &addresses)?;
+            let table = self.table.borrow();
+            out.fill(|put| table.lookup_v4(&addresses, put));
+            Ok(())
+        })
+    }
+
+    #[napi]
+    pub fn lookup_v6(
+        &self,
+        addresses: Uint8ArraySlice,
+        mut uint32: Option<Uint32ArraySlice>,
+        mut float64: Option<Float64ArraySlice>,
+    ) -> napi::Result<()> {
+        guard(|| {
+            let (addresses, rest) = addresses.as_chunks();
+            if !rest.is_empty() {
+                return Err(type_error("addresses must be a multiple of 16 bytes"));
+            }
+            let out = Out::of(uint32.as_mut(), float64.as_mut(), addresses.len(), addresses)?;
+            let table = self.table.borrow();
+            out.fill(|put| table.lookup_v6(addresses, put));
+            Ok(())
+        })
+    }
+
+    #[napi]
+    pub fn lookup_texts(
+        &self,
+        addresses: Array,
+        mut uint32: Option<Uint32ArraySlice>,
+        mut float64: Option<Float64ArraySlice>,
+    ) -> napi::Result<()> {
+        let texts = texts(&addresses)?;
+        guard(|| {
+            let parse = |(at, text): (usize, &Text)| {
+                Address::parse(text.bytes()).map_err(|error| at_index("addresses", at, &error))
+            };
+            let addresses = texts.iter().enumerate().map(parse).collect::<Result<Vec<_>, Error>>()?;
+            let out = Out::of::<u8>(uint32.as_mut(), float64.as_mut(), addresses.len(), &[])?;
+            let table = self.table.borrow();
+            out.fill(|put| table.lookup_all(&addresses, put));
+            Ok(())
+        })
+    }
+
+    #[napi]
+    pub fn save(&self) -> napi::Result<Buffer> {
+        guard(|| Ok(self.table.borrow().save().into()))
+    }
+
+    /// Replaces the table by a saved one.
+    #[napi]
+    pub fn load(&self, bytes: Uint8ArraySlice) -> napi::Result<()> {
+        guard(|| {
+            let table = Table::load(&bytes).map_err(|error| Error::new(ErrorCode::Corrupt, error.to_string()))?;
+            self.table.replace(LookupTable::of(table, self.mode));
+            Ok(())
+        })
+    }
+
+    #[napi]
+    pub fn memory(&self) -> f64 {
+        self.table.borrow().memory() as f64
     }
 
     #[napi]
     pub fn size(&self) -> u32 {
-        self.table.len() as u32
+        self.table.borrow().len() as u32
     }
+}
+
+fn answer(found: Option<u32>) -> f64 {
+    found.map_or(-1.0, f64::from)
+}
+
+fn texts(array: &Array) -> napi::Result<Vec<Text>> {
+    (0..array.len())
+        .map(|at| array.get::<Text>(at)?.ok_or_else(|| napi::Error::from_reason("a text is missing")))
+        .collect()
+}
+
+fn at_index(what: &str, at: usize, error: &ParseError) -> Error {
+    Error::new(ErrorCode::CidrSyntax, format!("{what}[{at}] is {error}"))
 }

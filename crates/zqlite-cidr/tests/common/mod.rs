@@ -25,3 +25,55 @@ pub(crate) fn prefix() -> impl Strategy<Value = Prefix> {
         Prefix::new(address, length, HostBits::Mask).unwrap_or(Prefix::from(address))
     })
 }
+
+/// Prefixes of a few neighbourhoods, so that they nest, touch and fill each other.
+pub(crate) fn crowded_prefix() -> impl Strategy<Value = Prefix> {
+    let near = prop_oneof![
+        (0u32..64, 24u8..=32).prop_map(|(low, length)| (Address::v4(0x0a00_0000 | low << 2), length)),
+        (any::<u16>(), 8u8..=26).prop_map(|(high, length)| (Address::v4(u32::from(high & 0x3ff) << 16), length)),
+        (0u128..16, 0u128..16, 28u8..=64)
+            .prop_map(|(a, b, length)| (Address::v6(0x2001 << 112 | a << 90 | b << 66), length)),
+        (0u128..64, 118u8..=128).prop_map(|(low, length)| (Address::v6(0xfd00 << 112 | low << 2), length)),
+    ];
+    prop_oneof![
+        3 => near.prop_map(|(address, length)| Prefix::new(address, length, HostBits::Mask).unwrap_or(Prefix::from(address))),
+        1 => prefix(),
+    ]
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Insert(Prefix, u32),
+    Remove(Prefix),
+    /// Removes one of those inserted before.
+    RemoveInserted(prop::sample::Index),
+}
+
+/// Changes to a table; values often at the edges of what is stored inline.
+pub(crate) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+    let value = prop_oneof![4 => 0u32..100, 1 => any::<u32>(), 1 => (0u32..4).prop_map(|low| 0x7fff_fffe + low)];
+    let step = prop_oneof![
+        6 => (crowded_prefix(), value).prop_map(|(prefix, value)| Step::Insert(prefix, value)),
+        1 => crowded_prefix().prop_map(Step::Remove),
+        2 => any::<prop::sample::Index>().prop_map(Step::RemoveInserted),
+    ];
+    proptest::collection::vec(step, 0..most)
+}
+
+/// Steps with their prefixes settled: what is inserted (`Some`) or removed.
+pub(crate) fn settled(steps: Vec<Step>) -> Vec<(Prefix, Option<u32>)> {
+    let mut inserted = Vec::new();
+    let mut settled = Vec::new();
+    for step in steps {
+        match step {
+            Step::Insert(prefix, value) => {
+                inserted.push(prefix);
+                settled.push((prefix, Some(value)));
+            }
+            Step::Remove(prefix) => settled.push((prefix, None)),
+            Step::RemoveInserted(index) if !inserted.is_empty() => settled.push((*index.get(&inserted), None)),
+            Step::RemoveInserted(_) => {}
+        }
+    }
+    settled
+}

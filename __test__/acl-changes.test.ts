@@ -1,0 +1,132 @@
+/** {@link AclEngine}: changes, batches, and what they concern. */
+import test from 'ava'
+import { AclEngine, type AclPeer, type AclRule, ZqliteError } from 'zqlite'
+
+const allow = (id: number, source: string, destination: string, more: Partial<AclRule> = {}): AclRule => ({ id, priority: 0, action: 'allow', sources: [source], destinations: [destination], ...more })
+const deny = (id: number, source: string, destination: string, more: Partial<AclRule> = {}): AclRule => ({ ...allow(id, source, destination, { priority: 1, ...more }), action: 'deny' })
+const peer = (id: number, labels: string[] = [], more: Partial<AclPeer> = {}): AclPeer => ({ id, addresses: [`100.64.0.${id}`], labels, ...more })
+
+const engineOf = (rules: AclRule[], peers: AclPeer[]): AclEngine => {
+  const engine = new AclEngine()
+  engine.setRules(rules)
+  engine.putPeers(peers)
+  return engine
+}
+const tcp = (source: number, destination: number, port = 443) => ({ source, destination, protocol: 6, port, at: 0 })
+
+test('single rules come, change, are switched, and go', (t) => {
+  const engine = engineOf([allow(1, 'tag:a', 'tag:b')], [peer(1, ['tag:a']), peer(2, ['tag:b', 'group:c'])])
+  engine.putRules([deny(2, '*', 'group:c')])
+  t.deepEqual(engine.decide(tcp(1, 2)), { allowed: false, rule: 2 })
+  engine.setEnabled(2, false)
+  t.deepEqual(engine.decide(tcp(1, 2)), { allowed: true, rule: 1 })
+  engine.setEnabled(2, true)
+  engine.putRules([deny(2, '*', 'group:c', { ports: [[22, 22]] })])
+  t.deepEqual(engine.decide(tcp(1, 2)), { allowed: true, rule: 1 })
+  t.deepEqual(engine.decide(tcp(1, 2, 22)), { allowed: false, rule: 2 })
+  engine.removeRules([1, 77])
+  t.deepEqual(engine.decide(tcp(1, 2)), { allowed: false, rule: null })
+  t.throws(() => engine.setEnabled(1, true), { instanceOf: ZqliteError, code: 'ERR_ACL_UNKNOWN' })
+  t.throws(() => engine.setEnabled('2' as never, true), { instanceOf: ZqliteError, code: 'ERR_TYPE' })
+  t.throws(() => engine.putRules([allow(3, 'nobody', '*')]), { instanceOf: ZqliteError, code: 'ERR_ACL_RULE' })
+})
+
+test('the rule with the id 0 can deny', (t) => {
+  const engine = engineOf([deny(0, '*', '*')], [peer(1), peer(2)])
+  t.deepEqual(engine.decide(tcp(1, 2)), { allowed: false, rule: 0 })
+  engine.setRules([allow(0, '*', '*')])
+  t.deepEqual(engine.decide(tcp(1, 2)), { allowed: true, rule: 0 })
+})
+
+test('noting what has expired changes no answer', (t) => {
+  const engine = engineOf([allow(1, '*', '*', { expiresAt: 1000 })], [peer(1), peer(2)])
+  engine.expire(1000)
+  t.true(engine.decide({ ...tcp(1, 2), at: 999 }).allowed)
+  t.false(engine.decide({ ...tcp(1, 2), at: 1000 }).allowed)
+})
+
+test('a snapshot and its origin go their own ways', (t) => {
+  const engine = engineOf([allow(1, '*', '*')], [peer(1), peer(2)])
+  const before = engine.snapshot()
+  engine.setRules([])
+  engine.removePeers([2])
+  t.true(before.decide(tcp(1, 2)).allowed)
+  before.putRules([deny(2, '*', '*')])
+  t.false(before.decide(tcp(1, 2)).allowed)
+  t.deepEqual([...engine.visiblePeers(1)], [])
+})
+
+test('a batch answers as single questions do', (t) => {
+  const engine = engineOf([allow(1, 'tag:a', '100.64.0.2'), deny(2, 'tag:a', '*', { ports: [[22, 22]] }), allow(3, 'fd00::/8', '*')], [peer(1, ['tag:a']), peer(2)])
+  const [sources, destinations] = [Uint32Array.of(1, 1, 2), Uint32Array.of(2, 2, 1)]
+  const [protocols, ports] = [Uint8Array.of(6, 6, 6), Uint16Array.of(80, 22, 80)]
+  const expected = Array.from(sources, (source, i) => engine.decide({ source, destination: destinations[i]!, protocol: 6, port: ports[i]!, at: 0 }))
+  const answers = engine.decideBatch({ sources, destinations, protocols, ports, at: 0 })
+  t.deepEqual([...answers.allowed], [1, 0, 0])
+  t.deepEqual([...answers.rules], expected.map(({ rule }) => rule ?? NaN))
+  const address = (id: number) => 0x64400000 + id
+  const byAddress = engine.decideAddressesBatch({ sources: sources.map(address), destinations: destinations.map(address), protocols, ports, at: 0 })
+  t.deepEqual(byAddress, answers)
+  const v6 = engine.decideAddressesBatch({ sources: Uint32Array.of(0xfd000000, 0, 0, 9), destinations: Uint32Array.of(0, 0, 0xffff, address(2)), protocols: Uint8Array.of(6), ports: Uint16Array.of(1), at: 0 })
+  t.deepEqual([...v6.rules], [3])
+  const throwsCode = (code: string, call: () => unknown) => t.throws(call, { instanceOf: ZqliteError, code })
+  throwsCode('ERR_ACL_UNKNOWN', () => engine.decideBatch({ sources, destinations: Uint32Array.of(2, 9, 1), protocols, ports }))
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports: ports.subarray(1) }))
+  throwsCode('ERR_TYPE', () => engine.decideAddressesBatch({ sources: sources.subarray(1), destinations, protocols, ports }))
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources: [1, 1, 2] as never, destinations, protocols, ports }))
+})
+
+test('whom a change concerns', (t) => {
+  const engine = engineOf([allow(1, 'tag:a', 'tag:b')], [peer(1, ['tag:a']), peer(2, ['tag:b']), peer(3, ['tag:c']), peer(4)])
+  const affected = (change: Parameters<AclEngine['affected']>[0]) => [...engine.affected(change, 0)]
+  t.deepEqual(affected({ disable: [1] }), [1, 2])
+  t.deepEqual(affected({ enable: [1] }), [])
+  t.deepEqual(affected({ putRules: [allow(2, 'tag:a', 'tag:c')] }), [1, 3])
+  t.deepEqual(affected({ putRules: [allow(2, 'tag:a', 'tag:b', { ports: [[1, 2]] })] }), [])
+  t.deepEqual(affected({ putRules: [deny(2, '*', 'tag:b', { ports: [[1, 2]] })] }), [2], 'only the filter changes')
+  t.deepEqual(affected({ putPeers: [peer(4, ['tag:b'])] }), [1, 4])
+  t.deepEqual(affected({ removePeers: [1] }), [1, 2])
+  t.deepEqual([...engine.visiblePeers(1, { at: 0 })], [2], 'nothing was changed')
+  t.throws(() => affected({ putPeers: [peer(9, [], { addresses: ['100.64.0.1'] })] }), { instanceOf: ZqliteError, code: 'ERR_ACL_RULE' })
+  t.throws(() => affected({ disable: [9] }), { instanceOf: ZqliteError, code: 'ERR_ACL_UNKNOWN' })
+})
+
+test('packet filters, with denies subtracted', (t) => {
+  const rules = [allow(1, '10.0.0.0/8', 'tag:web', { protocols: [6], ports: [[80, 90]] }), deny(2, '10.1.0.0/16', '*'), deny(3, '*', '*', { ports: [[85, 86]] })]
+  const engine = engineOf(rules, [peer(1, ['tag:web']), peer(2, [], { addresses: ['10.0.0.0'] })])
+  t.deepEqual(engine.packetFilter(1, 0), [
+    { sources: ['10.0.0.0/16', '10.2.0.0-10.255.255.255'], destinations: ['100.64.0.1/32'], protocols: [6], ports: [[80, 84], [87, 90]] },
+  ])
+  t.deepEqual(engine.packetFilter(2, 0), [])
+  t.throws(() => engine.packetFilter(9), { instanceOf: ZqliteError, code: 'ERR_ACL_UNKNOWN' })
+})
+
+test('rules without effect, and rules that disagree', (t) => {
+  const rules = [allow(1, '*', 'tag:b'), deny(2, 'tag:a', '*', { priority: 0 }), allow(3, 'tag:a', 'tag:b', { priority: -1 }), allow(4, 'tag:gone', '*'), allow(5, '*', '*', { expiresAt: 5 }), allow(6, '*', '*', { enabled: false })]
+  const engine = engineOf(rules, [peer(1, ['tag:a']), peer(2, ['tag:b'])])
+  t.deepEqual(engine.unusedRules(5), [
+    { rule: 3, reason: 'shadowed', by: 2 },
+    { rule: 4, reason: 'selects-nobody' },
+    { rule: 5, reason: 'expired' },
+    { rule: 6, reason: 'disabled' },
+  ])
+  t.deepEqual(engine.conflicts({ at: 5 }), [{ deny: 2, allow: 1 }])
+  t.deepEqual(engine.conflicts({ at: 5, limit: 0 }), [])
+})
+
+test('answers stay the same without memory for an index', (t) => {
+  const engine = new AclEngine({ memory: 0 })
+  engine.setRules([allow(1, 'tag:a', '100.64.0.0/30')])
+  engine.putPeers([peer(1, ['tag:a']), peer(2)])
+  t.deepEqual(engine.decide(tcp(1, 2)), { allowed: true, rule: 1 })
+  t.deepEqual([...engine.visiblePeers(2, { at: 0 })], [1])
+  t.throws(() => new AclEngine({ memory: -1 }), { instanceOf: ZqliteError, code: 'ERR_TYPE' })
+})
+
+test('a text that only looks like an address in its low bytes is none', (t) => {
+  const engine = engineOf([allow(1, '*', '*')], [])
+  // The low byte of U+0131 is the digit 1.
+  const source = `10.0.0.${String.fromCharCode(0x131)}`
+  t.throws(() => engine.decideAddresses({ source, destination: '10.0.0.1', protocol: 6, port: 1 }), { instanceOf: ZqliteError, code: 'ERR_CIDR_SYNTAX' })
+  t.throws(() => engine.decideAddresses({ source: '1'.repeat(100), destination: '10.0.0.1', protocol: 6, port: 1 }), { instanceOf: ZqliteError, code: 'ERR_CIDR_SYNTAX' })
+})

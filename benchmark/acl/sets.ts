@@ -1,0 +1,123 @@
+/** Sets of rules, peers and questions for the suite; everything random has a fixed seed. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { gunzipSync } from 'node:zlib'
+import type { AclPeer, AclRule } from 'zqlite'
+
+const folder = fileURLToPath(new URL('../../../shared/data/classbench/', import.meta.url))
+
+/** Names of the ClassBench sets of 10,000 rules that are there. */
+export function classbench(): string[] {
+  if (!existsSync(folder)) return []
+  return readdirSync(folder).filter((name) => name.endsWith('_10k.gz')).map((name) => name.replace('.gz', '')).toSorted()
+}
+
+/** A ClassBench set: `@src/len dst/len lo : hi lo : hi proto/mask …`, the first line first. Every third rule denies. */
+export function readClassbench(name: string): AclRule[] {
+  const lines = gunzipSync(readFileSync(`${folder}${name}.gz`)).toString().trim().split('\n')
+  return lines.map((line, index) => {
+    const [source = '', destination = '', , ports = '', protocol = ''] = line.slice(1).split('\t')
+    const [low = 0, high = 0] = ports.split(' : ').map(Number)
+    const rule: AclRule = { id: index, priority: -index, action: index % 3 === 0 ? 'deny' : 'allow', sources: [selector(source)], destinations: [selector(destination)] }
+    if (low !== 0 || high !== 65535) rule.ports = [[low, high]]
+    if (!protocol.endsWith('/0x00')) rule.protocols = [Number(protocol.slice(0, 4))]
+    return rule
+  })
+}
+
+function selector(prefix: string): string {
+  const [address = '', text] = prefix.split('/')
+  const length = Number(text)
+  if (length === 0) return '*'
+  return `${formatV4((parseV4(address) & (-1 << (32 - length))) >>> 0)}/${length}`
+}
+
+export function parseV4(text: string): number {
+  return text.split('.').reduce((bits, octet) => bits * 256 + Number(octet), 0)
+}
+
+export function formatV4(bits: number): string {
+  return `${bits >>> 24}.${(bits >>> 16) & 255}.${(bits >>> 8) & 255}.${bits & 255}`
+}
+
+/** xorshift32: numbers below 2^32. */
+export function random(seed = 0x9e3779b9): (below: number) => number {
+  let state = seed
+  return (below) => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return (state >>> 0) % below
+  }
+}
+
+const onePort = (port: number): [number, number] => [port, port]
+
+/** Rules between prefixes and single addresses, with ports, as a company of many sites would have. */
+export function addressRules(count: number): AclRule[] {
+  const next = random()
+  const prefix = (): string => {
+    const length = [8, 16, 20, 24, 24, 28, 32, 32, 32][next(9)] as number
+    return `${formatV4((next(2 ** 32) & (length === 32 ? -1 : -1 << (32 - length))) >>> 0)}/${length}`
+  }
+  return Array.from({ length: count }, (_, id) => ({
+    id,
+    priority: next(1000),
+    action: next(4) === 0 ? 'deny' : 'allow',
+    sources: [next(20) === 0 ? '*' : prefix()],
+    destinations: [next(20) === 0 ? '*' : prefix()],
+    protocols: [[6, 17][next(2)] as number],
+    ports: [next(4) === 0 ? [1024, 65535] : onePort(next(1024))],
+  }))
+}
+
+/** Rules between users, groups and tags, as a mesh has. */
+export function labelRules(count: number, { users, groups, tags }: { users: number; groups: number; tags: number }): AclRule[] {
+  const next = random()
+  return Array.from({ length: count }, (_, id) => ({
+    id,
+    priority: next(100),
+    action: next(10) === 0 ? 'deny' : 'allow',
+    sources: [next(3) === 0 ? `group:${next(groups)}` : `user:${next(users)}`],
+    destinations: [next(50) === 0 ? `group:${next(groups)}` : `tag:${next(tags)}`],
+    protocols: [6],
+    ports: [[[22, 80, 443, 5432, 8080][next(5)] as number, 9000]],
+  }))
+}
+
+/** Half are machines of users in groups, half servers with a tag. */
+export function meshPeers(count: number, { users, groups, tags }: { users: number; groups: number; tags: number }): AclPeer[] {
+  const next = random(7)
+  return Array.from({ length: count }, (_, id) => {
+    const user = id % users
+    const labels = id % 2 === 0 ? [`user:${user}`, `group:${user % groups}`, `group:${(user * 7 + 3) % groups}`] : [`tag:${next(tags)}`]
+    return { id, addresses: [formatV4(0x64400000 + id)], labels: [...new Set(labels)], owner: `u${user}` }
+  })
+}
+
+/** Distinct questions about addresses: half from the corners of rules, half uniformly random. */
+export function trace(rules: readonly AclRule[], count: number): { sources: Uint32Array; destinations: Uint32Array; protocols: Uint8Array; ports: Uint16Array } {
+  const next = random(99)
+  const [sources, destinations] = [new Uint32Array(count), new Uint32Array(count)]
+  const [protocols, ports] = [new Uint8Array(count), new Uint16Array(count)]
+  const corner = (text: string | undefined): number => {
+    if (text === undefined || text === '*') return next(2 ** 32)
+    const [address = '', length = '32'] = text.split('/')
+    return (parseV4(address) + (next(2) === 0 ? 0 : 2 ** (32 - Number(length)) - 1)) >>> 0
+  }
+  const seen = new Set<string>()
+  for (let i = 0; i < count; ) {
+    const rule = rules[next(rules.length)] as AclRule
+    const fromRule = i % 2 === 0
+    sources[i] = fromRule ? corner(rule.sources[0]) : next(2 ** 32)
+    destinations[i] = fromRule ? corner(rule.destinations[0]) : next(2 ** 32)
+    protocols[i] = fromRule ? (rule.protocols?.[0] ?? 6) : ([1, 6, 17][next(3)] as number)
+    ports[i] = fromRule ? (rule.ports?.[0]?.[next(2)] ?? next(65536)) : next(65536)
+    const key = `${sources[i]} ${destinations[i]} ${protocols[i]} ${ports[i]}`
+    // Rules without a `*` or many ports have few corners: then the rest is random.
+    if (seen.has(key)) sources[i] = next(2 ** 32)
+    seen.add(key)
+    i++
+  }
+  return { sources, destinations, protocols, ports }
+}

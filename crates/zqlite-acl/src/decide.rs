@@ -1,0 +1,376 @@
+//! Decisions: which rule is the first to match.
+//!
+//! The rows of source, destination and port and the set of the protocol are intersected, summaries first, and the first
+//! common bit of a live rule is the answer; in the tail, where slots have no order, the best one is.
+
+use std::collections::BTreeSet;
+use std::ops::{ControlFlow, Range};
+
+use zqlite_cidr::Address;
+
+use crate::engine::{DESTINATION, Engine, Entry, SOURCE};
+use crate::error::UnknownId;
+use crate::peer::PeerId;
+use crate::query::{Decision, Explanation, MatchingRule, Query};
+use crate::rows::{FACTORED, Row, RowId, Rows, Slot};
+use crate::rule::{Action, Rule};
+use crate::selector::Selector;
+
+/// One side of a question.
+#[derive(Clone, Copy)]
+pub(crate) struct Endpoint {
+    pub(crate) row: RowId,
+    pub(crate) owner: u32,
+    who: Who,
+}
+
+#[derive(Clone, Copy)]
+enum Who {
+    Class(u32),
+    Nobody(Address),
+}
+
+/// What is asked of the rules. What is `None` may be anything.
+#[derive(Clone, Copy)]
+pub(crate) struct Question {
+    pub(crate) source: Option<Endpoint>,
+    pub(crate) destination: Option<Endpoint>,
+    pub(crate) service: Option<(u8, u16)>,
+    pub(crate) at: i64,
+}
+
+/// Rows of a question, found.
+struct Found<'a> {
+    source: Option<Row<'a>>,
+    destination: Option<Row<'a>>,
+    port: Option<Row<'a>>,
+    protocol: u8,
+    owners_differ: bool,
+    /// Whether rules may have expired since that had not at the time of the question.
+    before_horizon: bool,
+}
+
+impl Engine {
+    /// May one peer reach the other, or an address that it routes?
+    pub fn decide(&self, query: &Query<PeerId>) -> Result<Decision, UnknownId> {
+        let source = self.member(query.source)?;
+        let destination = self.member(query.destination)?;
+        let from = self.class(SOURCE, source);
+        let decision = self.decision(&question(from, self.class(DESTINATION, destination), query));
+        if decision.allowed || !self.routes(destination) {
+            return Ok(decision);
+        }
+        let routed = self.routed(from, query);
+        Ok(routed.map_or(decision, |address| self.decision(&question(from, self.nobody(DESTINATION, address), query))))
+    }
+
+    /// May one address reach the other? An address of a peer stands for that peer, without its routes.
+    pub fn decide_addresses(&self, query: &Query<Address>) -> Decision {
+        let source = self.at_address(SOURCE, query.source);
+        let destination = self.at_address(DESTINATION, query.destination);
+        self.decision(&question(source, destination, query))
+    }
+
+    /// As [`decide`](Self::decide), for each of the queries.
+    pub fn decide_batch<'a>(
+        &'a self,
+        queries: impl IntoIterator<Item = Query<PeerId>> + 'a,
+    ) -> impl Iterator<Item = Result<Decision, UnknownId>> + 'a {
+        queries.into_iter().map(|query| self.decide(&query))
+    }
+
+    /// As [`decide_addresses`](Self::decide_addresses), for each of the queries.
+    pub fn decide_addresses_batch<'a>(
+        &'a self,
+        queries: impl IntoIterator<Item = Query<Address>> + 'a,
+    ) -> impl Iterator<Item = Decision> + 'a {
+        queries.into_iter().map(|query| self.decide_addresses(&query))
+    }
+
+    /// As [`decide`](Self::decide), with each rule that matches. If the peer itself may not be reached but an address
+    /// that it routes may, the explanation is of that address.
+    pub fn explain(&self, query: &Query<PeerId>) -> Result<Explanation, UnknownId> {
+        let source = self.member(query.source)?;
+        let destination = self.member(query.destination)?;
+        let from = self.class(SOURCE, source);
+        let itself = self.explanation(&question(from, self.class(DESTINATION, destination), query));
+        if itself.decision.allowed || !self.routes(destination) {
+            return Ok(itself);
+        }
+        Ok(self.routed(from, query).map_or(itself, |address| Explanation {
+            routed: Some(address),
+            ..self.explanation(&question(from, self.nobody(DESTINATION, address), query))
+        }))
+    }
+
+    /// As [`decide_addresses`](Self::decide_addresses), with each rule that matches.
+    pub fn explain_addresses(&self, query: &Query<Address>) -> Explanation {
+        let source = self.at_address(SOURCE, query.source);
+        let destination = self.at_address(DESTINATION, query.destination);
+        self.explanation(&question(source, destination, query))
+    }
+
+    /// Where the class of a peer is.
+    pub(crate) fn member(&self, id: PeerId) -> Result<u32, UnknownId> {
+        self.peers.get(&id).map(|member| member.class).ok_or(UnknownId::Peer(id))
+    }
+
+    pub(crate) fn at_address(&self, side: usize, address: Address) -> Endpoint {
+        let holder = if self.peers.len() == 0 { None } else { self.by_address.get(&address) };
+        match holder.and_then(|id| self.peers.get(id)) {
+            Some(member) => self.class(side, member.class),
+            None => self.nobody(side, address),
+        }
+    }
+
+    pub(crate) fn nobody(&self, side: usize, address: Address) -> Endpoint {
+        Endpoint { row: self.sides[side].row(address), owner: 0, who: Who::Nobody(address) }
+    }
+
+    pub(crate) fn class(&self, side: usize, index: u32) -> Endpoint {
+        let (row, owner) = self.classes.get(index).map_or((0, 0), |class| (class.rows[side], class.owner));
+        Endpoint { row, owner, who: Who::Class(index) }
+    }
+
+    fn decision(&self, question: &Question) -> Decision {
+        let rule = self.first(question);
+        Decision { allowed: rule.is_some_and(Entry::allows), rule: rule.map(|entry| entry.order.1) }
+    }
+
+    fn explanation(&self, question: &Question) -> Explanation {
+        let rules: Vec<&Rule> = self.matching(question).filter_map(|slot| self.rule_in(slot)).collect();
+        let first = rules.first();
+        let decision = Decision {
+            allowed: first.is_some_and(|rule| rule.action == Action::Allow),
+            rule: first.map(|rule| rule.id),
+        };
+        let matching = rules.iter().enumerate().map(|(index, rule)| MatchingRule {
+            rule: rule.id,
+            action: rule.action,
+            priority: rule.priority,
+            shadowed: index > 0,
+        });
+        Explanation { decision, routed: None, matching: matching.collect() }
+    }
+
+    pub(crate) fn rule_in(&self, slot: Slot) -> Option<&Rule> {
+        self.entries.get(slot).map(|entry| entry.rule.as_ref())
+    }
+
+    /// The rule that decides.
+    fn first(&self, question: &Question) -> Option<&Entry> {
+        self.with_rows(question, |found| {
+            let mut best: Option<&Entry> = None;
+            let _ = self.scan(found, 0..self.ordered / 64, &mut |slot| match self.live(slot, question.at) {
+                Some(entry) => {
+                    best = Some(entry);
+                    ControlFlow::Break(())
+                }
+                None => ControlFlow::Continue(()),
+            });
+            if self.entries.len() > self.ordered {
+                let _ = self.scan(found, self.ordered / 64..self.entries.len().div_ceil(64), &mut |slot| {
+                    if let Some(entry) = self.live(slot, question.at)
+                        && best.is_none_or(|best| entry.order < best.order)
+                    {
+                        best = Some(entry);
+                    }
+                    ControlFlow::Continue(())
+                });
+            }
+            best
+        })
+    }
+
+    /// The slots of the rules that match, in the order in which they decide.
+    pub(crate) fn matching(&self, question: &Question) -> std::vec::IntoIter<Slot> {
+        let mut slots = Vec::new();
+        self.with_rows(question, |found| {
+            let _ = self.scan(found, 0..self.entries.len().div_ceil(64), &mut |slot| {
+                if self.live(slot, question.at).is_some() {
+                    slots.push(slot);
+                }
+                ControlFlow::Continue(())
+            });
+        });
+        if slots.last().is_some_and(|&last| last as usize >= self.ordered) {
+            slots.sort_by_key(|&slot| self.entries.get(slot).map(|entry| entry.order));
+        }
+        slots.into_iter()
+    }
+
+    /// The rule in a slot whose bits are set, unless it has expired.
+    #[inline]
+    fn live(&self, slot: Slot, at: i64) -> Option<&Entry> {
+        self.entries.get(slot).filter(|entry| at < entry.expires_at || entry.expires_at == i64::MAX)
+    }
+
+    /// Rows that were not built are gathered first.
+    #[inline]
+    fn with_rows<T>(&self, question: &Question, ask: impl FnOnce(&Found<'_>) -> T) -> T {
+        let owner = |end: Option<Endpoint>| end.map_or(0, |end| end.owner);
+        let both = question.source.is_some() && question.destination.is_some();
+        let owners_differ =
+            both && (owner(question.source) == 0 || owner(question.source) != owner(question.destination));
+        let port = question.service.map(|(_, port)| self.ports.get(port).unwrap_or(0));
+        let factored = |end: Option<Endpoint>| end.is_some_and(|end| end.row == FACTORED);
+        let mut found = Found {
+            source: None,
+            destination: None,
+            port: None,
+            protocol: question.service.map_or(0, |(protocol, _)| protocol),
+            owners_differ,
+            before_horizon: question.at < self.horizon,
+        };
+        let row = |end: Option<Endpoint>| end.map(|end| self.rows.view(end.row));
+        if !factored(question.source) && !factored(question.destination) && port != Some(FACTORED) {
+            found.source = row(question.source);
+            found.destination = row(question.destination);
+            found.port = port.map(|port| self.rows.view(port));
+            return ask(&found);
+        }
+        let gather = |side: usize, end: Option<Endpoint>| {
+            end.filter(|end| end.row == FACTORED).map(|end| self.gather(self.naming(side, end.who)))
+        };
+        let source = gather(SOURCE, question.source);
+        let destination = gather(DESTINATION, question.destination);
+        let gathered_port = question.service.filter(|_| port == Some(FACTORED)).map(|(_, port)| {
+            let holds = |slot: &Slot| {
+                self.rule_in(*slot).is_some_and(|rule| rule.ports.iter().any(|range| range.contains(port)))
+            };
+            self.gather((0..self.entries.len() as Slot).filter(holds).collect())
+        });
+        found.source = source.as_ref().map(|(rows, row)| rows.view(*row)).or_else(|| row(question.source));
+        found.destination =
+            destination.as_ref().map(|(rows, row)| rows.view(*row)).or_else(|| row(question.destination));
+        found.port =
+            gathered_port.as_ref().map(|(rows, row)| rows.view(*row)).or_else(|| port.map(|port| self.rows.view(port)));
+        ask(&found)
+    }
+
+    /// A row for one question.
+    fn gather(&self, slots: Vec<Slot>) -> (Rows, RowId) {
+        let mut rows = Rows::new(self.rows.capacity(), usize::MAX);
+        let row = rows.build(slots);
+        (rows, row)
+    }
+
+    fn naming(&self, side: usize, who: Who) -> Vec<Slot> {
+        match who {
+            Who::Class(index) => {
+                self.classes.get(index).map_or(Vec::new(), |class| self.slots(side, &class.signature.selectors))
+            }
+            Who::Nobody(address) => self.slots(side, &self.selecting(address)),
+        }
+    }
+
+    /// Visits the slots of these words that all rows have and whose rules are enabled, ascending.
+    #[inline]
+    fn scan(
+        &self,
+        found: &Found<'_>,
+        words: Range<usize>,
+        visit: &mut impl FnMut(Slot) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let any_source = self.sides[SOURCE].any.as_ref();
+        let any_destination = self.sides[DESTINATION].any.as_ref();
+        let set = self.protocols.get(usize::from(found.protocol)).copied().unwrap_or(0);
+        let protocol = self.protocol_sets.get(usize::from(set)).filter(|_| found.port.is_some());
+        for group in words.start / 64..words.end.div_ceil(64) {
+            let source = found.source.map(|row| row.group(group));
+            let destination = found.destination.map(|row| row.group(group));
+            // Most words have some rule with `*` on one side, few have one with `*` on both. So the words that matter are
+            // those of the two rows, and those few.
+            let mut mask = match (source, destination) {
+                (Some(source), Some(destination)) => {
+                    (source.mask & (destination.mask | any_destination.mask(group)))
+                        | (destination.mask & any_source.mask(group))
+                        | self.any_both.mask(group)
+                }
+                (Some(source), None) => source.mask | any_source.mask(group),
+                (None, Some(destination)) => destination.mask | any_destination.mask(group),
+                (None, None) => u64::MAX,
+            } & self.enabled.mask(group);
+            if group == words.start / 64 {
+                mask &= u64::MAX << (words.start % 64);
+            }
+            if group == words.end / 64 {
+                mask &= (1 << (words.end % 64)) - 1;
+            }
+            if mask == 0 {
+                continue;
+            }
+            let port = found.port.map(|row| row.group(group));
+            if let (Some(port), Some(protocol)) = (port, protocol) {
+                mask &= (port.mask | self.any_port.mask(group)) & protocol.mask(group);
+            }
+            while mask != 0 {
+                let at = mask.trailing_zeros() as usize;
+                mask &= mask - 1;
+                let word = group * 64 + at;
+                let mut bits = source.map_or(u64::MAX, |it| it.word(at) | any_source.word(word))
+                    & destination.map_or(u64::MAX, |it| it.word(at) | any_destination.word(word));
+                if bits == 0 {
+                    continue;
+                }
+                bits &= self.enabled.word(word);
+                if let (Some(port), Some(protocol)) = (port, protocol) {
+                    bits &= (port.word(at) | self.any_port.word(word)) & protocol.word(word);
+                }
+                if found.owners_differ {
+                    bits &= !self.compares_owners.word(word);
+                }
+                if !found.before_horizon {
+                    bits &= !self.expired.word(word);
+                }
+                while bits != 0 {
+                    visit((word * 64) as Slot + bits.trailing_zeros())?;
+                    bits &= bits - 1;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The first address that the destination routes and that may be reached.
+    ///
+    /// Only where a rule that could match begins or ends does the answer change, so only these addresses are asked about.
+    fn routed(&self, source: Endpoint, query: &Query<PeerId>) -> Option<Address> {
+        let destination = self.peer(query.destination)?;
+        let service = Some((query.protocol, query.port));
+        let question = Question { source: Some(source), destination: None, service, at: query.at };
+        let rules: Vec<&Rule> = self
+            .matching(&question)
+            .filter_map(|slot| self.rule_in(slot))
+            .filter(|rule| !rule.same_owner && rule.destinations.iter().any(is_no_label))
+            .collect();
+        if rules.iter().all(|rule| rule.action == Action::Deny) {
+            return None;
+        }
+        let mut kinds = BTreeSet::new();
+        for &route in &destination.routes {
+            kinds.insert(route.first());
+            for range in rules.iter().flat_map(|rule| &rule.destinations).filter_map(Selector::addresses) {
+                let ends = [Some(range.first()), range.last().next()];
+                kinds.extend(ends.into_iter().flatten().filter(|end| route.contains(*end)));
+            }
+        }
+        kinds.into_iter().find(|&kind| {
+            let destination = Some(self.nobody(DESTINATION, kind));
+            self.first(&Question { destination, ..question }).is_some_and(Entry::allows)
+        })
+    }
+
+    pub(crate) fn routes(&self, class: u32) -> bool {
+        self.classes.get(class).is_some_and(|class| class.routes)
+    }
+}
+
+fn is_no_label(selector: &Selector) -> bool {
+    !matches!(selector, Selector::Label(_))
+}
+
+fn question<E>(source: Endpoint, destination: Endpoint, query: &Query<E>) -> Question {
+    let service = Some((query.protocol, query.port));
+    Question { source: Some(source), destination: Some(destination), service, at: query.at }
+}

@@ -1,0 +1,274 @@
+//! Who sees whom.
+//!
+//! Driven by rules: those that match one peer are walked once, and each allow leads to the classes that it selects on the
+//! other side. Most pairs of peers are so never looked at. Where a deny could stand before an allow, the rules of that one
+//! pair of classes are taken together, and their protocols and ports decide.
+
+use std::collections::BTreeSet;
+
+use crate::classes::ClassId;
+use crate::decide::{Endpoint, Question};
+use crate::engine::{DESTINATION, Engine, SOURCE};
+use crate::error::UnknownId;
+use crate::peer::{Peer, PeerId};
+use crate::query::Direction;
+use crate::rows::{Dense, FACTORED, Slot, ones};
+use crate::rule::{Action, Rule};
+use crate::selector::Selector;
+use crate::traffic::some_passes;
+
+impl Engine {
+    /// Whether some protocol and port is allowed from one peer to the other, or to an address that it routes.
+    pub fn reachable(&self, source: PeerId, destination: PeerId, at: i64) -> Result<bool, UnknownId> {
+        Ok(self.reaches(self.member(source)?, self.member(destination)?, at))
+    }
+
+    /// The other peers that a peer sees, by ascending id.
+    pub fn visible_peers(&self, peer: PeerId, direction: Direction, at: i64) -> Result<Vec<PeerId>, UnknownId> {
+        let class = self.member(peer)?;
+        let seen = self.seen(class, direction, at);
+        let mut ids: Vec<PeerId> = Vec::new();
+        for index in seen.iter() {
+            ids.extend(self.classes.get(index).into_iter().flat_map(|class| class.members.iter()));
+        }
+        sort(&mut ids);
+        if let Ok(itself) = ids.binary_search(&peer) {
+            ids.remove(itself);
+        }
+        Ok(ids)
+    }
+
+    /// The class of a peer. Peers of a class get the same answer to each question at each time.
+    pub fn peer_class(&self, peer: PeerId) -> Result<ClassId, UnknownId> {
+        let class = self.member(peer)?;
+        self.classes.get(class).map(|class| class.number).ok_or(UnknownId::Peer(peer))
+    }
+
+    /// The classes whose peers a peer of this class sees, by ascending id. The class itself is one of them if its peers
+    /// see each other, however many there are.
+    pub fn visible_classes(&self, class: ClassId, direction: Direction, at: i64) -> Result<Vec<ClassId>, UnknownId> {
+        let class = *self.by_class.get(&class).ok_or(UnknownId::Class(class))?;
+        let seen = self.seen(class, direction, at);
+        let mut numbers: Vec<ClassId> =
+            seen.iter().filter_map(|index| self.classes.get(index)).map(|class| class.number).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The indexes of the classes that a class sees.
+    pub(crate) fn seen(&self, class: u32, direction: Direction, at: i64) -> Dense {
+        let mut seen = Seen::default();
+        if direction != Direction::From {
+            self.search(self.class(SOURCE, class), SOURCE, at, &mut seen);
+        }
+        if direction != Direction::To {
+            seen.decided = Dense::default();
+            seen.decided_behind = Dense::default();
+            self.search(self.class(DESTINATION, class), DESTINATION, at, &mut seen);
+            if self.routes(class) {
+                self.search_behind(class, at, &mut seen);
+            }
+        }
+        seen.classes
+    }
+
+    /// The indexes of the classes that traffic from here may reach.
+    pub(crate) fn reached(&self, source: Endpoint, at: i64) -> Dense {
+        let mut seen = Seen::default();
+        self.search(source, SOURCE, at, &mut seen);
+        seen.classes
+    }
+
+    pub(crate) fn reaches(&self, source: u32, destination: u32, at: i64) -> bool {
+        let from = self.class(SOURCE, source);
+        self.some_traffic(from, self.class(DESTINATION, destination), at) || self.reaches_behind(from, destination, at)
+    }
+
+    fn some_traffic(&self, source: Endpoint, destination: Endpoint, at: i64) -> bool {
+        let question = Question { source: Some(source), destination: Some(destination), service: None, at };
+        some_passes(self.matching(&question).filter_map(|slot| self.rule_in(slot)))
+    }
+
+    fn reaches_behind(&self, source: Endpoint, destination: u32, at: i64) -> bool {
+        if !self.routes(destination) {
+            return false;
+        }
+        let Some(router) = self.representative(destination) else {
+            return false;
+        };
+        let rules: Vec<&Rule> = self.one_sided(SOURCE, source, at).filter_map(|slot| self.rule_in(slot)).collect();
+        let mut kinds = BTreeSet::new();
+        for &route in &router.routes {
+            kinds.insert(route.first());
+            for range in rules.iter().flat_map(|rule| &rule.destinations).filter_map(Selector::addresses) {
+                let ends = [Some(range.first()), range.last().next()];
+                kinds.extend(ends.into_iter().flatten().filter(|end| route.contains(*end)));
+            }
+        }
+        kinds.into_iter().any(|kind| self.some_traffic(source, self.nobody(DESTINATION, kind), at))
+    }
+
+    /// One peer of a class, which can speak for all of them.
+    pub(crate) fn representative(&self, class: u32) -> Option<&Peer> {
+        self.peer(*self.classes.get(class)?.members.first()?)
+    }
+
+    /// The rules that match one side, whatever the other.
+    pub(crate) fn one_sided(&self, side: usize, endpoint: Endpoint, at: i64) -> std::vec::IntoIter<Slot> {
+        let (source, destination) = if side == SOURCE { (Some(endpoint), None) } else { (None, Some(endpoint)) };
+        self.matching(&Question { source, destination, service: None, at })
+    }
+
+    /// Adds the classes that traffic may go to from here (`side` is [`SOURCE`]), or come from.
+    fn search(&self, endpoint: Endpoint, side: usize, at: i64, seen: &mut Seen) {
+        let other = 1 - side;
+        let mut denies = Dense::default();
+        for slot in self.one_sided(side, endpoint, at) {
+            let Some(entry) = self.entries.get(slot) else { continue };
+            if entry.rule.same_owner && endpoint.owner == 0 {
+                continue;
+            }
+            if entry.rule.action == Action::Deny {
+                denies.insert(slot);
+                continue;
+            }
+            let everyone = self.sides[other].any.contains(slot);
+            let open = denies.is_empty();
+            let mut look = |candidate: u32| {
+                if seen.classes.contains(candidate) || seen.decided.contains(candidate) {
+                    return;
+                }
+                let there = self.class(other, candidate);
+                if entry.rule.same_owner && there.owner != endpoint.owner {
+                    return;
+                }
+                if open || !self.meets(other, there, &denies) {
+                    seen.classes.insert(candidate);
+                    return;
+                }
+                // All rules of the pair are looked at: that decides it.
+                seen.decided.insert(candidate);
+                let passes = match side {
+                    SOURCE => self.some_traffic(endpoint, there, at),
+                    _ => self.some_traffic(there, endpoint, at),
+                };
+                if passes {
+                    seen.classes.insert(candidate);
+                }
+            };
+            if everyone {
+                (0..self.classes.len() as u32).filter(|&index| self.is_class(index)).for_each(&mut look);
+            } else {
+                self.selected(&entry.named[other]).for_each(&mut look);
+            }
+            // From here on, routers that may be seen for what is behind them.
+            if side == SOURCE {
+                let mut behind = |candidate: u32| {
+                    if !seen.classes.contains(candidate) && !seen.decided_behind.contains(candidate) {
+                        seen.decided_behind.insert(candidate);
+                        if self.reaches_behind(endpoint, candidate, at) {
+                            seen.classes.insert(candidate);
+                        }
+                    }
+                };
+                if everyone {
+                    let routers =
+                        (0..self.classes.len() as u32).filter(|&index| self.is_class(index) && self.routes(index));
+                    routers.for_each(&mut behind);
+                } else {
+                    self.routing(&entry.named[other]).for_each(&mut behind);
+                }
+            }
+        }
+    }
+
+    /// Adds the classes that may reach what this one routes.
+    fn search_behind(&self, class: u32, at: i64, seen: &mut Seen) {
+        let Some(router) = self.representative(class) else { return };
+        let mut slots: Vec<Slot> = self.sides[DESTINATION].any.iter().collect();
+        for &route in &router.routes {
+            self.spans.meeting(route.into(), &mut |_, id| slots.extend(self.slots(DESTINATION, &[id])));
+        }
+        let slots: Dense = slots.into_iter().filter(|slot| self.enabled.contains(*slot)).collect();
+        for entry in slots.iter().filter_map(|slot| self.entries.get(slot).map(|entry| (slot, entry))) {
+            let (slot, entry) = entry;
+            if entry.rule.action == Action::Deny || entry.expires_at <= at || entry.rule.same_owner {
+                continue;
+            }
+            let mut look = |candidate: u32| {
+                if !seen.classes.contains(candidate) && !seen.decided_behind.contains(candidate) {
+                    seen.decided_behind.insert(candidate);
+                    if self.reaches_behind(self.class(SOURCE, candidate), class, at) {
+                        seen.classes.insert(candidate);
+                    }
+                }
+            };
+            if self.sides[SOURCE].any.contains(slot) {
+                (0..self.classes.len() as u32).filter(|&index| self.is_class(index)).for_each(&mut look);
+            } else {
+                self.selected(&entry.named[SOURCE]).for_each(&mut look);
+            }
+        }
+    }
+
+    pub(crate) fn is_class(&self, index: u32) -> bool {
+        self.classes.get(index).is_some_and(|class| !class.members.is_empty())
+    }
+
+    /// The classes that some of these selectors select; some may come several times.
+    pub(crate) fn selected<'a>(&'a self, named: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+        let lists = named.iter().filter_map(|&id| self.selectors.get(id)).flat_map(|named| named.classes.iter());
+        lists
+            .filter(|class| self.classes.get(class.index).is_some_and(|found| found.is(**class)))
+            .map(|class| class.index)
+    }
+
+    /// The classes that route something that some of these selectors select.
+    pub(crate) fn routing<'a>(&'a self, named: &'a [u32]) -> impl Iterator<Item = u32> + 'a {
+        let lists = named.iter().filter_map(|&id| self.selectors.get(id)).flat_map(|named| named.routers.iter());
+        lists
+            .filter(|class| self.classes.get(class.index).is_some_and(|found| found.is(**class)))
+            .map(|class| class.index)
+    }
+
+    /// Whether one of these rules matches an endpoint on a side; `true` when that would have to be gathered.
+    fn meets(&self, side: usize, endpoint: Endpoint, rules: &Dense) -> bool {
+        if endpoint.row == FACTORED {
+            return true;
+        }
+        let row = self.rows.view(endpoint.row);
+        let any = &self.sides[side].any;
+        rules.masks.iter().enumerate().filter(|(_, mask)| **mask != 0).any(|(index, &mask)| {
+            let group = row.group(index);
+            ones(mask & (group.mask | any.mask(index))).any(|at| {
+                let word = index * 64 + at;
+                rules.word(word) & (group.word(at) | any.word(word)) != 0
+            })
+        })
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Indexes of classes that are seen.
+    classes: Dense,
+    /// Whose own rules have been looked at, all of them.
+    decided: Dense,
+    /// The same for what lies behind routers.
+    decided_behind: Dense,
+}
+
+/// Ids are often dense; then setting bits sorts faster than comparing.
+fn sort(ids: &mut Vec<PeerId>) {
+    let most = ids.iter().copied().max().unwrap_or(0) as usize;
+    if ids.len() < 64 || most / 32 > ids.len() {
+        ids.sort_unstable();
+        return;
+    }
+    let mut bits = vec![0u64; most / 64 + 1];
+    ids.iter().for_each(|&id| bits[id as usize / 64] |= 1 << (id % 64));
+    ids.clear();
+    for (word, bits) in bits.into_iter().enumerate().filter(|(_, bits)| *bits != 0) {
+        ids.extend(ones(bits).map(|bit| (word * 64 + bit) as PeerId));
+    }
+}

@@ -1,0 +1,271 @@
+//! A table of numbers made for lookups, in one of two forms.
+
+use std::ops::Deref;
+
+use crate::address::{Address, Family, is_mapped};
+use crate::batch::{Found, LANES, Lane, find_all, find_one};
+use crate::flat::Flat;
+use crate::node::key_of;
+use crate::prefix::Prefix;
+use crate::table::Table;
+
+/// What a [`LookupTable`] spends memory on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The trie alone for small tables; rows of answers beside it for large ones, where they pay.
+    #[default]
+    Compact,
+    /// Rows of answers always and in more places: lookups are faster, changes slower; at least 2 MiB.
+    Fast,
+}
+
+impl Mode {
+    /// The most prefixes of a node that are asked one by one instead of having a row.
+    const fn sparse(self) -> usize {
+        match self {
+            Mode::Compact => 3,
+            Mode::Fast => 1,
+        }
+    }
+}
+
+/// From how many prefixes on a compact table has rows, and below how many no longer. Until then all of the trie is in the
+/// processor's caches.
+const LARGE: usize = 16_384;
+const SMALL: usize = LARGE / 2;
+
+/// A [`Table`] of numbers with lookups of one address or many. Reads of other kinds are those of the table.
+#[derive(Debug, Default)]
+pub struct LookupTable {
+    table: Table<u32>,
+    mode: Mode,
+    flat: Option<Flat>,
+}
+
+impl Deref for LookupTable {
+    type Target = Table<u32>;
+
+    fn deref(&self) -> &Table<u32> {
+        &self.table
+    }
+}
+
+impl LookupTable {
+    /// A table with the entries of `table`.
+    pub fn of(table: Table<u32>, mode: Mode) -> Self {
+        let flat = (mode == Mode::Fast || table.len() >= LARGE).then(|| Flat::of(&table, mode.sparse()));
+        Self { table, mode, flat }
+    }
+
+    /// Gives `prefix` this value; returns the one that it had.
+    pub fn insert(&mut self, prefix: Prefix, value: u32) -> Option<u32> {
+        let before = self.table.insert(prefix, value);
+        match &mut self.flat {
+            Some(flat) if before != Some(value) => flat.update(&self.table, prefix),
+            None if self.table.len() >= LARGE => self.flat = Some(Flat::of(&self.table, self.mode.sparse())),
+            _ => {}
+        }
+        before
+    }
+
+    /// Removes `prefix` itself, not those that it covers; returns its value.
+    pub fn remove(&mut self, prefix: Prefix) -> Option<u32> {
+        let before = self.table.remove(prefix)?;
+        match &mut self.flat {
+            Some(_) if self.mode == Mode::Compact && self.table.len() < SMALL => self.flat = None,
+            Some(flat) => flat.update(&self.table, prefix),
+            None => {}
+        }
+        Some(before)
+    }
+
+    /// Bytes of memory that the table takes.
+    pub fn memory(&self) -> usize {
+        self.table.memory() + self.flat.as_ref().map_or(0, Flat::memory)
+    }
+
+    /// The value of the longest prefix that holds `address`.
+    #[inline]
+    pub fn lookup(&self, address: Address) -> Option<u32> {
+        value(self.find(address))
+    }
+
+    #[inline]
+    fn find(&self, address: Address) -> Found {
+        let high = (key_of(address.family(), address.bits()) >> 64) as u64;
+        match self.flat.as_ref().and_then(|flat| flat.find_one(address.family(), high)) {
+            Some(found) => found,
+            None => find_one(&self.table, address),
+        }
+    }
+
+    /// Looks up IPv4 addresses; gives `put` the place of each, from 0, and the value of the longest prefix that holds it.
+    /// All of a batch is answered from the table as it is; one address costs a fraction of what it costs alone.
+    pub fn lookup_v4(&self, addresses: &[u32], mut put: impl FnMut(usize, Option<u32>)) {
+        let mut found = [0; LANES];
+        for (chunk, addresses) in addresses.chunks(LANES).enumerate() {
+            self.find_all(addresses, &mut found);
+            for (at, &found) in found[..addresses.len()].iter().enumerate() {
+                put(chunk * LANES + at, value(found));
+            }
+        }
+    }
+
+    /// As [`lookup_v4`](Self::lookup_v4), for IPv6 addresses in network byte order. IPv4-mapped ones are IPv4.
+    pub fn lookup_v6(&self, addresses: &[[u8; 16]], mut put: impl FnMut(usize, Option<u32>)) {
+        let mut found = [0; LANES];
+        let mut bits = [0; LANES];
+        for (chunk, addresses) in addresses.chunks(LANES).enumerate() {
+            let mut any_mapped = false;
+            for (bits, address) in bits.iter_mut().zip(addresses) {
+                *bits = from_bytes(address);
+                any_mapped |= is_mapped(*bits);
+            }
+            let bits = &bits[..addresses.len()];
+            self.find_all(bits, &mut found);
+            for (at, &bits) in bits.iter().enumerate() {
+                let found = if any_mapped && is_mapped(bits) { self.find(Address::v6(bits)) } else { found[at] };
+                put(chunk * LANES + at, value(found));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn find_all<L: Lane>(&self, addresses: &[L], found: &mut [Found; LANES]) {
+        match &self.flat {
+            Some(flat) => flat.find_all(&self.table, addresses, found),
+            None => find_all(&self.table, addresses, found),
+        }
+    }
+
+    /// As [`lookup_v4`](Self::lookup_v4), for addresses of either family.
+    pub fn lookup_all(&self, addresses: &[Address], mut put: impl FnMut(usize, Option<u32>)) {
+        let v4: Vec<(usize, u32)> = places(addresses, Family::V4).map(|(at, bits)| (at, bits as u32)).collect();
+        let v6: Vec<(usize, u128)> = places(addresses, Family::V6).collect();
+        self.lookup_places(&v4, &mut put);
+        self.lookup_places(&v6, &mut put);
+    }
+
+    fn lookup_places<L: Lane>(&self, addresses: &[(usize, L)], put: &mut impl FnMut(usize, Option<u32>)) {
+        let mut found = [0; LANES];
+        for chunk in addresses.chunks(LANES) {
+            let lanes: [L; LANES] = std::array::from_fn(|at| chunk[at.min(chunk.len() - 1)].1);
+            self.find_all(&lanes[..chunk.len()], &mut found);
+            for (&(at, _), &found) in chunk.iter().zip(&found) {
+                put(at, value(found));
+            }
+        }
+    }
+}
+
+/// Two loads and two swaps of bytes; the conversion of all 16 at once is compiled to a shuffle of single bytes.
+#[inline(always)]
+fn from_bytes(address: &[u8; 16]) -> u128 {
+    let (mut high, mut low) = ([0; 8], [0; 8]);
+    high.copy_from_slice(&address[..8]);
+    low.copy_from_slice(&address[8..]);
+    u128::from(u64::from_be_bytes(high)) << 64 | u128::from(u64::from_be_bytes(low))
+}
+
+fn places(addresses: &[Address], family: Family) -> impl Iterator<Item = (usize, u128)> {
+    let bits = addresses.iter().enumerate().filter(move |(_, address)| address.family() == family);
+    bits.map(|(at, address)| (at, address.bits()))
+}
+
+#[inline(always)]
+fn value(found: Found) -> Option<u32> {
+    found.checked_sub(1).map(|value| value as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::find_all_plainly;
+    use crate::prefix::HostBits;
+
+    /// Numbers that look random, the same each time.
+    fn numbers() -> impl Iterator<Item = u64> {
+        let mut state = 0u64;
+        std::iter::repeat_with(move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb)
+        })
+    }
+
+    fn prefixes(count: usize) -> Vec<Prefix> {
+        let mut numbers = numbers();
+        let mut next = || numbers.next().unwrap_or_default();
+        let mut prefixes = Vec::new();
+        for _ in 0..count {
+            let (bits, length) = (next(), next() as u8);
+            let prefix = match next() % 4 {
+                0 => Prefix::new(Address::v4(bits as u32), 8 + length % 25, HostBits::Mask),
+                1 => Prefix::new(Address::v4(0x0a00_0000 | bits as u32 & 0xffff), 14 + length % 19, HostBits::Mask),
+                2 => Prefix::new(Address::v6(u128::from(bits & 0xff_ffff) << 88), 10 + length % 60, HostBits::Mask),
+                _ => {
+                    Prefix::new(Address::v6(0xfd << 120 | u128::from(bits & 0xffff)), 100 + length % 29, HostBits::Mask)
+                }
+            };
+            prefixes.extend(prefix);
+        }
+        prefixes
+    }
+
+    #[test]
+    fn both_ways_of_counting_bits_agree() {
+        let table: Table<u32> = prefixes(20_000).into_iter().zip(0..).collect();
+        for addresses in numbers().take(6400).collect::<Vec<_>>().chunks(LANES) {
+            let (mut one, mut other) = ([0; LANES], [0; LANES]);
+            let v4: Vec<u32> = addresses.iter().map(|bits| *bits as u32).collect();
+            find_all(&table, &v4, &mut one);
+            find_all_plainly(&table, &v4, &mut other);
+            assert_eq!(one, other);
+            let v6: Vec<u128> = addresses.iter().map(|bits| u128::from(bits & 0xff_ffff) << 88).collect();
+            find_all(&table, &v6, &mut one);
+            find_all_plainly(&table, &v6, &mut other);
+            assert_eq!(one, other);
+        }
+    }
+
+    #[test]
+    fn the_flat_form_is_what_it_would_be_if_built_anew() {
+        for mode in [Mode::Compact, Mode::Fast] {
+            let mut table =
+                LookupTable { flat: Some(Flat::of(&Table::new(), mode.sparse())), mode, ..LookupTable::default() };
+            let prefixes = prefixes(6000);
+            let in_use = |table: &LookupTable| table.flat.as_ref().map(Flat::in_use);
+            let fresh = |table: &LookupTable| Some(Flat::of(table, mode.sparse()).in_use());
+            for (value, &prefix) in prefixes.iter().enumerate() {
+                table.insert(prefix, value as u32);
+            }
+            assert_eq!(in_use(&table), fresh(&table));
+            let mut flat = table.flat.take();
+            for &prefix in prefixes.iter().step_by(2) {
+                if table.table.remove(prefix).is_some()
+                    && let Some(flat) = &mut flat
+                {
+                    flat.update(&table.table, prefix);
+                }
+            }
+            table.flat = flat;
+            assert_eq!(in_use(&table), fresh(&table));
+        }
+    }
+
+    #[test]
+    fn a_compact_table_has_rows_while_it_is_large() {
+        let mut table = LookupTable::default();
+        let hosts: Vec<Prefix> = (0..LARGE as u32).map(|n| Prefix::from(Address::v4(n << 12))).collect();
+        for &host in &hosts {
+            assert!(table.flat.is_none());
+            table.insert(host, 1);
+        }
+        assert!(table.flat.is_some());
+        for &host in &hosts {
+            table.remove(host);
+        }
+        assert!(table.flat.is_none());
+        assert_eq!(table.lookup(Address::v4(0)), None);
+    }
+}
