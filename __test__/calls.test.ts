@@ -78,6 +78,23 @@ test('leaving a stream early frees its connection', async (t) => {
   t.deepEqual(await unread.next(), { done: true, value: undefined })
 })
 
+test('leaving a stream that is complete leaves the one begun meanwhile alone', async (t) => {
+  const db = await fresh(t)
+  for (let round = 0; round < 50; round++) {
+    let other: AsyncIterableIterator<{ i: number }> | undefined
+    let first: Promise<unknown> | undefined
+    for await (const _ of db.stream('SELECT 1 UNION ALL SELECT 2')) {
+      other = db.stream<{ i: number }>(`${numbers(30_000)} SELECT i FROM n`)
+      first = other.next()
+      break
+    }
+    await first
+    let count = 1
+    for await (const _ of other!) count++
+    t.is(count, 30_000)
+  }
+})
+
 test('what is wrong with a stream is thrown where it is read', async (t) => {
   const db = await fresh(t)
   await db.execute('CREATE TABLE t (id INTEGER PRIMARY KEY)')
@@ -183,4 +200,6 @@ test('a database in memory has every call but the synchronous ones', async (t) =
   t.is(t.throws(() => db.getSync('SELECT 1'), { instanceOf: ZqliteError }).code, 'ERR_NOT_ALLOWED')
   t.true((await db.healthCheck()).connectivityOk)
   await rejects(t, 'ERR_NOT_ALLOWED', db.backup('never.db'))
+  await rejects(t, 'ERR_NOT_ALLOWED', db.stream('INSERT INTO t VALUES (3)').next())
+  t.is((await db.values('SELECT id FROM t')).length, 2)
 })

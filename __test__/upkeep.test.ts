@@ -38,6 +38,8 @@ test('size, checkpoint and vacuum', async (t) => {
   await db.vacuum()
   const result = await db.checkpoint('truncate')
   t.deepEqual(result, { busy: false, logFrames: 0, checkpointedFrames: 0 })
+  t.is(statSync(`${db.path}-wal`).size, 0)
+  t.is((await db.stats()).walBytes, 0)
   t.true(statSync(db.path).size < 100_000)
   t.is((await db.stats()).freePages, 0)
   t.true((await db.checkpoint()).logFrames >= 0)

@@ -46,6 +46,8 @@ export interface Request {
   layout?: Layout | undefined
   /** Takes rows as they come, instead of the answer. */
   onRows?: ((rows: unknown[], token: number) => void) | undefined
+  /** Told as soon as the token may stand for another call. */
+  onSettled?: (() => void) | undefined
 }
 
 /** A SQL text known to the native part. */
@@ -63,6 +65,7 @@ interface Pending {
   names: readonly string[]
   layout: Layout
   onRows: Request['onRows']
+  onSettled: Request['onSettled']
   /** Has the native part forget what can be said of the call. */
   settled: (() => void) | undefined
   resolve: (answer: Answer) => void
@@ -185,6 +188,7 @@ export class Channel {
         names: [],
         layout: request.layout ?? 'objects',
         onRows: request.onRows,
+        onSettled: request.onSettled,
         settled: signal === undefined && request.onRows === undefined ? undefined : this.#follow(token, signal),
         resolve,
       }
@@ -201,7 +205,7 @@ export class Channel {
     writer.reset()
     writer.u8(request.operation)
     write(writer)
-    const pending: Pending = { results: [], rows: [], names: [], layout: request.layout ?? 'objects', onRows: undefined, settled: undefined, resolve: () => {} }
+    const pending: Pending = { results: [], rows: [], names: [], layout: request.layout ?? 'objects', onRows: undefined, onSettled: undefined, settled: undefined, resolve: () => {} }
     let failure: Failure | undefined
     const take = (_token: number, flags: number, shape: number, units: number): void => {
       if (flags & FLAG_ERROR) failure = this.#readFailure(units)
@@ -273,6 +277,8 @@ export class Channel {
       throw fromNative(error)
     } finally {
       signal?.removeEventListener('abort', abort)
+      // It has ended; this has the native part forget it.
+      abort()
       this.#left()
     }
   }
@@ -390,6 +396,7 @@ export class Channel {
     this.#pending[token] = undefined
     this.#free.push(token)
     pending.settled?.()
+    pending.onSettled?.()
     this.#left()
     pending.resolve(answer)
   }

@@ -39,7 +39,7 @@ export class ChannelStream<Row> implements RowStream<Row> {
 
   constructor(channel: Channel, statement: Interned, params: Params | undefined, options: CallOptions | undefined, layout: Layout) {
     this.#channel = channel
-    const request = { operation: Operation.Stream, layout, onRows: (rows: unknown[], token: number) => this.#take(rows as Row[], token), ...checked(options) }
+    const request = { operation: Operation.Stream, layout, onRows: (rows: unknown[], token: number) => this.#take(rows as Row[], token), onSettled: () => (this.#token = undefined), ...checked(options) }
     this.#begin = async () => {
       const context = { operation: 'stream', sql: statement.sql, lane: 'stream' }
       const answer = await channel.tracer.traced(channels.query, context, () => channel.call(request, (writer) => writeCall(writer, statement, params)))
@@ -118,7 +118,6 @@ export class ChannelStream<Row> implements RowStream<Row> {
   }
 
   #end(error: unknown): void {
-    this.#token = undefined
     const wanted = !this.#ended
     this.#ended = true
     const waiters = this.#waiters.splice(0)

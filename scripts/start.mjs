@@ -5,7 +5,9 @@ import { root, setup } from './setup.mjs'
 
 setup()
 
-const child = spawn(join(root, 'ghostwire/dist/main.js'), ['serve', ...process.argv.slice(2)], { stdio: 'inherit' })
+// Requests leave much short-lived memory behind: with 64 MiB (instead of 16) to fill between two collections a registration
+// costs a tenth less of the JavaScript thread.
+const child = spawn(process.execPath, ['--max-semi-space-size=64', join(root, 'ghostwire/dist/main.js'), 'serve', ...process.argv.slice(2)], { stdio: 'inherit' })
 // A terminal sends Ctrl-C to both; the coordinator decides when it is done.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => child.kill('SIGTERM'))

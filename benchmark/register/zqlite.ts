@@ -13,7 +13,7 @@ subject(async (effort) => load(effort, await start(effort)))
 async function start({ folder }: Effort): Promise<Target> {
   const program = fileURLToPath(new URL('../../ghostwire/dist/main.js', import.meta.url))
   const flags = ['--json', '--db-path', join(folder, 'ghostwire.db'), '--port', '0', '--metrics-port', '0', '--sync-port', '0', '--log-filter', 'warn']
-  const server = spawn(program, ['serve', ...flags], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const server = spawn(process.execPath, ['--max-semi-space-size=64', program, 'serve', ...flags], { stdio: ['ignore', 'pipe', 'inherit'] })
   const [line] = (await once(createInterface({ input: server.stdout }), 'line')) as [string]
   const { api, adminKey } = JSON.parse(line) as { api: string; adminKey: string }
   const headers = { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' }

@@ -157,7 +157,7 @@ pub(crate) fn open(
         }
     }
     connection.pragma_update(None, "synchronous", "full")?;
-    options.setup.apply(&mut connection, role)?;
+    options.setup.apply(&mut connection, writable && role == Role::Writer)?;
     if !writable {
         connection.pragma_update(None, "query_only", true)?;
     }
@@ -350,6 +350,18 @@ impl<'c> Lane<'c> {
                 Ok((rows, item))
             }
             Ran::Writes => Err(Error::new(ErrorCode::Internal, "the writer lane was told not to write")),
+        }
+    }
+
+    /// Runs a reading statement whose rows are held back.
+    pub(crate) fn read_held(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
+        let ran = self.run(call, false, &mut keep(records))?;
+        match ran {
+            Ran::Done { last, .. } => {
+                records.push(last);
+                Ok(())
+            }
+            Ran::Writes => Err(Error::new(ErrorCode::NotAllowed, "a stream reads; this statement writes")),
         }
     }
 

@@ -43,6 +43,8 @@ enum Name {
 pub(crate) struct Pragma {
     name: String,
     value: Option<String>,
+    /// What stands behind the name and is no value.
+    excess: Option<String>,
 }
 
 impl Pragma {
@@ -61,9 +63,9 @@ impl Pragma {
         let value = match value {
             Some(value) => Some(value.trim().trim_matches(['\'', '"']).to_owned()),
             None if rest.is_empty() => None,
-            None => Some(rest.to_owned()),
+            None => return Some(Self { name, value: None, excess: Some(rest.to_owned()) }),
         };
-        Some(Self { name, value })
+        Some(Self { name, value, excess: None })
     }
 
     /// Whether it changes something.
@@ -128,6 +130,10 @@ impl Settings {
             let message = format!("there is no pragma {}; did you mean {near}?", pragma.name);
             return Err(Error::new(ErrorCode::Sql, message));
         };
+        if let Some(excess) = &pragma.excess {
+            let message = format!("{}: {excess:?} is not understood; a value follows = or stands in ()", pragma.name);
+            return Err(Error::new(ErrorCode::Sql, message));
+        }
         if let Some(value) = &pragma.value {
             let wrong =
                 |wanted: &str| Error::new(ErrorCode::Sql, format!("{}: {value:?} is not {wanted}", pragma.name));
@@ -226,10 +232,12 @@ mod tests {
             "PRAGMA zqlite_cache_size = lots",
             "PRAGMA zqlite_cache_size = 5",
             "PRAGMA zqlite_rtree = 1",
-            "PRAGMA zqlite_parallel_writes 1",
+            "PRAGMA zqlite_parallel_writes 0",
+            "PRAGMA zqlite_parallel_writes(0",
         ] {
-            assert!(run(&settings, sql).is_err() || sql.ends_with(" 1") && !sql.contains("rtree"), "{sql}");
+            assert_eq!(run(&settings, sql).map_err(|e| e.code), Err(ErrorCode::Sql), "{sql}");
         }
+        assert_eq!(settings.group_limit(9), 9);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
-use crate::connection::Role;
 use crate::{Error, ErrorCode, Result};
 
 /// Settings of each connection of a store.
@@ -66,12 +65,14 @@ const OWN_PRAGMAS: &[&str] = &[
 ];
 
 impl Setup {
+    /// `writable` is whether attached files may be made and written.
+    ///
     /// # Errors
     /// `ERR_TYPE` naming the setting that cannot be; `ERR_SQL`, `ERR_CANNOT_OPEN` and others as SQLite tells.
-    pub(crate) fn apply(&self, connection: &mut Connection, role: Role) -> Result<()> {
+    pub(crate) fn apply(&self, connection: &mut Connection, writable: bool) -> Result<()> {
         self.load_extensions(connection)?;
         for Attached { name, path, readonly } in &self.attach {
-            let mode = if *readonly || role != Role::Writer { "ro" } else { "rwc" };
+            let mode = if *readonly || !writable { "ro" } else { "rwc" };
             let uri = format!("file:{}?mode={mode}", escape(&path.to_string_lossy()));
             connection.execute("ATTACH ?1 AS ?2", [uri.as_str(), name]).map_err(|e| {
                 let mut error = Error::from(e);

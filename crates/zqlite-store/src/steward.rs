@@ -56,6 +56,12 @@ impl Signal {
         }
     }
 
+    /// The log's file was made as short as could be. Where a reader kept it from that, the next commit says how long it is.
+    pub(crate) fn truncated(&self) {
+        self.wal_bytes.store(0, Relaxed);
+        self.moved.store(0, Relaxed);
+    }
+
     /// Called after each commit.
     pub(crate) fn look(&self) {
         if self.is_due() {

@@ -32,8 +32,14 @@ impl StreamLanes {
         }
         let (for_lane, guard) = (shared.clone(), Count(shared.clone()));
         let started = std::thread::Builder::new().name("zqlite-stream".into()).spawn(move || {
-            let _guard = guard;
-            serve(&for_lane);
+            {
+                let _guard = guard;
+                serve(&for_lane);
+            }
+            // What came while this lane left found it neither idle nor gone.
+            if for_lane.streams.len() > 0 {
+                Self::ensure(&for_lane);
+            }
         });
         if let Err(error) = started {
             tracing::warn!(%error, "cannot start a thread for a stream");

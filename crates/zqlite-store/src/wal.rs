@@ -38,7 +38,8 @@ impl Room {
     pub(crate) fn ahead_of(&mut self, position: u64) {
         let Some(file) = &self.file else { return };
         let Ok(end) = file.metadata().map(|m| m.len()) else { return };
-        if position + LEAST <= end || end >= LONGEST {
+        // A log that was made empty stays so until its next commit.
+        if position == 0 || position > end || position + LEAST <= end || end >= LONGEST {
             return;
         }
         let zeros = vec![0; end.clamp(2 * LEAST, MOST) as usize];

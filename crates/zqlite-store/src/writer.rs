@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::connection::{Lane, Opened};
-use crate::job::{Job, Maintenance, Nest, Outbox, TransactionId, Work};
+use crate::job::{CheckpointMode, Job, Maintenance, Nest, Outbox, TransactionId, Work};
 use crate::metrics::{Counters, Operation};
 use crate::queue::Turn;
 use crate::store::Shared;
@@ -142,7 +142,8 @@ impl Writer<'_, '_> {
         self.lane.watch_over(member);
         let mut records = Vec::with_capacity(1);
         let result = match &member.work {
-            Work::Run(call) | Work::Stream(call, _) => self.lane.run_held(call, &mut records).map(|_| ()),
+            Work::Run(call) => self.lane.run_held(call, &mut records).map(|_| ()),
+            Work::Stream(call, _) => self.lane.read_held(call, &mut records),
             Work::Batch(items) => self.lane.run_batch(items, &mut records),
             _ => Err(Error::new(ErrorCode::Internal, "not a member of a group")),
         };
@@ -258,6 +259,9 @@ impl Writer<'_, '_> {
                 self.lane.run_own(&call, &mut records)
             }
         };
+        if result.is_ok() && what == Maintenance::Checkpoint(CheckpointMode::Truncate) {
+            self.shared.steward.truncated();
+        }
         self.reply(job, Operation::Write, result.map(|()| records));
     }
 
