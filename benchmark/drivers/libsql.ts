@@ -1,4 +1,9 @@
-/** libsql, synchronous. */
-import { synchronous } from './better-sqlite3.js'
+/** libsql, with its synchronous calls. */
+import { createRequire } from 'node:module'
+import type { Open } from './driver.js'
+import { type Connection, synchronous } from './synchronous.js'
 
-export const open = synchronous('libsql')
+export const open: Open = (path, cache) => {
+  const Sqlite = createRequire(import.meta.url)('libsql') as new (path: string) => Connection
+  return synchronous(new Sqlite(path), cache)
+}

@@ -30,12 +30,16 @@ export const open: Open = async (path, cache) => {
   })
   const exec = (sql: string) => promise<void>((done) => db.exec(sql, done))
   await exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = ${-Math.round(cache / 1024)}`)
+  const statements = new Map<string, Statement>()
+  // A text is prepared once.
   const prepared = async (sql: string): Promise<Statement> => {
-    let statement: Statement | undefined
+    let statement = statements.get(sql)
+    if (statement !== undefined) return statement
     await promise<void>((done) => {
       statement = db.prepare(sql, done)
     })
-    return statement as Statement
+    statements.set(sql, statement as unknown as Statement)
+    return statement as unknown as Statement
   }
   return {
     async prepare(sql) {

@@ -1,10 +1,12 @@
 /** zqlite, with the synchronous calls where it has them: for reads. */
-import { Database, type Params } from 'zqlite'
+import type { Params } from 'zqlite'
 import type { Open } from './driver.js'
+import { driver } from './zqlite.js'
 
 export const open: Open = async (path, cache) => {
-  const db = await Database.open(path, { cacheSize: cache })
+  const { db, ...asynchronous } = await driver(path, cache)
   return {
+    ...asynchronous,
     prepare(sql) {
       const statement = db.prepare(sql)
       return {
@@ -16,8 +18,5 @@ export const open: Open = async (path, cache) => {
         run: (...params) => statement.execute(params as Params),
       }
     },
-    transaction: (sql, rows) => db.executeBatchTransaction(rows.map((params) => ({ sql, params: params as Params }))),
-    exec: (sql) => db.execute(sql),
-    close: () => db.close(),
-  } satisfies Awaited<ReturnType<Open>>
+  }
 }

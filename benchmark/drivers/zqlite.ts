@@ -1,10 +1,12 @@
 /** zqlite, asynchronous. */
 import { Database, type Params } from 'zqlite'
-import type { Open } from './driver.js'
+import type { Driver, Open } from './driver.js'
 
-export const open: Open = async (path, cache) => {
+/** The driver, and the database that it is of. */
+export async function driver(path: string, cache: number): Promise<Driver & { db: Database }> {
   const db = await Database.open(path, { cacheSize: cache })
   return {
+    db,
     prepare(sql) {
       const statement = db.prepare(sql)
       return {
@@ -19,6 +21,8 @@ export const open: Open = async (path, cache) => {
     transaction: (sql, rows) => db.executeBatchTransaction(rows.map((params) => ({ sql, params: params as Params }))),
     exec: (sql) => db.execute(sql),
     close: () => db.close(),
-  } satisfies Awaited<ReturnType<Open>>
+  }
 }
+
+export const open: Open = driver
 
