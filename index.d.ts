@@ -564,12 +564,18 @@ export declare class Database {
 export declare interface DatabaseOptions {
     /** Open an existing file without writing; default false. */
     readonly?: boolean;
+    /**
+     * Let other processes that open it shared use the file too; default false. Writes of another process are waited for, at
+     * most 5 s, then `ERR_BUSY`. See docs/database.md for what it costs.
+     */
+    shared?: boolean;
     /** The page cache of all connections together; default 64 MB. */
     cacheSize?: Size;
     /** Whether independent writes that wait together share one commit (group commit); default true. */
     parallelWrites?: boolean;
     pool?: PoolOptions;
     transactions?: TransactionLimits;
+    wal?: WalLimits;
     /** Further database files by the name of their schema. Commits that change several files are atomic in each, not across. */
     attach?: Record<string, string | {
         path: string;
@@ -604,14 +610,9 @@ export declare interface DatabaseStats {
 export declare type Duration = number | string;
 
 /** How long the calls of one operation took, from being made to their answer. */
-export declare interface DurationHistogram {
+export declare interface DurationHistogram extends Histogram {
     operation: 'read' | 'write' | 'transaction' | 'stream' | 'sync';
-    /** Upper bounds of the buckets, in seconds. */
-    bounds: readonly number[];
-    /** Calls in each bucket, not cumulative; the last one is above all bounds. */
-    counts: readonly number[];
-    /** Of all calls together, in seconds. */
-    sum: number;
+    lane: 'reader' | 'writer' | 'stream' | 'sync';
 }
 
 /** Every code with what it means and whether the same call may succeed later without being changed. */
@@ -783,6 +784,16 @@ export declare interface Health {
     walBytes: number;
 }
 
+/** How often values were how large. */
+export declare interface Histogram {
+    /** Ascending upper bounds of the buckets, themselves included; in seconds where it is of durations. */
+    bounds: readonly number[];
+    /** Values in each bucket, not cumulative; the last one is above all bounds. */
+    counts: readonly number[];
+    /** Of all values together. */
+    sum: number;
+}
+
 /**
  * Starts JSON-line logs of the native part on standard error. The first call of a process counts.
  *
@@ -820,6 +831,8 @@ export declare interface Metrics {
     groups: number;
     /** Members that those commits held; divided by `groups` the mean size of a group. */
     groupedMembers: number;
+    /** Members by commit. */
+    groupSizes: Histogram;
     /** Members that ran again because a neighbour took their transaction down. */
     reruns: number;
     transactionsStarted: number;
@@ -835,14 +848,13 @@ export declare interface Metrics {
     expired: number;
     /** Calls refused because the queue was full. */
     refused: number;
-    /** Time that calls waited for a lane, in all. */
-    queueWaitSeconds: number;
+    waits: readonly WaitHistogram[];
     /** Time that lanes worked, in all. */
     busySeconds: number;
     /** Time spent in COMMIT, in all. */
     commitSeconds: number;
-    checkpoints: number;
-    checkpointSeconds: number;
+    /** How long each checkpoint took. */
+    checkpoints: Histogram;
     /** Gauge: size of the write-ahead log after the last commit. */
     walBytes: number;
     /** Gauge: lanes at work. */
@@ -1065,6 +1077,11 @@ export declare interface TransactionLimits {
 export declare interface TransactionOptions {
     /** Gives the transaction up: it is rolled back, and rejects with `ERR_CANCELLED`. */
     signal?: AbortSignal;
+    /**
+     * When it takes the write lock of the file: at once (`immediate`, the default, and `exclusive`), or with its first write
+     * (`deferred`), which makes a difference only to other processes that share the file.
+     */
+    mode?: 'immediate' | 'deferred' | 'exclusive';
 }
 
 /**
@@ -1075,6 +1092,19 @@ export declare interface TransactionOptions {
 export declare type Value = null | number | bigint | string | boolean | Date | Uint8Array | {
     readonly [key: string]: unknown;
 } | readonly unknown[];
+
+/** How long calls waited for a lane. */
+export declare interface WaitHistogram extends Histogram {
+    lane: 'reader' | 'writer' | 'stream';
+}
+
+/** Bounds of the write-ahead log. */
+export declare interface WalLimits {
+    /** Above this the log is started anew, for which new reads wait up to 5 ms and old ones end; at least 4 MB, default 64 MB. */
+    limit?: Size;
+    /** A read older than this then ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
+    maxReadAge?: Duration;
+}
 
 /** A failure of zqlite. */
 export declare class ZqliteError extends Error {

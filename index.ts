@@ -5,7 +5,7 @@ export type { AclExplanation, AclFilterRule, AclMatch, AclPeer, AclQuery, AclRul
 export { CidrTable } from './lib/cidr'
 export type { CidrAddresses, CidrMatch, CidrTableOptions } from './lib/cidr'
 export type { Columns } from './lib/calls'
-export type { DatabaseOptions, Duration, Limits, PoolOptions, Size, TransactionLimits } from './lib/config'
+export type { DatabaseOptions, Duration, Limits, PoolOptions, Size, TransactionLimits, WalLimits } from './lib/config'
 export { Database } from './lib/database'
 export type {
   BackupOptions,
@@ -22,7 +22,7 @@ export type {
 export { errorCatalogue, ZqliteError } from './lib/errors'
 export type { ErrorCode, ErrorDetails } from './lib/errors'
 export { initLogging } from './lib/log'
-export type { DurationHistogram, Metrics } from './lib/metrics'
+export type { DurationHistogram, Histogram, Metrics, WaitHistogram } from './lib/metrics'
 export { MigrationError } from './lib/migrate'
 export type { MigrateOptions, Migration, MigrationDatabase, MigrationProgress, MigrationResult, MigrationStep, MigrationTransaction } from './lib/migrate'
 export type { Params, Value } from './lib/params'

@@ -13,7 +13,6 @@ const snapshot: MetricsSnapshot = {
     { name: 'zqlite_pool_timeouts_total', value: 0 },
     { name: 'zqlite_queries_total', labels: { lane: 'writer', operation: 'execute' }, value: 5e21 },
     { name: 'zqlite_query_errors_total', labels: { operation: 'execute', code: 'ERR_BUSY' }, value: 2 },
-    { name: 'zqlite_queue_wait_seconds_total', value: 0.125 },
     { name: 'zqlite_transactions_started_total', value: 3 },
     { name: 'zqlite_transactions_committed_total', value: 2 },
     { name: 'zqlite_post_quantum_operations_total', labels: { operation: nasty }, value: 1 },
@@ -26,6 +25,7 @@ const snapshot: MetricsSnapshot = {
   histograms: [
     { name: 'zqlite_query_duration_seconds', labels: { operation: 'query' }, bounds: [10e-6, 0.0001, 0.25, 1, 10], counts: [3, 0, 2, 1, 0, 4], sum: 81.5 },
     { name: 'zqlite_query_duration_seconds', labels: { operation: 'get' }, bounds: new Float64Array([10e-6]), counts: new Float64Array([1, 0]), sum: 2e-6 },
+    { name: 'zqlite_queue_wait_seconds', labels: { lane: 'reader' }, bounds: [1], counts: [1, 0], sum: 0.125 },
     { name: 'zqlite_group_size', bounds: [1, 64, 2 ** 20], counts: [0, 1, 1, 0], sum: 164 },
     { name: 'zqlite_checkpoint_duration_seconds', bounds: [], counts: [2], sum: 3 },
   ],
@@ -99,7 +99,7 @@ zqlite_wal_bytes 4096.5
 test('the OpenMetrics text, to the letter', (t) => {
   const { counters, gauges, histograms } = snapshot
   t.is(
-    openMetricsText({ counters: counters.slice(0, 1), gauges: gauges.slice(2), histograms: histograms.slice(2, 3) }),
+    openMetricsText({ counters: counters.slice(0, 1), gauges: gauges.slice(2), histograms: histograms.slice(3, 4) }),
     `# TYPE zqlite_queries counter
 # HELP zqlite_queries Calls that succeeded.
 zqlite_queries_total{operation="query",lane="reader"} 7
@@ -129,7 +129,7 @@ test('of nothing there is nothing but the end', (t) => {
 for (const [format, write] of [['Prometheus', prometheusText], ['OpenMetrics', openMetricsText]] as const) {
   test(`${format}: families stand together, and buckets add up to the count`, (t) => {
     const { types, samples } = parse(write(snapshot))
-    t.deepEqual(['counter', 'gauge', 'histogram'].map((kind) => [...types.values()].filter((type) => type === kind).length), [7, 3, 3])
+    t.deepEqual(['counter', 'gauge', 'histogram'].map((kind) => [...types.values()].filter((type) => type === kind).length), [6, 3, 4])
     const buckets = [...samples].filter(([series]) => series.startsWith('zqlite_query_duration_seconds_bucket{operation="query"')).map(([, value]) => value)
     t.deepEqual(buckets, [3, 3, 5, 6, 6, 10])
     t.is(samples.get('zqlite_query_duration_seconds_count{operation="query"}'), 10)
@@ -245,17 +245,19 @@ test('the counters of a database arrive, and SQL never does', async (t) => {
   const text = prometheusText(snapshotNow)
   t.false(text.includes('secret'))
   const { samples } = parse(text)
-  t.is(samples.get('zqlite_queries_total{operation="write"}'), 10)
-  t.is(samples.get('zqlite_queries_total{operation="read"}'), 5)
-  t.is(samples.get('zqlite_query_duration_seconds_count{operation="read"}'), 5)
-  t.is(samples.get('zqlite_query_duration_seconds_bucket{operation="read",le="+Inf"}'), 5)
-  t.true((samples.get('zqlite_query_duration_seconds_sum{operation="read"}') ?? 0) > 0)
-  t.true(text.includes('zqlite_query_duration_seconds_bucket{operation="read",le="0.00001"}'), 'buckets begin at 10 us')
+  t.is(samples.get('zqlite_queries_total{operation="write",lane="writer"}'), 10)
+  t.is(samples.get('zqlite_queries_total{operation="read",lane="reader"}'), 5)
+  t.is(samples.get('zqlite_query_duration_seconds_count{operation="read",lane="reader"}'), 5)
+  t.is(samples.get('zqlite_query_duration_seconds_bucket{operation="read",lane="reader",le="+Inf"}'), 5)
+  t.true((samples.get('zqlite_query_duration_seconds_sum{operation="read",lane="reader"}') ?? 0) > 0)
+  t.true(text.includes('zqlite_query_duration_seconds_bucket{operation="read",lane="reader",le="0.00001"}'), 'buckets begin at 10 us')
   t.is(samples.get('zqlite_query_errors_total{code="ERR_SQL"}'), 1)
   t.is(samples.get('zqlite_transactions_started_total'), 1)
   t.is(samples.get('zqlite_transactions_committed_total'), 1)
   t.true((samples.get('zqlite_group_size_sum') ?? 0) >= 10)
   t.true((samples.get('zqlite_wal_bytes') ?? 0) > 0)
-  t.true((samples.get('zqlite_queue_wait_seconds_total') ?? 0) > 0)
+  t.is(samples.get('zqlite_queue_wait_seconds_count{lane="reader"}'), 6, 'the one that failed waited too')
+  t.true((samples.get('zqlite_queue_wait_seconds_count{lane="writer"}') ?? 0) >= 10)
+  t.true((samples.get('zqlite_group_size_bucket{le="+Inf"}') ?? 0) <= 11, 'groups, not members')
   parse(openMetricsText(snapshotNow))
 })

@@ -35,16 +35,30 @@ export interface TransactionLimits {
   idle?: Duration
 }
 
+/** Bounds of the write-ahead log. */
+export interface WalLimits {
+  /** Above this the log is started anew, for which new reads wait up to 5 ms and old ones end; at least 4 MB, default 64 MB. */
+  limit?: Size
+  /** A read older than this then ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
+  maxReadAge?: Duration
+}
+
 /** Options of {@link Database.open}. */
 export interface DatabaseOptions {
   /** Open an existing file without writing; default false. */
   readonly?: boolean
+  /**
+   * Let other processes that open it shared use the file too; default false. Writes of another process are waited for, at
+   * most 5 s, then `ERR_BUSY`. See docs/database.md for what it costs.
+   */
+  shared?: boolean
   /** The page cache of all connections together; default 64 MB. */
   cacheSize?: Size
   /** Whether independent writes that wait together share one commit (group commit); default true. */
   parallelWrites?: boolean
   pool?: PoolOptions
   transactions?: TransactionLimits
+  wal?: WalLimits
   /** Further database files by the name of their schema. Commits that change several files are atomic in each, not across. */
   attach?: Record<string, string | { path: string; readonly?: boolean }>
   /** Pragmas for every connection, other than those that zqlite sets itself. */
@@ -92,6 +106,7 @@ const limitNames: Record<keyof Limits, true> = {
 
 const defaults = {
   readonly: false,
+  shared: false,
   cacheSize: 64 * 2 ** 20,
   parallelWrites: true,
   pool: {
@@ -104,6 +119,7 @@ const defaults = {
     queueLimit: 65_536,
   },
   transactions: { total: 5_000, idle: 1_000 },
+  wal: { limit: 64 * 2 ** 20, maxReadAge: 30_000 },
   attach: {},
   pragmas: {},
   limits: {},
@@ -122,6 +138,10 @@ export function resolveOptions(path: string, options: DatabaseOptions): NativeOp
   known('pool.', pool, defaults.pool)
   const limits = options.transactions ?? {}
   known('transactions.', limits, defaults.transactions)
+  const wal = options.wal ?? {}
+  known('wal.', wal, defaults.wal)
+  const walLimit = parseSize('wal.limit', wal.limit ?? defaults.wal.limit)
+  if (walLimit < 4 * 2 ** 20) throw new ZqliteError('ERR_TYPE', `wal.limit must be at least 4 MB, not ${show(wal.limit)}`)
   const d = defaults.pool
   const minConnections = integer('pool.minConnections', pool.minConnections ?? Math.min(d.minConnections, pool.maxConnections ?? 200), 1, 200)
   const maxConnections = integer('pool.maxConnections', pool.maxConnections ?? d.maxConnections, 5, 200)
@@ -131,6 +151,7 @@ export function resolveOptions(path: string, options: DatabaseOptions): NativeOp
   return {
     ...(path !== ':memory:' && { path }),
     readonly: boolean('readonly', options.readonly ?? defaults.readonly),
+    shared: boolean('shared', options.shared ?? defaults.shared),
     cacheSize: parseSize('cacheSize', options.cacheSize ?? defaults.cacheSize),
     parallelWrites: boolean('parallelWrites', options.parallelWrites ?? defaults.parallelWrites),
     minConnections,
@@ -142,6 +163,8 @@ export function resolveOptions(path: string, options: DatabaseOptions): NativeOp
     queueLimit: integer('pool.queueLimit', pool.queueLimit ?? d.queueLimit, 1, 2 ** 24),
     transactionTotal: parseDuration('transactions.total', limits.total ?? defaults.transactions.total),
     transactionIdle: parseDuration('transactions.idle', limits.idle ?? defaults.transactions.idle),
+    walLimit,
+    maxReadAge: parseDuration('wal.maxReadAge', wal.maxReadAge ?? defaults.wal.maxReadAge),
     syncSteps: integer('syncSteps', options.syncSteps ?? defaults.syncSteps, 1_000, Number.MAX_SAFE_INTEGER),
     attach: Object.entries(record('attach', options.attach)).map(([name, value]) => attached(name, value)),
     pragmas: Object.entries(record('pragmas', options.pragmas)).map(([name, value]) => ({ name: identifier('pragmas', name), value: pragmaValue(name, value) })),

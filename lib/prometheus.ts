@@ -16,7 +16,7 @@ const families = {
   zqlite_query_duration_seconds: { type: 'histogram', unit: 'seconds', help: 'Time from a call to its answer, waiting included.' },
   zqlite_queries_total: { type: 'counter', help: 'Calls that succeeded.' },
   zqlite_query_errors_total: { type: 'counter', help: 'Calls that failed.' },
-  zqlite_queue_wait_seconds_total: { type: 'counter', unit: 'seconds', help: 'Time that calls waited for a lane, in all.' },
+  zqlite_queue_wait_seconds: { type: 'histogram', unit: 'seconds', help: 'Time that calls waited for a lane.' },
   zqlite_pool_timeouts_total: { type: 'counter', help: 'Calls that found no free lane within connectionTimeout.' },
   zqlite_connections_active: { type: 'gauge', help: 'Lanes at work.' },
   zqlite_connections_idle: { type: 'gauge', help: 'Lanes waiting for work.' },
@@ -59,7 +59,7 @@ export interface Sample<Name extends string> {
 export interface HistogramSample {
   name: HistogramName
   labels?: MetricLabels
-  /** Ascending upper limits, themselves included; times in seconds. With none of them, only the mean is known. */
+  /** Ascending upper limits, themselves included; times in seconds. */
   bounds: ArrayLike<number>
   /** How many values fell to each bound and not to the one before it, and at the end how many lay above the last one. */
   counts: ArrayLike<number>
@@ -77,15 +77,15 @@ export interface MetricsSnapshot {
 /** What the counters of a database are in these terms. */
 export function snapshotOf(metrics: Metrics): MetricsSnapshot {
   const { durations, errorsByCode } = metrics
-  const mean = (name: HistogramName, count: number, sum: number): HistogramSample => ({ name, bounds: [], counts: [count], sum })
   return {
     counters: [
-      ...durations.map(({ operation, counts }) => ({ name: 'zqlite_queries_total' as const, labels: { operation }, value: counts.reduce((a, b) => a + b, 0) })),
+      ...durations.map(({ operation, lane, counts }) => ({ name: 'zqlite_queries_total' as const, labels: { operation, lane }, value: counts.reduce((a, b) => a + b, 0) })),
       ...Object.entries(errorsByCode).map(([code, value]) => ({ name: 'zqlite_query_errors_total' as const, labels: { code }, value })),
-      { name: 'zqlite_queue_wait_seconds_total', value: metrics.queueWaitSeconds },
       { name: 'zqlite_pool_timeouts_total', value: metrics.poolTimeouts },
       { name: 'zqlite_transactions_started_total', value: metrics.transactionsStarted },
       { name: 'zqlite_transactions_committed_total', value: metrics.transactionsCommitted },
+      // There are none yet; the name is there so that dashboards can be.
+      { name: 'zqlite_post_quantum_operations_total', value: 0 },
     ],
     gauges: [
       { name: 'zqlite_connections_active', value: metrics.connectionsActive },
@@ -93,9 +93,10 @@ export function snapshotOf(metrics: Metrics): MetricsSnapshot {
       { name: 'zqlite_wal_bytes', value: metrics.walBytes },
     ],
     histograms: [
-      ...durations.map(({ operation, bounds, counts, sum }) => ({ name: 'zqlite_query_duration_seconds' as const, labels: { operation }, bounds, counts, sum })),
-      mean('zqlite_group_size', metrics.groups, metrics.groupedMembers),
-      mean('zqlite_checkpoint_duration_seconds', metrics.checkpoints, metrics.checkpointSeconds),
+      ...durations.map(({ operation, lane, bounds, counts, sum }) => ({ name: 'zqlite_query_duration_seconds' as const, labels: { operation, lane }, bounds, counts, sum })),
+      ...metrics.waits.map(({ lane, bounds, counts, sum }) => ({ name: 'zqlite_queue_wait_seconds' as const, labels: { lane }, bounds, counts, sum })),
+      { name: 'zqlite_group_size', ...metrics.groupSizes },
+      { name: 'zqlite_checkpoint_duration_seconds', ...metrics.checkpoints },
     ],
   }
 }

@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { type Calls, callsOf, type Columns } from './calls'
 import { type Channel, Operation } from './channel'
-import { known } from './config'
+import { known, show } from './config'
 import { ZqliteError } from './errors'
 import type { Params } from './params'
 import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
@@ -12,7 +12,15 @@ import { channels } from './tracing'
 export interface TransactionOptions {
   /** Gives the transaction up: it is rolled back, and rejects with `ERR_CANCELLED`. */
   signal?: AbortSignal
+  /**
+   * When it takes the write lock of the file: at once (`immediate`, the default, and `exclusive`), or with its first write
+   * (`deferred`), which makes a difference only to other processes that share the file.
+   */
+  mode?: 'immediate' | 'deferred' | 'exclusive'
 }
+
+/** The modes, as `crates/zqlite-node/src/request.rs` numbers them. */
+const modes: readonly string[] = ['immediate', 'deferred', 'exclusive']
 
 /** The database as the callback of a transaction sees it: its own changes included, nobody else's. */
 export interface Transaction {
@@ -64,11 +72,12 @@ export class Transactions {
   }
 
   async #run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
-    known('', options, { signal: true })
-    const { signal } = options
+    known('', options, { signal: true, mode: true })
+    const { signal, mode = 'immediate' } = options
+    if (!modes.includes(mode)) throw new ZqliteError('ERR_TYPE', `mode must be one of ${modes.join(', ')}, not ${show(mode)}`)
     this.refuseInside('a transaction')
     const session = new Session(this.#channel, this.#next++)
-    const begin = () => session.control(Operation.Begin, undefined, { ...(signal !== undefined && { signal }) })
+    const begin = () => session.control(Operation.Begin, modes.indexOf(mode), { ...(signal !== undefined && { signal }) })
     await this.#channel.tracer.traced(channels.acquire, { operation: 'transaction', lane: 'writer' }, begin)
     this.#inside ??= new AsyncLocalStorage()
     this.#running++

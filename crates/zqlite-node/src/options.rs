@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use napi_derive::napi;
-use zqlite_store::{Attached, DURATION_BOUNDS, Operation, Options, PoolOptions, Setup, Snapshot, TransactionLimits};
+use zqlite_store::{
+    Attached, Histogram, Operation, Options, PoolOptions, Setup, Snapshot, TransactionLimits, Waiting, WalLimits,
+};
 
 /// All fields are there: `lib/config.ts` fills in the defaults. Times are in milliseconds.
 #[napi(object)]
 pub struct NativeOptions {
     pub path: Option<String>,
     pub readonly: bool,
+    pub shared: bool,
     pub cache_size: f64,
     pub parallel_writes: bool,
     pub min_connections: u32,
@@ -21,6 +24,8 @@ pub struct NativeOptions {
     pub queue_limit: u32,
     pub transaction_total: f64,
     pub transaction_idle: f64,
+    pub wal_limit: f64,
+    pub max_read_age: f64,
     pub sync_steps: f64,
     pub attach: Vec<NativeAttached>,
     pub pragmas: Vec<NativeSetting>,
@@ -56,6 +61,7 @@ impl From<NativeOptions> for Options {
         Self {
             path: o.path.map(Into::into),
             readonly: o.readonly,
+            shared: o.shared,
             cache_size: o.cache_size as u64,
             parallel_writes: o.parallel_writes,
             pool: PoolOptions {
@@ -67,6 +73,7 @@ impl From<NativeOptions> for Options {
                 health_check_interval: millis(o.health_check_interval),
                 queue_limit: o.queue_limit as usize,
             },
+            wal: WalLimits { limit: o.wal_limit as u64, max_read_age: millis(o.max_read_age) },
             sync_steps: o.sync_steps as u64,
             setup: Setup {
                 attach: o
@@ -83,19 +90,27 @@ impl From<NativeOptions> for Options {
     }
 }
 
-/// How long the calls of one operation took.
+/// How often values of one kind were how large; durations are in nanoseconds.
 #[napi(object)]
 pub struct NativeHistogram {
-    pub operation: String,
+    /// What it is of: an operation, a lane, or nothing.
+    pub of: String,
+    pub bounds: Vec<f64>,
     /// By bucket; one more than there are bounds.
     pub counts: Vec<f64>,
-    pub sum_ns: f64,
+    pub sum: f64,
 }
 
-/// Upper bounds of the buckets, in nanoseconds.
-#[napi]
-pub fn duration_bounds() -> Vec<f64> {
-    DURATION_BOUNDS.iter().map(|ns| *ns as f64).collect()
+impl NativeHistogram {
+    fn new(of: &str, histogram: &Histogram) -> Self {
+        let numbers = |values: &[u64]| values.iter().map(|n| *n as f64).collect();
+        Self {
+            of: of.to_owned(),
+            bounds: numbers(histogram.bounds),
+            counts: numbers(&histogram.counts),
+            sum: histogram.sum as f64,
+        }
+    }
 }
 
 macro_rules! native_metrics {
@@ -107,6 +122,9 @@ macro_rules! native_metrics {
             pub connections: f64,
             pub waiting: f64,
             pub durations: Vec<NativeHistogram>,
+            pub waits: Vec<NativeHistogram>,
+            pub group_sizes: NativeHistogram,
+            pub checkpoints: NativeHistogram,
             /// In the order of the catalogue.
             pub errors_by_code: Vec<f64>,
         }
@@ -117,11 +135,10 @@ macro_rules! native_metrics {
                     $($name: s.$name as f64,)*
                     connections: s.lanes.connections as f64,
                     waiting: s.lanes.waiting as f64,
-                    durations: Operation::ALL.iter().zip(s.durations).map(|((_, name), h)| NativeHistogram {
-                        operation: (*name).to_owned(),
-                        counts: h.counts.iter().map(|n| *n as f64).collect(),
-                        sum_ns: h.sum_ns as f64,
-                    }).collect(),
+                    durations: Operation::ALL.iter().zip(&s.durations).map(|((_, of), h)| NativeHistogram::new(of, h)).collect(),
+                    waits: Waiting::ALL.iter().zip(&s.waits).map(|((_, of), h)| NativeHistogram::new(of, h)).collect(),
+                    group_sizes: NativeHistogram::new("", &s.group_sizes),
+                    checkpoints: NativeHistogram::new("", &s.checkpoints),
                     errors_by_code: s.errors_by_code.iter().map(|n| *n as f64).collect(),
                 }
             }
@@ -130,6 +147,6 @@ macro_rules! native_metrics {
 }
 
 native_metrics! {
-    reads writes errors groups grouped_members reruns transactions_started transactions_committed transactions_timed_out
-    pool_timeouts expired refused queue_wait_ns busy_ns commit_ns checkpoints checkpoint_ns wal_bytes active
+    reads writes errors reruns transactions_started transactions_committed transactions_timed_out pool_timeouts expired
+    refused busy_ns commit_ns wal_bytes active
 }

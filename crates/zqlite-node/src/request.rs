@@ -5,7 +5,7 @@
 //! flags: 1 within a transaction, 2 has a deadline, 4 may be cancelled
 //! operation: 0 run, changes only; 1 run, first row; 2 run, all rows; 3 batch; 4 begin; 5 commit; 6 roll back; 7 stream;
 //!            8 maintain; 9 nest
-//! body: run: call   batch: u32 n, n × (u8 guards, [u32 rows], [u32 changes], call)   guards: 1 rows, 2 changes
+//! body: begin: u8 (0 immediate, 1 deferred, 2 exclusive)   run: call   batch: u32 n, n × (u8 guards, [u32 rows], [u32 changes], call)   guards: 1 rows, 2 changes
 //! stream: call   maintain: u8 (0 vacuum, 1 to 4 checkpoint: passive, full, restart, truncate)   nest: u8 (0 begin, 1 release, 2 undo)
 //! call: u32 statement, u32 count (bit 31: named), u32 length, packed parameters
 //! ```
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use zqlite_store::{
-    BatchItem, Call, Cancel, CheckpointMode, Error, ErrorCode, Expect, Flow, Job, Maintenance, Nest, Params, Result,
-    Sink, Statement, Ticket, TransactionId, Want, Work,
+    BatchItem, BeginMode, Call, Cancel, CheckpointMode, Error, ErrorCode, Expect, Flow, Job, Maintenance, Nest, Params,
+    Result, Sink, Statement, Ticket, TransactionId, Want, Work,
 };
 
 const IN_TRANSACTION: u8 = 1;
@@ -119,7 +119,15 @@ impl Sender<'_> {
                     None => Work::Batch(items),
                 }
             }
-            4 => Work::Begin(owned()?),
+            4 => {
+                let mode = match bytes.try_get_u8() {
+                    Ok(0) => BeginMode::Immediate,
+                    Ok(1) => BeginMode::Deferred,
+                    Ok(2) => BeginMode::Exclusive,
+                    _ => return Err(malformed()),
+                };
+                Work::Begin(owned()?, mode)
+            }
             5 => Work::Commit(owned()?),
             6 => Work::Rollback(owned()?),
             7 => Work::Stream(self.call(&mut bytes, Want::Rows)?, Arc::default()),

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, StatementStatus};
 
 use crate::job::{BatchItem, Call, Cancel, Expect, Job, Want};
 use crate::rows::{Item, Packer, Record, Shape};
+use crate::settings::Applied;
 use crate::statement::{Refusal, Statement, authorization, judge};
 use crate::store::Shared;
 use crate::{Error, ErrorCode, Options, Result, sqlite};
@@ -20,7 +21,9 @@ const CACHED_STATEMENTS: usize = 256;
 /// Steps of SQLite's virtual machine between two looks at the clock: some tens of microseconds.
 const STEPS_PER_LOOK: i32 = 1000;
 /// How long a connection waits for a lock of another process or of the checkpoint.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for the writer of a shared file, which looks at its calls' deadlines in between.
+const SHARED_BUSY_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// Bytes before the pages of the write-ahead log, and before each of them (https://sqlite.org/fileformat2.html#walformat).
 const WAL_HEADER: u64 = 32;
@@ -35,9 +38,6 @@ pub(crate) enum Role {
     /// On the JavaScript thread: it waits for nobody.
     Sync,
 }
-
-/// A read that is older than this ends when the write-ahead log is above its limit.
-pub(crate) const OLDEST_READ: Duration = Duration::from_secs(30);
 
 /// Why a running statement was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(crate) struct Watch {
     looks: AtomicU64,
     /// Whether the write-ahead log is above its limit.
     pressure: Arc<AtomicBool>,
+    /// In nanoseconds.
+    max_read_age: u64,
 }
 
 impl Watch {
@@ -83,7 +85,7 @@ impl Watch {
             return Some(Stop::Deadline);
         }
         if self.pressure.load(Relaxed) {
-            let oldest = self.started.load(Relaxed).saturating_add(OLDEST_READ.as_nanos() as u64);
+            let oldest = self.started.load(Relaxed).saturating_add(self.max_read_age);
             if self.now() >= oldest {
                 return Some(Stop::TooOld);
             }
@@ -140,7 +142,11 @@ pub(crate) fn open(
         Some(path) => Connection::open_with_flags(path, flags)?,
         None => Connection::open_in_memory_with_flags(flags)?,
     };
-    connection.busy_timeout(if role == Role::Sync { Duration::ZERO } else { BUSY_TIMEOUT })?;
+    connection.busy_timeout(match role {
+        Role::Sync => Duration::ZERO,
+        Role::Writer if options.shared => SHARED_BUSY_TIMEOUT,
+        _ => BUSY_TIMEOUT,
+    })?;
     let cache_kib = (options.cache_size / 1024 / connections.max(1) as u64).clamp(64, i32::MAX as u64);
     connection.pragma_update(None, "cache_size", -(cache_kib as i64))?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -171,6 +177,7 @@ pub(crate) fn open(
         may_be_cancelled: AtomicBool::new(false),
         looks: AtomicU64::new(u64::MAX),
         pressure: pressure.clone(),
+        max_read_age: options.wal.max_read_age.as_nanos() as u64,
     });
     let seen = watch.clone();
     connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
@@ -210,7 +217,7 @@ impl Opened {
             connection: &self.connection,
             watch: &self.watch,
             statements: LruCache::new(CACHED_STATEMENTS),
-            settings: 0,
+            settings: Applied::default(),
             packer: Packer::default(),
         }
     }
@@ -229,8 +236,7 @@ pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
     watch: &'c Watch,
     statements: LruCache<u64, Prepared<'c>>,
-    /// The version of the settings that the connection has.
-    settings: u64,
+    settings: Applied,
     packer: Packer,
 }
 
@@ -325,9 +331,10 @@ impl<'c> Lane<'c> {
 
     /// Takes over settings that were changed since this was last called.
     pub(crate) fn refresh(&mut self, shared: &Shared) {
-        let Some((version, apply)) = shared.settings.since(self.settings) else { return };
-        self.settings = version;
-        if let Err(error) = self.internal(|connection| apply.to(connection, shared.connections)) {
+        let mut settings = self.settings;
+        let result = self.internal(|connection| shared.settings.bring(connection, shared.connections, &mut settings));
+        self.settings = settings;
+        if let Err(error) = result {
             tracing::warn!(%error, "a connection keeps its old settings");
         }
     }
@@ -502,7 +509,7 @@ fn stopped(stop: Stop) -> Error {
         Stop::Cancelled => (ErrorCode::Cancelled, "the call was cancelled"),
         Stop::TooOld => (
             ErrorCode::SnapshotTooOld,
-            "the read is older than 30 s and keeps the write-ahead log above its limit; read in smaller pieces",
+            "the read is too old, and keeps the write-ahead log above its limit; read in smaller pieces",
         ),
         Stop::Budget => {
             (ErrorCode::StepBudget, "the call took too many steps for the JavaScript thread; use the asynchronous form")

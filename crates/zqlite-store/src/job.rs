@@ -169,7 +169,7 @@ pub enum Work {
     /// Work on the file itself, between groups.
     Maintain(Maintenance),
     /// Take the writer lane for a callback transaction.
-    Begin(TransactionId),
+    Begin(TransactionId, BeginMode),
     /// One statement within a callback transaction.
     Step(TransactionId, Call),
     /// Several statements within a callback transaction, all or nothing.
@@ -212,6 +212,27 @@ impl Maintenance {
             Self::Checkpoint(CheckpointMode::Full) => "PRAGMA wal_checkpoint(FULL)",
             Self::Checkpoint(CheckpointMode::Restart) => "PRAGMA wal_checkpoint(RESTART)",
             Self::Checkpoint(CheckpointMode::Truncate) => "PRAGMA wal_checkpoint(TRUNCATE)",
+        }
+    }
+}
+
+/// When a callback transaction takes SQLite's write lock, see <https://sqlite.org/lang_transaction.html>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeginMode {
+    /// At once.
+    Immediate,
+    /// With its first write.
+    Deferred,
+    /// At once; with write-ahead logging the same as immediate.
+    Exclusive,
+}
+
+impl BeginMode {
+    pub(crate) fn sql(self) -> &'static str {
+        match self {
+            Self::Immediate => "BEGIN IMMEDIATE",
+            Self::Deferred => "BEGIN DEFERRED",
+            Self::Exclusive => "BEGIN EXCLUSIVE",
         }
     }
 }

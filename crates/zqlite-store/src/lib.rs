@@ -13,6 +13,7 @@ mod backup;
 mod connection;
 mod error;
 mod flow;
+mod histogram;
 mod job;
 mod metrics;
 mod options;
@@ -35,12 +36,13 @@ mod writer;
 pub use backup::{BackupOptions, BackupProgress};
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};
 pub use flow::Flow;
+pub use histogram::Histogram;
 pub use job::{
-    Answer, BatchItem, Call, Cancel, CheckpointMode, Expect, Job, Maintenance, Nest, Sink, Ticket, TransactionId, Want,
-    Work,
+    Answer, BatchItem, BeginMode, Call, Cancel, CheckpointMode, Expect, Job, Maintenance, Nest, Sink, Ticket,
+    TransactionId, Want, Work,
 };
-pub use metrics::{Counters, DURATION_BOUNDS, Histogram, LaneGauge, Operation, Snapshot};
-pub use options::{Options, PoolOptions, TransactionLimits};
+pub use metrics::{Counters, LaneGauge, Operation, Snapshot, Waiting};
+pub use options::{Options, PoolOptions, TransactionLimits, WalLimits};
 pub use params::Params;
 pub use rows::{Chunk, Item, Record, Shape};
 pub use setup::{Attached, LIMITS, Setup};

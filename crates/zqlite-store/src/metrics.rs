@@ -4,29 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::error::CATALOGUE;
+use crate::histogram::{DURATIONS, Histogram, Live, SIZES};
 use crate::{Error, ErrorCode};
-
-/// Upper bounds of the buckets of [`Histogram`], in nanoseconds.
-pub const DURATION_BOUNDS: [u64; 18] = [
-    10_000,
-    25_000,
-    50_000,
-    100_000,
-    250_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    10_000_000_000,
-];
 
 /// What is measured apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,28 +34,33 @@ impl Operation {
     ];
 }
 
-#[derive(Debug, Default)]
-struct LiveHistogram {
-    counts: [AtomicU64; DURATION_BOUNDS.len() + 1],
-    sum_ns: AtomicU64,
+/// Where calls wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Waiting {
+    /// For a reader lane.
+    Reader,
+    /// For a stream's connection.
+    Stream,
+    /// For the writer.
+    Writer,
 }
 
-/// How long the calls of one operation took, from being handed over to their answer.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Histogram {
-    /// Calls by bucket, not cumulative; the last one is above all bounds.
-    pub counts: [u64; DURATION_BOUNDS.len() + 1],
-    /// Of all calls together.
-    pub sum_ns: u64,
+impl Waiting {
+    /// All, in the order of their numbers, with the names of the lanes.
+    pub const ALL: [(Self, &str); 3] = [(Self::Reader, "reader"), (Self::Stream, "stream"), (Self::Writer, "writer")];
 }
 
 macro_rules! counters {
     ($($name:ident: $doc:literal)*) => {
         /// The live counters.
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub struct Counters {
             $(#[doc = $doc] pub $name: AtomicU64,)*
-            durations: [LiveHistogram; Operation::ALL.len()],
+            durations: [Live; Operation::ALL.len()],
+            waits: [Live; Waiting::ALL.len()],
+            pub(crate) group_sizes: Live,
+            pub(crate) checkpoints: Live,
             errors_by_code: [AtomicU64; CATALOGUE.len()],
         }
 
@@ -86,22 +70,40 @@ macro_rules! counters {
             $(#[doc = $doc] pub $name: u64,)*
             /// The lanes and their work.
             pub lanes: LaneGauge,
-            /// By [`Operation`].
+            /// From a call to its answer, by [`Operation`].
             pub durations: [Histogram; Operation::ALL.len()],
+            /// From a call to its lane, by [`Waiting`].
+            pub waits: [Histogram; Waiting::ALL.len()],
+            /// Members of the writer's commits.
+            pub group_sizes: Histogram,
+            /// How long checkpoints took.
+            pub checkpoints: Histogram,
             /// By [`ErrorCode`].
             pub errors_by_code: [u64; CATALOGUE.len()],
         }
 
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($name: AtomicU64::new(0),)*
+                    durations: std::array::from_fn(|_| Live::new(DURATIONS)),
+                    waits: std::array::from_fn(|_| Live::new(DURATIONS)),
+                    group_sizes: Live::new(SIZES),
+                    checkpoints: Live::new(DURATIONS),
+                    errors_by_code: std::array::from_fn(|_| AtomicU64::new(0)),
+                }
+            }
+        }
+
         impl Counters {
             pub(crate) fn snapshot(&self, lanes: LaneGauge) -> Snapshot {
-                let load = |h: &LiveHistogram| Histogram {
-                    counts: std::array::from_fn(|i| h.counts[i].load(Relaxed)),
-                    sum_ns: h.sum_ns.load(Relaxed),
-                };
                 Snapshot {
                     $($name: self.$name.load(Relaxed),)*
                     lanes,
-                    durations: std::array::from_fn(|i| load(&self.durations[i])),
+                    durations: std::array::from_fn(|i| self.durations[i].now()),
+                    waits: std::array::from_fn(|i| self.waits[i].now()),
+                    group_sizes: self.group_sizes.now(),
+                    checkpoints: self.checkpoints.now(),
                     errors_by_code: std::array::from_fn(|i| self.errors_by_code[i].load(Relaxed)),
                 }
             }
@@ -113,8 +115,6 @@ counters! {
     reads: "Reading statements that ran."
     writes: "Writing members that ran: single statements and batches."
     errors: "Calls that failed."
-    groups: "Commits of the writer, each of one or more members."
-    grouped_members: "Members that those commits held."
     reruns: "Members that ran again because a neighbour took their transaction down."
     transactions_started: "Callback transactions begun."
     transactions_committed: "Callback transactions committed."
@@ -122,11 +122,8 @@ counters! {
     pool_timeouts: "Calls for which no lane was free within the connection timeout."
     expired: "Calls whose time ran out while they waited, or that were given up then."
     refused: "Calls refused because the queue was full."
-    queue_wait_ns: "Nanoseconds that calls waited for a lane, in all."
     busy_ns: "Nanoseconds that lanes worked, in all."
     commit_ns: "Nanoseconds spent in COMMIT, in all."
-    checkpoints: "Checkpoints run."
-    checkpoint_ns: "Nanoseconds spent in checkpoints, in all."
     wal_bytes: "Bytes of the write-ahead log in use after the last commit."
     active: "Lanes at work now."
 }
@@ -150,11 +147,12 @@ impl Counters {
         if operation != Operation::Transaction {
             Self::add(count, 1);
         }
-        let ns = u64::try_from(queued.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let bucket = DURATION_BOUNDS.partition_point(|bound| *bound < ns);
-        let histogram = &self.durations[operation as usize];
-        Self::add(&histogram.counts[bucket], 1);
-        Self::add(&histogram.sum_ns, ns);
+        self.durations[operation as usize].add_time(queued.elapsed());
+    }
+
+    /// Notes a call whose turn has come, handed over then.
+    pub(crate) fn waited(&self, at: Waiting, queued: Instant, now: Instant) {
+        self.waits[at as usize].add_time(now.saturating_duration_since(queued));
     }
 
     /// Notes a call that failed.

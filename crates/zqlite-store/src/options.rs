@@ -12,6 +12,8 @@ pub struct Options {
     pub path: Option<PathBuf>,
     /// Open without writing; the file must exist.
     pub readonly: bool,
+    /// Let other processes that open it shared use the file too.
+    pub shared: bool,
     /// The page cache of all connections together, in bytes.
     pub cache_size: u64,
     /// Whether independent writes that wait together share one commit.
@@ -20,6 +22,8 @@ pub struct Options {
     pub pool: PoolOptions,
     /// Bounds of callback transactions.
     pub transactions: TransactionLimits,
+    /// Bounds of the write-ahead log.
+    pub wal: WalLimits,
     /// What every connection is set up with.
     pub setup: Setup,
     /// Steps of SQLite's virtual machine that a synchronous call may take: 100 million steps are some seconds.
@@ -54,15 +58,26 @@ pub struct TransactionLimits {
     pub idle: Duration,
 }
 
+/// Bounds of the write-ahead log.
+#[derive(Debug, Clone, Copy)]
+pub struct WalLimits {
+    /// Above this many bytes the log is started anew, for which new reads wait a moment and old ones end.
+    pub limit: u64,
+    /// A read older than this is ended then.
+    pub max_read_age: Duration,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             path: None,
             readonly: false,
+            shared: false,
             cache_size: 64 << 20,
             parallel_writes: true,
             pool: PoolOptions::default(),
             transactions: TransactionLimits::default(),
+            wal: WalLimits::default(),
             setup: Setup::default(),
             sync_steps: 10_000_000,
         }
@@ -80,6 +95,12 @@ impl Default for PoolOptions {
             health_check_interval: Duration::from_secs(60),
             queue_limit: 65_536,
         }
+    }
+}
+
+impl Default for WalLimits {
+    fn default() -> Self {
+        Self { limit: 64 << 20, max_read_age: Duration::from_secs(30) }
     }
 }
 

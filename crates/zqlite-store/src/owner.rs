@@ -1,4 +1,4 @@
-//! One process owns a database file; within it everybody shares one store.
+//! One process owns a database file, or several that all agree to share it; within one, everybody shares one store.
 //!
 //! The lock is flock(2) on the database file itself: keyed by device and inode, so links and relative paths lead to the
 //! same lock, and released by the kernel when the process dies. SQLite's own locks are fcntl(2) locks and do not meet it;
@@ -34,22 +34,24 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Creates the file (mode 0600) if there is none, and takes it.
+    /// Creates the file (mode 0600) if there is none, and takes it: for this process alone, or together with others that
+    /// share it.
     ///
     /// # Errors
     /// `ERR_LOCKED_BY_PROCESS` naming the owner's pid, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
-    pub(crate) fn take(path: &Path) -> Result<Self> {
+    pub(crate) fn take(path: &Path, shared: bool) -> Result<Self> {
         let file = create(path)?;
         let metadata = file.metadata().map_err(|e| open_error(path, &e))?;
         if !metadata.is_file() {
             return Err(Error::new(ErrorCode::CannotOpen, format!("{} is not a regular file", path.display())));
         }
         let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
-        match file.try_lock() {
+        match if shared { file.try_lock_shared() } else { file.try_lock() } {
             Ok(()) => Ok(Self { _file: file, identity }),
             Err(TryLockError::WouldBlock) => {
                 let who = holder(identity).map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-                Err(Error::new(ErrorCode::LockedByProcess, format!("{} is in use by {who}", path.display())))
+                let why = if shared { ", which does not share it" } else { "" };
+                Err(Error::new(ErrorCode::LockedByProcess, format!("{} is in use by {who}{why}", path.display())))
             }
             Err(TryLockError::Error(e)) => Err(open_error(path, &e)),
         }

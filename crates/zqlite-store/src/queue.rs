@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::job::{Cancel, Job, Maintenance, TransactionId, Work};
+use crate::job::{BeginMode, Cancel, Job, Maintenance, TransactionId, Work};
 use crate::{Error, ErrorCode};
 
 /// A queue of jobs and, for the writer, the steps of the callback transaction that owns the lane.
@@ -37,7 +37,7 @@ pub(crate) enum Turn {
     /// Independent members that may share a commit.
     Group(Vec<Job>),
     /// A callback transaction takes the lane.
-    Transaction(Job, TransactionId),
+    Transaction(Job, TransactionId, BeginMode),
     /// Work on the file itself.
     Maintenance(Job, Maintenance),
 }
@@ -149,9 +149,9 @@ impl Queue {
             }
             if let Some(job) = state.jobs.pop_front() {
                 match job.work {
-                    Work::Begin(id) => {
+                    Work::Begin(id, mode) => {
                         state.owner = Some(id);
-                        return Some(Turn::Transaction(job, id));
+                        return Some(Turn::Transaction(job, id, mode));
                     }
                     Work::Maintain(what) => return Some(Turn::Maintenance(job, what)),
                     _ => return Some(Turn::Group(vec![job])),
@@ -270,7 +270,7 @@ const MAX_SHARE: usize = 32;
 
 /// Whether it may share a commit.
 fn is_member(work: &Work) -> bool {
-    !matches!(work, Work::Begin(_) | Work::Maintain(_))
+    !matches!(work, Work::Begin(..) | Work::Maintain(_))
 }
 
 fn step_of(work: &Work) -> Option<TransactionId> {
@@ -278,7 +278,7 @@ fn step_of(work: &Work) -> Option<TransactionId> {
         Work::Step(id, _) | Work::StepBatch(id, _) | Work::Nest(id, _) | Work::Commit(id) | Work::Rollback(id) => {
             Some(*id)
         }
-        Work::Run(_) | Work::Stream(..) | Work::Batch(_) | Work::Maintain(_) | Work::Begin(_) => None,
+        Work::Run(_) | Work::Stream(..) | Work::Batch(_) | Work::Maintain(_) | Work::Begin(..) => None,
     }
 }
 

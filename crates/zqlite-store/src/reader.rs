@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{self, Lane, Opened, Ran, Role};
 use crate::job::{Job, Outbox, Work};
-use crate::metrics::{Counters, Operation};
+use crate::metrics::{Counters, Operation, Waiting};
 use crate::store::Shared;
 use crate::{Error, ErrorCode, Record, Result};
 
@@ -81,7 +81,7 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, outbox: &mut Outbox, job: J
         outbox.settle(job.ticket, Err(error));
         return false;
     }
-    Counters::add(&shared.counters.queue_wait_ns, now.saturating_duration_since(job.queued).as_nanos() as u64);
+    shared.counters.waited(Waiting::Reader, job.queued, now);
     let Work::Run(call) = &job.work else {
         let error = Error::new(ErrorCode::Internal, "a reader lane was given a write");
         outbox.settle(job.ticket, Err(error));

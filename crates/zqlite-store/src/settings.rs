@@ -89,11 +89,12 @@ pub(crate) struct Settings {
     version: AtomicU64,
 }
 
-/// What a connection has to take over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Apply {
-    cache_size: u64,
-    mesh: bool,
+/// What a connection has taken over.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Applied {
+    version: u64,
+    /// Under `zqlite_mesh_optimization`: the `mmap_size` that the connection had before.
+    mmap_before: Option<i64>,
 }
 
 impl Settings {
@@ -111,11 +112,29 @@ impl Settings {
         if self.parallel_writes.load(Relaxed) { max } else { 1 }
     }
 
-    /// What changed since `version`, if anything did.
-    pub(crate) fn since(&self, version: u64) -> Option<(u64, Apply)> {
+    /// Has one of `connections` connections take over what changed since it last did.
+    pub(crate) fn bring(&self, connection: &Connection, connections: usize, has: &mut Applied) -> rusqlite::Result<()> {
         let now = self.version.load(Relaxed);
-        (now != version)
-            .then(|| (now, Apply { cache_size: self.cache_size.load(Relaxed), mesh: self.mesh.load(Relaxed) }))
+        if now == has.version {
+            return Ok(());
+        }
+        // Also when it fails: it would fail before each statement.
+        has.version = now;
+        let (cache_size, mesh) = (self.cache_size.load(Relaxed), self.mesh.load(Relaxed));
+        let bytes = if mesh { cache_size.max(MESH_CACHE) } else { cache_size };
+        let kib = i64::try_from(bytes / 1024 / connections.max(1) as u64).unwrap_or(i64::MAX);
+        connection.pragma_update(None, "cache_size", -kib.clamp(64, i32::MAX.into()))?;
+        match (mesh, has.mmap_before) {
+            (true, None) => {
+                has.mmap_before = connection.pragma_query_value(None, "mmap_size", |row| row.get(0)).ok();
+                connection.pragma_update(None, "mmap_size", MESH_MMAP)
+            }
+            (false, Some(before)) => {
+                has.mmap_before = None;
+                connection.pragma_update(None, "mmap_size", before)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Does what the pragma asks and returns the value that then holds.
@@ -170,16 +189,6 @@ impl Settings {
     }
 }
 
-impl Apply {
-    /// Sets up one of `connections` connections.
-    pub(crate) fn to(self, connection: &Connection, connections: usize) -> rusqlite::Result<()> {
-        let bytes = if self.mesh { self.cache_size.max(MESH_CACHE) } else { self.cache_size };
-        let kib = i64::try_from(bytes / 1024 / connections.max(1) as u64).unwrap_or(i64::MAX);
-        connection.pragma_update(None, "cache_size", -kib.clamp(64, i32::MAX.into()))?;
-        connection.pragma_update(None, "mmap_size", if self.mesh { MESH_MMAP } else { 0 })
-    }
-}
-
 fn switch(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "on" | "true" | "yes" => Some(true),
@@ -219,8 +228,25 @@ mod tests {
         assert_eq!(run(&settings, "PRAGMA zqlite_parallel_writes(off)").unwrap(), 0);
         assert_eq!(settings.group_limit(9), 1);
         assert_eq!(run(&settings, "PRAGMA zqlite_mesh_optimization = 'on'").unwrap(), 1);
-        assert_eq!(settings.since(0).unwrap().0, 2);
-        assert!(settings.since(2).is_none());
+    }
+
+    #[test]
+    fn a_connection_takes_over_what_changed_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = Connection::open(folder.path().join("t.db")).unwrap();
+        connection.pragma_update(None, "mmap_size", 4_096_000).unwrap();
+        let settings = Settings::new(&Options::default());
+        let mut has = Applied::default();
+        let mut after = |sql: &str| -> (i64, i64) {
+            run(&settings, sql).unwrap();
+            settings.bring(&connection, 2, &mut has).unwrap();
+            let value = |name| connection.pragma_query_value(None, name, |row| row.get(0)).unwrap();
+            (value("cache_size"), value("mmap_size"))
+        };
+        assert_eq!(after("PRAGMA zqlite_parallel_writes"), (-2000, 4_096_000));
+        assert_eq!(after("PRAGMA zqlite_cache_size = 8388608"), (-4096, 4_096_000));
+        assert_eq!(after("PRAGMA zqlite_mesh_optimization = on"), (-(256 << 10) / 2, MESH_MMAP));
+        assert_eq!(after("PRAGMA zqlite_mesh_optimization = off"), (-4096, 4_096_000));
     }
 
     #[test]

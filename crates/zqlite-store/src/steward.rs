@@ -8,14 +8,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::connection::{Lane, Opened};
-use crate::metrics::Counters;
 use crate::store::Shared;
 use crate::{Error, ErrorCode, Result};
 
 /// The log is moved, as far as readers allow, when it has grown by this much.
 const SOFT_BYTES: u64 = 4 << 20;
-/// Above this the log is started anew, for which new reads wait a moment and old ones end.
-const HARD_BYTES: u64 = 64 << 20;
 /// How long new reads wait for that.
 const HOLD: Duration = Duration::from_millis(5);
 /// How often waiting calls are looked through for those whose time is over.
@@ -127,7 +124,7 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
     let started = Instant::now();
     let signal = &shared.steward;
     let size = signal.wal_bytes.load(Relaxed);
-    let restart = size >= HARD_BYTES;
+    let restart = size >= shared.options.wal.limit;
     signal.pressure.store(restart, Relaxed);
     if restart {
         shared.readers.hold(Some(started + HOLD));
@@ -142,7 +139,6 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
     // What could not be moved because of a reader is tried again when the log has grown on, or soon if it is too long.
     let stuck = restart && !matches!(result, Ok(0));
     signal.moved.store(if stuck { size.saturating_sub(SOFT_BYTES / 2) } else { size }, Relaxed);
-    Counters::add(&shared.counters.checkpoints, 1);
-    Counters::add(&shared.counters.checkpoint_ns, started.elapsed().as_nanos() as u64);
+    shared.counters.checkpoints.add_time(started.elapsed());
     result.map(|_| ())
 }

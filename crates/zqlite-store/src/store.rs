@@ -114,11 +114,11 @@ impl Store {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             }
-            let owner = Owner::take(&path)?;
+            let owner = Owner::take(&path, options.shared)?;
             let identity = owner.identity;
             let mut owners = vec![owner];
             for attached in options.setup.attach.iter().filter(|attached| !attached.readonly) {
-                owners.push(Owner::take(&attached.path)?);
+                owners.push(Owner::take(&attached.path, options.shared)?);
             }
             let store = Arc::new(Self::start(options, owners).map_err(|e| naming(&path, e))?);
             open.insert(identity, Arc::downgrade(&store));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{self, Lane, Opened, Ran, Role, Watch};
 use crate::flow::{Flow, Room};
 use crate::job::{Job, Outbox, Work};
-use crate::metrics::Operation;
+use crate::metrics::{Operation, Waiting};
 use crate::store::Shared;
 use crate::{Call, Error, ErrorCode, Record, Result};
 
@@ -94,6 +94,7 @@ fn stream(shared: &Arc<Shared>, lane: &mut Lane<'_>, job: Job) -> bool {
         outbox.settle(job.ticket, Err(error));
         return false;
     };
+    shared.counters.waited(Waiting::Stream, job.queued, now);
     lane.watch_over(&job);
     let result = run(shared, lane, call, flow, &job, &mut outbox);
     lane.watch_nothing();

@@ -23,9 +23,10 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// For the database at `path`; without one, or where the file cannot be opened, nothing is done.
-    pub(crate) fn of(path: Option<&Path>) -> Self {
-        let file = path.and_then(|path| {
+    /// For the database at `path`; without one, or where the file cannot be opened, nothing is done. Nor where other
+    /// processes append to the log.
+    pub(crate) fn of(path: Option<&Path>, shared: bool) -> Self {
+        let file = path.filter(|_| !shared).and_then(|path| {
             let mut name = path.as_os_str().to_owned();
             name.push("-wal");
             OpenOptions::new().write(true).open(name).ok()

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::connection::{Lane, Opened};
-use crate::job::{CheckpointMode, Job, Maintenance, Nest, Outbox, TransactionId, Work};
-use crate::metrics::{Counters, Operation};
+use crate::connection::{BUSY_TIMEOUT, Lane, Opened};
+use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, TransactionId, Work};
+use crate::metrics::{Counters, Operation, Waiting};
 use crate::queue::Turn;
 use crate::store::Shared;
 use crate::wal::Room;
@@ -25,7 +25,7 @@ type Answer = Result<Vec<Record>>;
 /// Serves the writer's queue until it closes.
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
     let mut writer = Writer { shared, lane: opened.lane(), outbox: Outbox::default() };
-    let mut room = Room::of(shared.options.path.as_deref());
+    let mut room = Room::of(shared.options.path.as_deref(), shared.options.shared);
     let mut after_transaction = false;
     while let Some(turn) = shared.writer.take_turn(|| shared.settings.group_limit(MAX_GROUP), after_transaction) {
         let started = Instant::now();
@@ -34,7 +34,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
         writer.lane.refresh(shared);
         match turn {
             Turn::Group(jobs) => writer.group(jobs),
-            Turn::Transaction(job, id) => writer.transaction(job, id),
+            Turn::Transaction(job, id, mode) => writer.transaction(job, id, mode),
             Turn::Maintenance(job, what) => writer.maintain(job, what),
         }
         writer.outbox.flush();
@@ -59,10 +59,7 @@ impl Writer<'_, '_> {
                 self.shared.counters.note_expired(&error);
                 self.outbox.settle(job.ticket, Err(error));
             } else {
-                Counters::add(
-                    &self.shared.counters.queue_wait_ns,
-                    now.saturating_duration_since(job.queued).as_nanos() as u64,
-                );
+                self.shared.counters.waited(Waiting::Writer, job.queued, now);
                 members.push(job);
             }
         }
@@ -86,9 +83,13 @@ impl Writer<'_, '_> {
     /// Runs the members in one transaction. False when it was taken down: then the answers that are there are errors
     /// that stand, and the members without one have to run again.
     fn together(&mut self, members: &[Job], answers: &mut [Option<Answer>]) -> bool {
-        if let Err(error) = self.lane.control("BEGIN IMMEDIATE") {
-            answers.iter_mut().for_each(|a| *a = Some(Err(error.clone())));
-            return true;
+        if let Err(error) = self.begin(BeginMode::Immediate, members) {
+            // A member whose time ran out while another process wrote is no reason to fail the others.
+            let each = matches!(error.code, ErrorCode::Deadline | ErrorCode::Cancelled | ErrorCode::PoolTimeout);
+            if !each {
+                answers.iter_mut().for_each(|a| *a = Some(Err(error.clone())));
+            }
+            return !each;
         }
         for (i, member) in members.iter().enumerate() {
             let answer = self.in_savepoint(member);
@@ -114,8 +115,30 @@ impl Writer<'_, '_> {
         true
     }
 
+    /// Begins a transaction for `members`. The lock is free unless another process shares the file.
+    ///
+    /// # Errors
+    /// `ERR_BUSY`; `ERR_DEADLINE` or `ERR_CANCELLED` when one of the members cannot wait any longer.
+    fn begin(&self, mode: BeginMode, members: &[Job]) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            match self.lane.control(mode.sql()) {
+                Err(error) if error.code == ErrorCode::Busy && self.shared.options.shared => {
+                    let now = Instant::now();
+                    if let Some(late) = members.iter().find_map(|member| self.shared.writer.lateness(member, now)) {
+                        return Err(late);
+                    }
+                    if now > started + BUSY_TIMEOUT {
+                        return Err(error);
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
     fn alone(&mut self, member: &Job) -> Answer {
-        self.lane.control("BEGIN IMMEDIATE")?;
+        self.begin(BeginMode::Immediate, std::slice::from_ref(member))?;
         let answer = self.member(member);
         if answer.is_err() || self.lane.connection.is_autocommit() {
             self.lane.rollback();
@@ -170,8 +193,7 @@ impl Writer<'_, '_> {
             }
             return Err(error);
         }
-        Counters::add(&self.shared.counters.groups, 1);
-        Counters::add(&self.shared.counters.grouped_members, members as u64);
+        self.shared.counters.group_sizes.add(members as u64);
         self.shared.steward.look();
         Ok(())
     }
@@ -192,11 +214,11 @@ impl Writer<'_, '_> {
     }
 
     /// A callback transaction owns the lane until it ends or its time runs out.
-    fn transaction(&mut self, begin: Job, id: TransactionId) {
+    fn transaction(&mut self, begin: Job, id: TransactionId, mode: BeginMode) {
         let limits = self.shared.options.transactions;
         let now = Instant::now();
         let refused = self.shared.writer.lateness(&begin, now).or_else(|| self.refusal(&begin));
-        if let Some(error) = refused.or_else(|| self.lane.control("BEGIN IMMEDIATE").err()) {
+        if let Some(error) = refused.or_else(|| self.begin(mode, std::slice::from_ref(&begin)).err()) {
             self.shared.writer.end_transaction(id, false);
             return self.outbox.settle(begin.ticket, Err(error));
         }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use zqlite_store::{
-    BackupOptions, BatchItem, Call, Cancel, CheckpointMode, Error, ErrorCode, Expect, Flow, Item, Job, Maintenance,
-    Nest, Options, Params, Record, Sink, Store, Ticket, TransactionId, Want, Work,
+    BackupOptions, BatchItem, BeginMode, Call, Cancel, CheckpointMode, Error, ErrorCode, Expect, Flow, Item, Job,
+    Maintenance, Nest, Options, Params, Record, Sink, Store, Ticket, TransactionId, Want, Work,
 };
 
 type Answer = Result<Vec<Record>, Error>;
@@ -150,7 +150,7 @@ fn a_write_is_read_by_whoever_asks_after_it() {
 #[test]
 fn waiting_writes_share_a_commit_and_keep_their_own_counts() {
     let (_folder, client) = fresh();
-    let before = client.store.metrics().groups;
+    let before = client.store.metrics().group_sizes.count();
     let works = (0..200).map(|i| {
         Work::Run(client.call(
             "INSERT INTO t VALUES (?, ?)",
@@ -163,7 +163,7 @@ fn waiting_writes_share_a_commit_and_keep_their_own_counts() {
         let item = item_of(answer);
         assert_eq!((item.changes, item.last_insert_rowid), (1, i as i64));
     }
-    let groups = client.store.metrics().groups - before;
+    let groups = client.store.metrics().group_sizes.count() - before;
     assert!(groups < 100, "200 inserts took {groups} commits");
 }
 
@@ -173,9 +173,9 @@ fn without_parallel_writes_every_write_has_its_commit() {
     let path = folder.path().join("test.db");
     let client = Client::new(Store::open(Options { parallel_writes: false, ..options(&path) }).unwrap());
     client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
-    let before = client.store.metrics().groups;
+    let before = client.store.metrics().group_sizes.count();
     client.all((0..20).map(|_| Work::Run(client.call("INSERT INTO t DEFAULT VALUES", &[], Want::Changes))).collect());
-    assert_eq!(client.store.metrics().groups - before, 20);
+    assert_eq!(client.store.metrics().group_sizes.count() - before, 20);
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_large_result_comes_in_several_chunks() {
 fn a_callback_transaction_owns_the_lane_until_it_ends() {
     let (_folder, client) = fresh();
     let id = TransactionId(1);
-    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Begin(id, BeginMode::Immediate)).unwrap();
     let (outside, job) =
         client.job(Work::Run(client.call("INSERT INTO t VALUES (100, 'outside')", &[], Want::Changes)));
     client.store.submit([job]);
@@ -329,7 +329,7 @@ fn an_idle_transaction_is_rolled_back_and_its_next_step_is_told() {
     let client = Client::new(Store::open(options).unwrap());
     client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
     let id = TransactionId(9);
-    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Begin(id, BeginMode::Immediate)).unwrap();
     client.one(Work::Step(id, client.call("INSERT INTO t VALUES (1)", &[], Want::Changes))).unwrap();
     std::thread::sleep(Duration::from_millis(120));
     assert_eq!(code(&client.one(Work::Commit(id))), ErrorCode::TransactionTimeout);
@@ -345,7 +345,7 @@ fn a_transaction_that_runs_too_long_is_interrupted() {
     let client = Client::new(Store::open(options).unwrap());
     client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
     let id = TransactionId(9);
-    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Begin(id, BeginMode::Immediate)).unwrap();
     let endless = "INSERT INTO t WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s) SELECT n FROM s";
     let started = Instant::now();
     assert_eq!(code(&client.one(Work::Step(id, client.call(endless, &[], Want::Changes)))), ErrorCode::Deadline);
@@ -358,8 +358,8 @@ fn a_transaction_that_runs_too_long_is_interrupted() {
 fn transactions_and_groups_take_turns() {
     let (_folder, client) = fresh();
     let first = TransactionId(1);
-    client.one(Work::Begin(first)).unwrap();
-    let (second, begin) = client.job(Work::Begin(TransactionId(2)));
+    client.one(Work::Begin(first, BeginMode::Immediate)).unwrap();
+    let (second, begin) = client.job(Work::Begin(TransactionId(2), BeginMode::Immediate));
     let (write, insert) = client.job(Work::Run(client.call("INSERT INTO t VALUES (1, 'group')", &[], Want::Changes)));
     client.store.submit([begin, insert]);
     client.one(Work::Commit(first)).unwrap();
@@ -394,7 +394,7 @@ fn a_full_queue_refuses_and_a_long_wait_ends() {
     options.pool.connection_timeout = Duration::from_millis(50);
     let client = Client::new(Store::open(options).unwrap());
     client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)").unwrap();
-    client.one(Work::Begin(TransactionId(1))).unwrap();
+    client.one(Work::Begin(TransactionId(1), BeginMode::Immediate)).unwrap();
     let insert = || Work::Run(client.call("INSERT INTO t DEFAULT VALUES", &[], Want::Changes));
     let answers = client.all((0..3).map(|_| insert()).collect());
     let codes: Vec<_> = answers.iter().map(code).collect();
@@ -412,7 +412,7 @@ fn the_log_is_moved_into_the_file_while_writing_goes_on() {
     }
     std::thread::sleep(Duration::from_millis(200));
     let metrics = client.store.metrics();
-    assert!(metrics.checkpoints >= 1);
+    assert!(metrics.checkpoints.count() >= 1);
     let wal = std::fs::metadata(folder.path().join("test.db-wal")).unwrap().len();
     assert!(wal < 80 << 20, "the log is {wal} bytes");
 }
@@ -526,7 +526,7 @@ fn a_call_that_is_given_up_ends_and_the_next_is_untouched() {
 fn a_write_that_is_given_up_while_it_waits_is_never_made() {
     let (_folder, client) = fresh();
     let id = TransactionId(77);
-    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Begin(id, BeginMode::Immediate)).unwrap();
     let cancel = Cancel::default();
     let (token, mut job) = client.job(Work::Run(client.call("INSERT INTO t VALUES (1, 'x')", &[], Want::Changes)));
     job.cancel = Some(cancel.clone());
@@ -543,7 +543,7 @@ fn an_interrupted_member_of_a_group_takes_nobody_with_it() {
     let (_folder, client) = fresh();
     let endless = "INSERT INTO t SELECT i, 'n' || i FROM (WITH RECURSIVE n(i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n)";
     let id = TransactionId(78);
-    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Begin(id, BeginMode::Immediate)).unwrap();
     let cancel = Cancel::default();
     let mut tokens = Vec::new();
     for (i, sql) in ["INSERT INTO t VALUES (1, 'a')", endless, "INSERT INTO t VALUES (2, 'b')"].iter().enumerate() {
@@ -585,7 +585,7 @@ fn a_stream_waits_for_its_reader_and_ends_with_it() {
 fn nested_transactions_are_undone_alone() {
     let (_folder, client) = fresh();
     let id = TransactionId(79);
-    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Begin(id, BeginMode::Immediate)).unwrap();
     let step = |sql| client.one(Work::Step(id, client.call(sql, &[], Want::Changes))).unwrap();
     step("INSERT INTO t VALUES (1, 'outer')");
     client.one(Work::Nest(id, Nest::Begin)).unwrap();
@@ -689,6 +689,60 @@ fn old_connections_are_replaced_between_calls() {
 }
 
 #[test]
+fn a_read_that_keeps_the_log_above_its_limit_ends_and_the_log_starts_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = options(&folder.path().join("test.db"));
+    options.wal.limit = 8 << 20;
+    options.wal.max_read_age = Duration::from_millis(200);
+    let client = Client::new(Store::open(options).unwrap());
+    client.run("CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)").unwrap();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) + (SELECT count(*) FROM t) FROM n";
+    let (old, job) = client.job(Work::Run(client.call(endless, &[], Want::Rows)));
+    client.store.submit([job]);
+    let largest = (0..60)
+        .map(|_| {
+            client.run("INSERT INTO t (b) VALUES (zeroblob(1000000))").unwrap();
+            client.run("DELETE FROM t").unwrap();
+            std::thread::sleep(Duration::from_millis(10));
+            client.store.metrics().wal_bytes
+        })
+        .max();
+    let error = client.wait(old).unwrap_err();
+    assert_eq!(error.code, ErrorCode::SnapshotTooOld, "{error}");
+    assert!(largest < Some(40 << 20), "{largest:?}");
+    assert_eq!(client.number("SELECT 1"), 1.0);
+}
+
+#[test]
+fn a_broken_connection_is_replaced_and_its_neighbours_are_served() {
+    use std::os::unix::fs::FileExt;
+    let (folder, client) = fresh();
+    client.run("CREATE TABLE bad AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000) SELECT i FROM n").unwrap();
+    client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    let page = client.number("SELECT rootpage FROM sqlite_schema WHERE name = 'bad'") as u64;
+    let size = client.number("PRAGMA page_size") as u64;
+    let file = std::fs::File::options().read(true).write(true).open(folder.path().join("test.db")).unwrap();
+    let mut good = vec![0; size as usize];
+    file.read_exact_at(&mut good, (page - 1) * size).unwrap();
+    file.write_all_at(&vec![0xff; size as usize], (page - 1) * size).unwrap();
+    // Another connection's commit has the readers look at the file again.
+    client.run("INSERT INTO t VALUES (1, 'x')").unwrap();
+    let read = |sql: &str| Work::Run(client.call(sql, &[], Want::Rows));
+    let works = (0..20).map(|i| read(if i % 2 == 0 { "SELECT count(*) FROM bad" } else { "SELECT count(*) FROM t" }));
+    for (i, answer) in client.all(works.collect()).into_iter().enumerate() {
+        if i % 2 == 0 {
+            assert_eq!(code(&answer), ErrorCode::Corrupt);
+        } else {
+            answer.unwrap();
+        }
+    }
+    file.write_all_at(&good, (page - 1) * size).unwrap();
+    for _ in 0..20 {
+        assert_eq!(client.number("SELECT count(*) FROM bad"), 2000.0);
+    }
+}
+
+#[test]
 fn health_is_answered_while_all_lanes_work() {
     let (_folder, client) = fresh();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
@@ -721,16 +775,16 @@ fn own_pragmas_take_effect_and_unknown_ones_are_errors() {
     assert_eq!(code(&batch), ErrorCode::NotAllowed);
     client.number("PRAGMA zqlite_parallel_writes = off");
     let insert = |i| Work::Run(client.call(&format!("INSERT INTO t VALUES ({i}, 'n{i}')"), &[], Want::Changes));
-    let before = client.store.metrics().groups;
+    let before = client.store.metrics().group_sizes.count();
     client.all((0..10).map(insert).collect());
-    assert_eq!(client.store.metrics().groups - before, 10);
+    assert_eq!(client.store.metrics().group_sizes.count() - before, 10);
 }
 
 #[test]
 fn waiting_calls_expire_on_a_database_in_memory_too() {
     let client = Client::new(Store::open(Options::default()).unwrap());
     let id = TransactionId(80);
-    client.one(Work::Begin(id)).unwrap();
+    client.one(Work::Begin(id, BeginMode::Immediate)).unwrap();
     let (token, mut job) = client.job(Work::Run(client.call("SELECT 1", &[], Want::Rows)));
     job.deadline = Some(Instant::now() + Duration::from_millis(30));
     let asked = Instant::now();
