@@ -589,6 +589,8 @@ export declare interface DatabaseOptions {
     extensions?: readonly string[];
     /** Tells of calls that take long. */
     slowQuery?: SlowQueryOptions;
+    /** Is told of opening, closing, backups, migrations, slow calls, and of a commit whose outcome is unknown. */
+    logger?: Logger;
     /** Steps of SQLite's virtual machine that a synchronous call may take; default 10 million, some hundred milliseconds. */
     syncSteps?: number;
 }
@@ -819,6 +821,14 @@ export declare interface Limits {
     triggerDepth?: number;
 }
 
+/** Where a database tells what it does: the part of a pino logger that is used. Parameters of calls are never told. */
+export declare interface Logger {
+    debug(details: object, message: string): void;
+    info(details: object, message: string): void;
+    warn(details: object, message: string): void;
+    error(details: object, message: string): void;
+}
+
 /** All but the gauges grow from opening on. Times are in seconds. */
 export declare interface Metrics {
     /** Reading statements that ran. */
@@ -1000,8 +1010,11 @@ export declare interface SlowQuery extends TraceContext {
 export declare interface SlowQueryOptions {
     /** Calls that take this long or longer are told of. */
     threshold: Duration;
-    /** Called after the call was answered, or failed. What it throws is an uncaught exception, and no matter of the call. */
-    log: (call: SlowQuery) => void;
+    /**
+     * Called after the call was answered, or failed. What it throws is an uncaught exception, and no matter of the call. By
+     * default the database's logger is told.
+     */
+    log?: (call: SlowQuery) => void;
 }
 
 /**

@@ -74,6 +74,23 @@ test.serial('slow calls of a database are told of', async (t) => {
   t.true(slow.every(({ duration }) => duration >= 20))
 })
 
+test.serial('a logger as pino makes them is told what happens, and never of parameters', async (t) => {
+  const lines: [level: string, details: Record<string, unknown>, message: string][] = []
+  const level = (name: string) => (details: object, message: string) => void lines.push([name, details as Record<string, unknown>, message])
+  const db = await fresh(t, { logger: { debug: level('debug'), info: level('info'), warn: level('warn'), error: level('error') }, slowQuery: { threshold: 0 } })
+  await db.migrate([{ version: 1, name: 'first', up: 'CREATE TABLE t (a)' }])
+  await db.execute('INSERT INTO t VALUES (?)', ['hunter2'])
+  await db.backup(`${db.path}.copy`)
+  await db.close()
+  const of = (message: string) => lines.filter(([, , told]) => told === message)
+  t.is(of('database opened')[0]?.[1]['path'], db.path)
+  t.deepEqual(of('migration applied'), [['info', { version: 1, name: 'first' }, 'migration applied']])
+  t.is(of('backup made').length, 1)
+  t.true(of('slow call').some(([name, { sql }]) => name === 'warn' && sql === 'INSERT INTO t VALUES (?)'))
+  t.deepEqual(of('database closed').map(([name]) => name), ['debug'])
+  t.false(JSON.stringify(lines).includes('hunter2'))
+})
+
 test.serial('a synchronous call has no asynchronous part', (t) => {
   const events = listen(t, 'zqlite:query')
   const tracer = new Tracer()
@@ -188,6 +205,10 @@ test.serial('a hook that throws is an uncaught exception, and the call is answer
     tracer.traced(channels.query, { operation: 'query' }, async () => 'rows').then((rows) => console.log('answered', rows))`
   const lines = execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' }).trim().split('\n')
   t.deepEqual(lines.sort(), ['answered rows', 'uncaught hook'])
+})
+
+test.serial('refused: a logger that is none', (t) => {
+  t.throws(() => new Tracer(undefined, { info: () => {} } as never), { instanceOf: ZqliteError, message: /logger must have a method debug/ })
 })
 
 const wrong: [object, RegExp][] = [

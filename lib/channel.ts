@@ -395,6 +395,10 @@ export class Channel {
   #settle(token: number, pending: Pending, answer: Answer): void {
     this.#pending[token] = undefined
     this.#free.push(token)
+    if (answer instanceof Failure && answer.unknown) {
+      const { code, message } = answer.toError()
+      this.tracer.logger?.error({ code }, message)
+    }
     pending.settled?.()
     pending.onSettled?.()
     this.#left()

@@ -2,7 +2,7 @@
 import { closest } from 'fastest-levenshtein'
 import type { NativeOptions } from '../native'
 import { ZqliteError } from './errors'
-import type { SlowQueryOptions } from './tracing'
+import type { Logger, SlowQueryOptions } from './tracing'
 
 /** Milliseconds, or a number with a unit: `'250ms'`, `'30s'`, `'10m'`, `'1h'`. */
 export type Duration = number | string
@@ -69,6 +69,8 @@ export interface DatabaseOptions {
   extensions?: readonly string[]
   /** Tells of calls that take long. */
   slowQuery?: SlowQueryOptions
+  /** Is told of opening, closing, backups, migrations, slow calls, and of a commit whose outcome is unknown. */
+  logger?: Logger
   /** Steps of SQLite's virtual machine that a synchronous call may take; default 10 million, some hundred milliseconds. */
   syncSteps?: number
 }
@@ -125,6 +127,7 @@ const defaults = {
   limits: {},
   extensions: [],
   slowQuery: undefined,
+  logger: undefined,
   syncSteps: 10_000_000,
 } as const
 

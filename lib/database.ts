@@ -4,7 +4,7 @@ import { Channel, type Interned, Operation } from './channel'
 import { type DatabaseOptions, type Duration, known, parseDuration, resolveOptions, show } from './config'
 import { fromNative, ZqliteError } from './errors'
 import { type Metrics, toMetrics } from './metrics'
-import { type MigrateOptions, migrate, type Migration, type MigrationResult } from './migrate'
+import { type MigrateOptions, migrate, type Migration, type MigrationProgress, type MigrationResult } from './migrate'
 import type { Params } from './params'
 import { openMetricsText, type PromClientRegistry, prometheusText, registerPromClient, snapshotOf } from './prometheus'
 import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
@@ -103,7 +103,11 @@ export class Database {
    */
   static async open(path: string, options: DatabaseOptions = {}): Promise<Database> {
     const native = resolveOptions(path, options)
-    return new Database(await Channel.open(native, new Tracer(options.slowQuery)))
+    const tracer = new Tracer(options.slowQuery, options.logger)
+    const started = performance.now()
+    const database = new Database(await Channel.open(native, tracer))
+    tracer.logger?.debug({ path, duration: performance.now() - started }, 'database opened')
+    return database
   }
 
   /** Runs one writing statement. Its promise resolves when the change is on disk. */
@@ -241,7 +245,10 @@ export class Database {
       throw new ZqliteError('ERR_TYPE', `pagesPerStep must be a whole number from 1 to 1000000, not ${show(pagesPerStep)}`)
     }
     const native = { path, overwrite, pages: pagesPerStep, pause: parseDuration('pause', pause) }
-    return (await this.#session.channel.backup(native, progress, signal)).total
+    const started = performance.now()
+    const { total } = await this.#session.channel.backup(native, progress, signal)
+    this.#session.channel.tracer.logger?.info({ path, pages: total, duration: performance.now() - started }, 'backup made')
+    return total
   }
 
   /** Moves the write-ahead log into the database file. That happens by itself; this is for who copies the file. */
@@ -299,12 +306,17 @@ export class Database {
    */
   async migrate(migrations: readonly Migration<Transaction>[] | string | URL, options?: MigrateOptions): Promise<MigrationResult> {
     this.#open()
-    return await migrate<Transaction>(this, migrations, options)
+    const { logger } = this.#session.channel.tracer
+    const onProgress = (progress: MigrationProgress): void => {
+      if (progress.state === 'applied') logger?.info({ version: progress.version, name: progress.name }, 'migration applied')
+      options?.onProgress?.(progress)
+    }
+    return await migrate<Transaction>(this, migrations, { ...options, onProgress })
   }
 
   /** Refuses new calls, waits for those in flight, closes the file. Calling it again waits for the same. */
   async close(): Promise<void> {
-    this.#closing ??= this.#session.channel.close()
+    this.#closing ??= this.#session.channel.close().then(() => this.#session.channel.tracer.logger?.debug({}, 'database closed'))
     await this.#closing
   }
 

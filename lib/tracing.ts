@@ -48,26 +48,45 @@ export interface SlowQuery extends TraceContext {
 export interface SlowQueryOptions {
   /** Calls that take this long or longer are told of. */
   threshold: Duration
-  /** Called after the call was answered, or failed. What it throws is an uncaught exception, and no matter of the call. */
-  log: (call: SlowQuery) => void
+  /**
+   * Called after the call was answered, or failed. What it throws is an uncaught exception, and no matter of the call. By
+   * default the database's logger is told.
+   */
+  log?: (call: SlowQuery) => void
 }
+
+/** Where a database tells what it does: the part of a pino logger that is used. Parameters of calls are never told. */
+export interface Logger {
+  debug(details: object, message: string): void
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
+}
+
+const loggerMethods = ['debug', 'info', 'warn', 'error'] as const
 
 const slowQueryOptions: Record<keyof SlowQueryOptions, true> = { threshold: true, log: true }
 
 /** Lets the calls of one database be followed. */
 export class Tracer {
+  /** Given by the opener. */
+  readonly logger: Logger | undefined
   /** Milliseconds. */
-  readonly #threshold: number
+  readonly #threshold: number = 0
   readonly #log: ((call: SlowQuery) => void) | undefined
 
   /** @throws {ZqliteError} `ERR_TYPE` naming the option */
-  constructor(slowQuery?: SlowQueryOptions) {
-    if (slowQuery !== undefined) {
-      known('slowQuery.', slowQuery, slowQueryOptions)
-      if (typeof slowQuery.log !== 'function') throw new ZqliteError('ERR_TYPE', `slowQuery.log must be a function, not ${show(slowQuery.log)}`)
+  constructor(slowQuery?: SlowQueryOptions, logger?: Logger) {
+    for (const method of loggerMethods) {
+      if (logger !== undefined && typeof logger?.[method] !== 'function') throw new ZqliteError('ERR_TYPE', `logger must have a method ${method}, as pino's have`)
     }
-    this.#threshold = slowQuery === undefined ? 0 : parseDuration('slowQuery.threshold', slowQuery.threshold)
-    this.#log = slowQuery?.log
+    this.logger = logger
+    if (slowQuery === undefined) return
+    known('slowQuery.', slowQuery, slowQueryOptions)
+    this.#threshold = parseDuration('slowQuery.threshold', slowQuery.threshold)
+    const log = slowQuery.log ?? (logger && ((call) => logger.warn(call, 'slow call')))
+    if (typeof log !== 'function') throw new ZqliteError('ERR_TYPE', `slowQuery.log must be a function, not ${show(log)}`)
+    this.#log = log
   }
 
   /** Whether anybody is told of calls on this channel: else there is no need for a context. */

@@ -34,6 +34,7 @@ const FRAME_HEADER: u64 = 24;
 pub(crate) enum Role {
     Writer,
     Reader,
+    Stream,
     Steward,
     /// On the JavaScript thread: it waits for nobody.
     Sync,
@@ -113,6 +114,7 @@ impl Watch {
 /// An open connection, configured for its role; [`Lane`] borrows from it.
 pub(crate) struct Opened {
     connection: Connection,
+    role: Role,
     watch: Arc<Watch>,
     pub(crate) since: Instant,
 }
@@ -121,14 +123,8 @@ pub(crate) struct Opened {
 ///
 /// # Errors
 /// As SQLite tells: `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
-pub(crate) fn open(
-    path: Option<&Path>,
-    role: Role,
-    options: &Options,
-    connections: usize,
-    pressure: &Arc<AtomicBool>,
-) -> Result<Opened> {
-    let writable = !matches!(role, Role::Reader | Role::Sync) && !options.readonly;
+pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure: &Arc<AtomicBool>) -> Result<Opened> {
+    let writable = !matches!(role, Role::Reader | Role::Stream | Role::Sync) && !options.readonly;
     // Each connection stays on its lane's thread, so SQLite's own mutex on it is not needed.
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= if writable {
@@ -147,8 +143,7 @@ pub(crate) fn open(
         Role::Writer if options.shared => SHARED_BUSY_TIMEOUT,
         _ => BUSY_TIMEOUT,
     })?;
-    let cache_kib = (options.cache_size / 1024 / connections.max(1) as u64).clamp(64, i32::MAX as u64);
-    connection.pragma_update(None, "cache_size", -(cache_kib as i64))?;
+    connection.pragma_update(None, "cache_size", -options.cache_kib(role, options.cache_size))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
@@ -192,13 +187,13 @@ pub(crate) fn open(
     }))?;
     let seen = watch.clone();
     connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.look()))?;
-    Ok(Opened { connection, watch, since: Instant::now() })
+    Ok(Opened { connection, role, watch, since: Instant::now() })
 }
 
 /// Another connection for a lane of `shared`.
 pub(crate) fn open_lane(shared: &Shared, role: Role) -> Result<Opened> {
     let path = shared.options.path.as_deref();
-    open(path, role, &shared.options, shared.connections, &shared.steward.pressure)
+    open(path, role, &shared.options, &shared.steward.pressure)
 }
 
 impl Opened {
@@ -215,6 +210,7 @@ impl Opened {
     pub(crate) fn lane(&self) -> Lane<'_> {
         Lane {
             connection: &self.connection,
+            role: self.role,
             watch: &self.watch,
             statements: LruCache::new(CACHED_STATEMENTS),
             settings: Applied::default(),
@@ -234,6 +230,7 @@ struct Prepared<'c> {
 /// Runs statements on one connection.
 pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
+    role: Role,
     watch: &'c Watch,
     statements: LruCache<u64, Prepared<'c>>,
     settings: Applied,
@@ -317,6 +314,9 @@ impl<'c> Lane<'c> {
         }
         call.params.bind(&mut prepared.statement)?;
         let result = step(prepared, call.want, &mut self.packer, self.watch, emit);
+        if readonly {
+            call.statement.took(prepared.statement.reset_status(StatementStatus::VmStep));
+        }
         let (last, rows) = result.map_err(|e| explain(self.watch, e))?;
         let mut item = Item::default();
         if !readonly {
@@ -332,7 +332,8 @@ impl<'c> Lane<'c> {
     /// Takes over settings that were changed since this was last called.
     pub(crate) fn refresh(&mut self, shared: &Shared) {
         let mut settings = self.settings;
-        let result = self.internal(|connection| shared.settings.bring(connection, shared.connections, &mut settings));
+        let result =
+            self.internal(|connection| shared.settings.bring(connection, &shared.options, self.role, &mut settings));
         self.settings = settings;
         if let Err(error) = result {
             tracing::warn!(%error, "a connection keeps its old settings");

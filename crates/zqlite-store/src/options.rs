@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::connection::Role;
 use crate::setup::Setup;
 
 /// Settings of [`crate::Store::open`].
@@ -116,12 +117,30 @@ impl Options {
         (self.pool.max_connections as usize).saturating_sub(self.reader_lanes() + 2).clamp(1, 32)
     }
 
-    /// Reader lanes: as many as the machine has cores, within the pool's bounds.
+    /// Reader lanes: one more than the machine has cores, within the pool's bounds, so that one is left for short
+    /// statements when each core is at a long one.
     pub(crate) fn reader_lanes(&self) -> usize {
         if self.path.is_none() {
             return 0;
         }
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        cores.clamp(1, (self.pool.max_connections.max(2) - 1) as usize)
+        (cores + 1).clamp(1, (self.pool.max_connections.max(2) - 1) as usize)
+    }
+
+    /// What a connection of that role gets of a cache of `bytes`, in KiB, as SQLite's `cache_size` counts: streams an eighth
+    /// among them all, since they seldom read a page twice; the lanes and a synchronous connection the rest.
+    pub(crate) fn cache_kib(&self, role: Role, bytes: u64) -> i64 {
+        let eighths = bytes / 1024 / 8;
+        let kib = match role {
+            Role::Writer | Role::Reader | Role::Sync => 7 * eighths / (self.reader_lanes() as u64 + 2),
+            Role::Stream => eighths / self.stream_lanes() as u64,
+            Role::Steward => 0,
+        };
+        kib.clamp(64, 1 << 30).cast_signed()
+    }
+
+    /// Readers that may be at a long statement at a time.
+    pub(crate) fn long_lanes(&self) -> usize {
+        self.reader_lanes().saturating_sub(1).max(1)
     }
 }

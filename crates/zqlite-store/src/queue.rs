@@ -14,11 +14,17 @@ pub(crate) struct Queue {
     ready: Condvar,
     limit: usize,
     timeout: Duration,
+    /// Lanes that may work on long statements at a time, if any are told apart.
+    long_limit: usize,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Those with a long statement, for readers: nobody waits behind them.
+    long: VecDeque<Job>,
+    /// Lanes that work on one.
+    long_running: usize,
     steps: VecDeque<Job>,
     owner: Option<TransactionId>,
     /// Owners that a timer ended, the latest last: their next step is told why it is refused.
@@ -45,7 +51,12 @@ pub(crate) enum Turn {
 impl Queue {
     /// At most `limit` jobs wait, each at most `timeout`.
     pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
-        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout }
+        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout, long_limit: 0 }
+    }
+
+    /// As [`Self::new`], for readers of which at most `long_limit` work on long statements at a time.
+    pub(crate) fn for_readers(limit: usize, timeout: Duration, long_limit: usize) -> Self {
+        Self { long_limit, ..Self::new(limit, timeout) }
     }
 
     /// Adds jobs; those that cannot wait here are failed, and counted in the result.
@@ -63,7 +74,7 @@ impl Queue {
                     continue;
                 }
                 Some(ended(state.timed_out.contains(&id)))
-            } else if state.jobs.len() >= self.limit {
+            } else if state.waiting() >= self.limit {
                 Some(Error::new(ErrorCode::QueueFull, format!("{} calls are waiting already", self.limit)))
             } else {
                 None
@@ -71,7 +82,11 @@ impl Queue {
             match refusal {
                 Some(error) => refused.push((job, error)),
                 None => {
-                    state.jobs.push_back(job);
+                    if self.long_limit > 0 && is_long(&job.work) {
+                        state.long.push_back(job);
+                    } else {
+                        state.jobs.push_back(job);
+                    }
                     added += 1;
                 }
             }
@@ -88,12 +103,14 @@ impl Queue {
         count
     }
 
-    /// A fair share of the waiting jobs for one of `lanes` readers; waits for one, at most until then, when the share is
-    /// empty. `None` when the queue is closed.
-    pub(crate) fn take_share(&self, lanes: usize, until: Instant) -> Option<Vec<Job>> {
+    /// A fair share of the waiting jobs for one of `lanes` readers, or one with a long statement; waits for one, at most
+    /// until then, when the share is empty. `None` when the queue is closed.
+    pub(crate) fn take_share(&self, lanes: usize, until: Instant) -> Option<Share<'_>> {
         let mut state = self.state.lock();
         loop {
-            if state.closed && state.jobs.is_empty() {
+            if state.closed && state.waiting() == 0 {
+                // Others may have been waiting for their turn at long ones.
+                self.ready.notify_all();
                 return None;
             }
             let held = state.held_until.filter(|until| *until > Instant::now());
@@ -101,15 +118,31 @@ impl Queue {
                 self.ready.wait_until(&mut state, until);
                 continue;
             }
-            if !state.jobs.is_empty() {
-                let share = state.jobs.len().div_ceil(lanes.max(1)).min(MAX_SHARE);
-                return Some(state.jobs.drain(..share).collect());
+            if let Some(share) = self.next_share(&mut state, lanes) {
+                return Some(share);
             }
             state.idle += 1;
             let timed_out = self.ready.wait_until(&mut state, until).timed_out();
             state.idle -= 1;
-            if timed_out && state.jobs.is_empty() && !state.closed {
-                return Some(Vec::new());
+            if timed_out && state.waiting() == 0 && !state.closed {
+                return Some(Share { jobs: Vec::new(), long: None });
+            }
+        }
+    }
+
+    /// Whatever has waited longest, of what may run now.
+    fn next_share(&self, state: &mut State, lanes: usize) -> Option<Share<'_>> {
+        let short = state.jobs.front().map(|job| job.queued);
+        let long = state.long.front().filter(|_| state.long_running < self.long_limit).map(|job| job.queued);
+        match (short, long) {
+            (None, None) => None,
+            (short, Some(long)) if short.is_none_or(|short| long < short) => {
+                state.long_running += 1;
+                Some(Share { jobs: state.long.pop_front().into_iter().collect(), long: Some(self) })
+            }
+            _ => {
+                let share = state.jobs.len().div_ceil(lanes.max(1)).min(MAX_SHARE);
+                Some(Share { jobs: state.jobs.drain(..share).collect(), long: None })
             }
         }
     }
@@ -209,11 +242,14 @@ impl Queue {
         let now = Instant::now();
         let mut late = Vec::new();
         let mut state = self.state.lock();
-        if state.jobs.iter().any(|j| self.lateness(j, now).is_some()) {
-            for job in std::mem::take(&mut state.jobs) {
-                match self.lateness(&job, now) {
-                    Some(error) => late.push((job, error)),
-                    None => state.jobs.push_back(job),
+        let State { jobs, long, .. } = &mut *state;
+        for waiting in [jobs, long] {
+            if waiting.iter().any(|j| self.lateness(j, now).is_some()) {
+                for job in std::mem::take(waiting) {
+                    match self.lateness(&job, now) {
+                        Some(error) => late.push((job, error)),
+                        None => waiting.push_back(job),
+                    }
                 }
             }
         }
@@ -245,7 +281,7 @@ impl Queue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().jobs.len()
+        self.state.lock().waiting()
     }
 
     /// Refuses what comes from now on; what waits is still served.
@@ -258,11 +294,41 @@ impl Queue {
     pub(crate) fn abort(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        let dropped = (std::mem::take(&mut state.jobs), std::mem::take(&mut state.steps));
+        let State { jobs, long, steps, .. } = &mut *state;
+        let dropped = [jobs, long, steps].map(std::mem::take);
         drop(state);
         drop(dropped);
         self.ready.notify_all();
     }
+}
+
+impl State {
+    fn waiting(&self) -> usize {
+        self.jobs.len() + self.long.len()
+    }
+}
+
+/// What a reader took. While it holds one with a long statement, it counts as working on it.
+pub(crate) struct Share<'q> {
+    pub(crate) jobs: Vec<Job>,
+    long: Option<&'q Queue>,
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let Some(queue) = self.long else { return };
+        let mut state = queue.state.lock();
+        state.long_running -= 1;
+        let wake = state.idle > 0 && !state.long.is_empty();
+        drop(state);
+        if wake {
+            queue.ready.notify_one();
+        }
+    }
+}
+
+fn is_long(work: &Work) -> bool {
+    matches!(work, Work::Run(call) if call.statement.is_long())
 }
 
 /// Jobs that one reader takes at once, so that a long one among them does not keep many waiting.

@@ -39,7 +39,8 @@ fn serve_with(shared: &Arc<Shared>, opened: &Opened, lanes: usize) -> Ended {
     let mut outbox = Outbox::default();
     let old = opened.since + shared.options.pool.max_lifetime;
     loop {
-        let Some(jobs) = shared.readers.take_share(lanes, old) else { return Ended::Closed };
+        let Some(mut share) = shared.readers.take_share(lanes, old) else { return Ended::Closed };
+        let jobs = std::mem::take(&mut share.jobs);
         if !jobs.is_empty() {
             lane.refresh(shared);
             let started = Instant::now();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rusqlite::Connection;
 
+use crate::connection::Role;
 use crate::{Error, ErrorCode, Options, Result};
 
 /// What can be set, with what it holds.
@@ -112,8 +113,14 @@ impl Settings {
         if self.parallel_writes.load(Relaxed) { max } else { 1 }
     }
 
-    /// Has one of `connections` connections take over what changed since it last did.
-    pub(crate) fn bring(&self, connection: &Connection, connections: usize, has: &mut Applied) -> rusqlite::Result<()> {
+    /// Has a connection of that role take over what changed since it last did.
+    pub(crate) fn bring(
+        &self,
+        connection: &Connection,
+        options: &Options,
+        role: Role,
+        has: &mut Applied,
+    ) -> rusqlite::Result<()> {
         let now = self.version.load(Relaxed);
         if now == has.version {
             return Ok(());
@@ -122,8 +129,7 @@ impl Settings {
         has.version = now;
         let (cache_size, mesh) = (self.cache_size.load(Relaxed), self.mesh.load(Relaxed));
         let bytes = if mesh { cache_size.max(MESH_CACHE) } else { cache_size };
-        let kib = i64::try_from(bytes / 1024 / connections.max(1) as u64).unwrap_or(i64::MAX);
-        connection.pragma_update(None, "cache_size", -kib.clamp(64, i32::MAX.into()))?;
+        connection.pragma_update(None, "cache_size", -options.cache_kib(role, bytes))?;
         match (mesh, has.mmap_before) {
             (true, None) => {
                 has.mmap_before = connection.pragma_query_value(None, "mmap_size", |row| row.get(0)).ok();
@@ -235,18 +241,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let connection = Connection::open(folder.path().join("t.db")).unwrap();
         connection.pragma_update(None, "mmap_size", 4_096_000).unwrap();
-        let settings = Settings::new(&Options::default());
+        let options = Options { path: Some("t.db".into()), ..Options::default() };
+        let settings = Settings::new(&options);
         let mut has = Applied::default();
         let mut after = |sql: &str| -> (i64, i64) {
             run(&settings, sql).unwrap();
-            settings.bring(&connection, 2, &mut has).unwrap();
+            settings.bring(&connection, &options, Role::Reader, &mut has).unwrap();
             let value = |name| connection.pragma_query_value(None, name, |row| row.get(0)).unwrap();
             (value("cache_size"), value("mmap_size"))
         };
+        let cache = |bytes| -options.cache_kib(Role::Reader, bytes);
         assert_eq!(after("PRAGMA zqlite_parallel_writes"), (-2000, 4_096_000));
-        assert_eq!(after("PRAGMA zqlite_cache_size = 8388608"), (-4096, 4_096_000));
-        assert_eq!(after("PRAGMA zqlite_mesh_optimization = on"), (-(256 << 10) / 2, MESH_MMAP));
-        assert_eq!(after("PRAGMA zqlite_mesh_optimization = off"), (-4096, 4_096_000));
+        assert_eq!(after("PRAGMA zqlite_cache_size = 8388608"), (cache(8 << 20), 4_096_000));
+        assert_eq!(after("PRAGMA zqlite_mesh_optimization = on"), (cache(MESH_CACHE), MESH_MMAP));
+        assert_eq!(after("PRAGMA zqlite_mesh_optimization = off"), (cache(8 << 20), 4_096_000));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! One SQL text, shared by every lane that runs it, and what the lanes learned of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::settings::Pragma;
+
+/// Steps from which on a statement counts as long: some hundred microseconds. Readers take up to 32 shorter ones at once.
+const LONG: i32 = 5_000;
 
 /// A SQL text.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub struct Statement {
     pub(crate) id: u64,
     sql: Box<str>,
     route: AtomicU8,
+    /// Steps of SQLite's virtual machine that it takes: rises at once, falls slowly. 0 before it first ran.
+    steps: AtomicI32,
     /// Set when it is one of zqlite's own pragmas.
     pub(crate) pragma: Option<Pragma>,
 }
@@ -39,6 +44,7 @@ impl Statement {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             sql: sql.into(),
             route: AtomicU8::new(Route::Unknown as u8),
+            steps: AtomicI32::new(0),
             pragma: Pragma::parse(sql),
         }
     }
@@ -55,6 +61,18 @@ impl Statement {
             _ if looks_readonly(&self.sql) => Route::Unknown,
             _ => Route::Write,
         }
+    }
+
+    /// Notes how many steps it took. They tell better than the clock, which others' work on the machine moves too.
+    pub(crate) fn took(&self, steps: i32) {
+        let before = self.steps.load(Ordering::Relaxed);
+        // Lanes that note at the same time may lose one of the values, which is no matter.
+        self.steps.store(steps.max(before - before / 8).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a reader may be at it for so long that others should not wait behind it. One that never ran may.
+    pub(crate) fn is_long(&self) -> bool {
+        !(1..LONG).contains(&self.steps.load(Ordering::Relaxed))
     }
 
     /// Called by a lane that has prepared the statement and so knows.

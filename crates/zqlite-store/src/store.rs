@@ -34,8 +34,6 @@ pub(crate) struct Shared {
     pub(crate) steward: Signal,
     pub(crate) stream_lanes: StreamLanes,
     pub(crate) counters: Counters,
-    /// Among how many connections the cache is divided.
-    pub(crate) connections: usize,
     /// A COMMIT failed in a way that leaves its outcome unknown: nothing is written any more.
     pub(crate) failed: AtomicBool,
     statements: Statements,
@@ -130,10 +128,9 @@ impl Store {
         let reader_lanes = options.reader_lanes();
         let path = options.path.clone();
         let path = path.as_deref();
-        let connections = reader_lanes + 1;
         let pressure = Arc::default();
         let steward = Signal::new(Arc::clone(&pressure));
-        let mut opened = connection::open(path, Role::Writer, &options, connections, &pressure)?;
+        let mut opened = connection::open(path, Role::Writer, &options, &pressure)?;
         if path.is_some() && !options.readonly {
             opened.on_commit(steward.wal_bytes.clone())?;
         }
@@ -141,24 +138,25 @@ impl Store {
         opened.lane().internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
         let mut readers = Vec::new();
         for _ in 0..reader_lanes {
-            readers.push(connection::open(path, Role::Reader, &options, connections, &pressure)?);
+            readers.push(connection::open(path, Role::Reader, &options, &pressure)?);
         }
         let stewards = match path {
-            Some(_) if !options.readonly => {
-                Some(connection::open(path, Role::Steward, &options, usize::MAX, &pressure)?)
-            }
-            Some(_) => Some(connection::open(path, Role::Reader, &options, usize::MAX, &pressure)?),
+            Some(_) if !options.readonly => Some(connection::open(path, Role::Steward, &options, &pressure)?),
+            Some(_) => Some(connection::open(path, Role::Reader, &options, &pressure)?),
             None => None,
         };
         let queue = || Queue::new(options.pool.queue_limit, options.pool.connection_timeout);
         let shared = Arc::new(Shared {
-            readers: queue(),
+            readers: Queue::for_readers(
+                options.pool.queue_limit,
+                options.pool.connection_timeout,
+                options.long_lanes(),
+            ),
             streams: queue(),
             writer: queue(),
             steward,
             stream_lanes: StreamLanes::default(),
             counters: Counters::default(),
-            connections,
             failed: AtomicBool::new(false),
             statements: Statements::default(),
             settings: Settings::new(&options),

@@ -64,11 +64,11 @@ fn serve(shared: &Arc<Shared>) {
     let mut opened: Option<Opened> = None;
     loop {
         let idle = Instant::now() + shared.options.pool.idle_timeout;
-        let Some(mut jobs) = shared.streams.take_share(usize::MAX, idle) else { return };
-        let Some(job) = jobs.pop() else { return };
+        let Some(mut share) = shared.streams.take_share(usize::MAX, idle) else { return };
+        let Some(job) = share.jobs.pop() else { return };
         let old = opened.as_ref().is_none_or(|o| o.since.elapsed() > shared.options.pool.max_lifetime);
         if old {
-            match connection::open_lane(shared, Role::Reader) {
+            match connection::open_lane(shared, Role::Stream) {
                 Ok(fresh) => opened = Some(fresh),
                 Err(error) => {
                     job.ticket.fail(error);

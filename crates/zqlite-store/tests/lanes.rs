@@ -48,6 +48,14 @@ impl Sink for Inbox {
     }
 }
 
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 struct Client {
     store: Arc<Store>,
     inbox: Arc<Inbox>,
@@ -711,6 +719,36 @@ fn a_read_that_keeps_the_log_above_its_limit_ends_and_the_log_starts_anew() {
     assert_eq!(error.code, ErrorCode::SnapshotTooOld, "{error}");
     assert!(largest < Some(40 << 20), "{largest:?}");
     assert_eq!(client.number("SELECT 1"), 1.0);
+}
+
+#[test]
+fn short_statements_wait_behind_no_long_ones() {
+    let (_folder, client) = fresh();
+    // What was learned of a statement is kept while somebody holds it.
+    let _held = client.store.statement("SELECT count(*) FROM t");
+    client.number("SELECT count(*) FROM t");
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let cancel = Cancel::default();
+    let _when_it_fails = CancelOnDrop(cancel.clone());
+    let long: Vec<_> = (0..50)
+        .map(|_| {
+            let (token, mut job) = client.job(Work::Run(client.call(endless, &[], Want::Rows)));
+            job.cancel = Some(cancel.clone());
+            client.store.submit([job]);
+            token
+        })
+        .collect();
+    let started = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(client.number("SELECT count(*) FROM t"), 0.0);
+    }
+    assert!(started.elapsed() < Duration::from_secs(5));
+    cancel.cancel();
+    for token in long {
+        assert_eq!(code(&client.wait(token)), ErrorCode::Cancelled);
+    }
+    // Nobody is left waiting for a turn.
+    drop(client);
 }
 
 #[test]
