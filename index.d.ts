@@ -966,7 +966,7 @@ export declare interface PoolOptions {
     idleTimeout?: Duration;
     /** A connection is replaced after this long; default 30 min. */
     maxLifetime?: Duration;
-    /** How often the lanes are checked; default 60 s. */
+    /** How often it is checked that the database can be read, which is logged and counted when it cannot; default 60 s. */
     healthCheckInterval?: Duration;
     /** Calls that may wait; one more fails with `ERR_QUEUE_FULL`. Default 65,536. */
     queueLimit?: number;

@@ -1,5 +1,5 @@
 /** Counters of a database at one moment. */
-import * as native from '../native'
+import type * as native from '../native'
 import { type ErrorCode, errorCatalogue } from './errors'
 
 /** How often values were how large. */

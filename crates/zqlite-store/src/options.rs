@@ -44,7 +44,7 @@ pub struct PoolOptions {
     pub idle_timeout: Duration,
     /// A reader connection older than this is replaced when it is next idle.
     pub max_lifetime: Duration,
-    /// How often the lanes are checked.
+    /// How often it is checked that the database can be read; what is wrong is logged and counted.
     pub health_check_interval: Duration,
     /// How many calls may wait; one more is refused.
     pub queue_limit: usize,

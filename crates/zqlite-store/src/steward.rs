@@ -88,6 +88,7 @@ impl Signal {
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
     let lane = opened.as_ref().map(Opened::lane);
     let signal = &shared.steward;
+    let mut checked = Instant::now();
     while !signal.closing.load(Relaxed) {
         let questions = {
             let mut questions = signal.questions.lock();
@@ -101,6 +102,13 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
             answer(Health { failure, elapsed: asked.elapsed() });
         }
         shared.expire();
+        if checked.elapsed() >= shared.options.pool.health_check_interval {
+            checked = Instant::now();
+            if let Err(error) = health(shared, lane.as_ref()) {
+                shared.counters.failed(&error);
+                tracing::error!(%error, "the database cannot be read");
+            }
+        }
         if let Some(lane) = &lane
             && signal.is_due()
             && let Err(error) = checkpoint(shared, lane)
