@@ -5,7 +5,7 @@
 // that were not built here are published there without a binary, so that package managers see all five, and nothing of them runs.
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -14,12 +14,9 @@ import { readBinary } from './binary.mjs'
 import { MOST_BYTES, OLDEST_GLIBC, stage } from './packages.mjs'
 import { JAVASCRIPT, JOIN, PRINTED, TYPESCRIPT } from './programs.mjs'
 import { startRegistry } from './registry.mjs'
+import { installTools, PNPM, tool, VERDACCIO, YARN } from './tools.mjs'
 import { npm, User } from './user.mjs'
 
-const TOOLS = join(root, 'scripts', 'pack')
-const tool = (path) => join(TOOLS, 'node_modules', path)
-const PNPM = tool('pnpm/bin/pnpm.cjs')
-const YARN = tool('@yarnpkg/cli-dist/bin/yarn.js')
 const START_MS = 30_000
 
 setup()
@@ -55,7 +52,7 @@ async function main() {
   }
   const user = () => new User(join(folder, `user-${++users}`), registry)
   let users = 0
-  registry = await startRegistry(join(folder, 'registry'), tool('verdaccio/bin/verdaccio'))
+  registry = await startRegistry(join(folder, 'registry'), VERDACCIO)
   for (const { name, folder: from } of packages) await check(`publish ${name}`, () => publish(from, name))
   await check('the real publishing refuses while a platform is missing', refusal)
   for (const [name, profile] of [['zqlite', 'node16'], ['ghostwire', 'esm-only']]) {
@@ -117,12 +114,6 @@ async function check(name, body) {
     failed.push(name)
     say(`FAILED: ${name}\n${error.stack}`)
   }
-}
-
-function installTools() {
-  if ([PNPM, YARN, tool('verdaccio/bin/verdaccio')].every((path) => existsSync(path))) return
-  say('installing the tools of the check …')
-  if (run('npm', ['install', '--no-save', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error'], { cwd: TOOLS }) !== 0) throw new Error('the tools of the check could not be installed; see above')
 }
 
 async function publish(from, name) {

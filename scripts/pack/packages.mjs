@@ -72,7 +72,9 @@ export function stage(out, { artifacts, allowMissing = false, repository } = {})
     const present = existsSync(binary)
     if (present) cpSync(binary, join(folder, manifest.main))
     for (const licence of LICENCES) cpSync(join(root, licence), join(folder, licence))
-    writeJson(join(folder, 'package.json'), { ...manifest, ...origin, files: [manifest.main, ...LICENCES] })
+    // Without `engines`: on an older Node npm would leave the package out in silence, where the main package's only warns.
+    const { engines: _, ...rest } = manifest
+    writeJson(join(folder, 'package.json'), { ...rest, ...origin, files: [manifest.main, ...LICENCES] })
     return { name, folder, platform, ...(present && { binary: join(folder, manifest.main) }) }
   })
   for (const { folder: from } of MAIN) {
