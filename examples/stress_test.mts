@@ -69,7 +69,10 @@ async function transferUntil(db: Database, end: number, caller: number): Promise
     try {
       if (i % 16 === 0) {
         await db.transaction(async (tx) => {
-          for (const { sql, params } of steps) await tx.execute(sql, params)
+          for (const { sql, params, expect } of steps) {
+            const { changes } = await tx.execute(sql, params)
+            if (expect !== undefined && changes !== expect.changes) throw new ZqliteError('ERR_EXPECTATION_FAILED', 'too little money')
+          }
         })
       } else await db.executeBatchTransaction(steps, i % 16 === 1 ? { signal: AbortSignal.timeout(1 + Math.floor(Math.random() * 5)) } : {})
       counts.transfers++
