@@ -43,7 +43,7 @@ test('a binary that the system refuses is not called missing', (t) => {
 })
 
 test('an error of any kind is explained, also one that is its own cause', (t) => {
-  t.regex(explain('no', 'zqlite', machine), /Tried:\n {2}- no\n/)
+  t.regex(explain('no', 'zqlite', machine), /Tried:\n {2}- "no"\n/)
   const circular = new Error('round')
   circular.cause = circular
   t.regex(explain(circular, 'zqlite', machine), /Tried:\n {2}- round\n/)

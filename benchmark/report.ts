@@ -22,7 +22,8 @@ export function compare(base: string, head: string): string {
     const then = before.get(now.case)
     before.delete(now.case)
     if (then === undefined) return `| \`${now.case}\` | – | ${figure(now)} | new |`
-    const [[low = 0, high = 0] = [], [least = 0, most = 0] = []] = [then.spread['zqlite'], now.spread['zqlite']]
+    const [low, high] = then.spread['zqlite'] ?? [then.zqlite, then.zqlite]
+    const [least, most] = now.spread['zqlite'] ?? [now.zqlite, now.zqlite]
     const change = `${now.zqlite >= then.zqlite ? '+' : ''}${((now.zqlite / then.zqlite - 1) * 100).toFixed(1)} %`
     return `| \`${now.case}\` | ${figure(then)} | ${figure(now)} | ${least > high || most < low ? `**${change}**` : change} |`
   })
@@ -57,7 +58,7 @@ function parse(text: string): Line[] {
 }
 
 function figure({ zqlite, unit, spread }: Line): string {
-  const [least = zqlite, most = zqlite] = spread['zqlite'] ?? []
+  const [least, most] = spread['zqlite'] ?? [zqlite, zqlite]
   return `${round(zqlite)} ${unit} (${round(least)} – ${round(most)})`
 }
 

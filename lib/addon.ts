@@ -47,7 +47,7 @@ function attempts(error: unknown): string[] {
   const seen = new Set<unknown>()
   for (let at = causeOf(error) ?? error; at != null && !seen.has(at); at = causeOf(at)) {
     seen.add(at)
-    const [first = ''] = (at instanceof Error ? at.message : String(at)).split('\n')
+    const [first = ''] = (at instanceof Error ? at.message : (JSON.stringify(at) ?? '')).split('\n')
     if (!first.includes('wasi')) reasons.unshift(first)
   }
   return reasons

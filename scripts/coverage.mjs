@@ -48,7 +48,7 @@ function rust() {
   const report = join(OUT, 'rust.json')
   const args = ['llvm-cov', ...CRATES.flatMap((crate) => ['--package', crate]), '--json', '--summary-only', '--output-path', report]
   if (run('cargo', args, { env: { ...process.env, ...llvm() } }) !== 0) fail('the Rust tests failed, or there is no cargo-llvm-cov (`cargo install cargo-llvm-cov`); see above')
-  return JSON.parse(readFileSync(report, 'utf8')).data[0].files.map(({ filename, summary }) => [name(filename), { total: summary.lines.count, covered: summary.lines.covered }])
+  return JSON.parse(readFileSync(report, 'utf8')).data[0].files.map(({ filename, summary }) => [fromRoot(filename), { total: summary.lines.count, covered: summary.lines.covered }])
 }
 
 /** The tools of the compiler's LLVM: rustup's `llvm-tools`, or those of the system with the same number (Debian: `llvm-22`). */
@@ -66,10 +66,10 @@ function typescript(workspace, include) {
   if (run(process.execPath, args, { cwd: join(root, workspace) }) !== 0) fail(`the tests of ${workspace === '.' ? 'zqlite' : workspace} failed; see above`)
   return Object.entries(JSON.parse(readFileSync(join(folder, 'coverage-summary.json'), 'utf8')))
     .filter(([file]) => file !== 'total')
-    .map(([file, { lines }]) => [name(file), lines])
+    .map(([file, { lines }]) => [fromRoot(file), lines])
 }
 
-function name(file) {
+function fromRoot(file) {
   return relative(root, file).split(sep).join('/')
 }
 

@@ -34,8 +34,8 @@ try {
     const { status, stderr } = spawnSync(process.execPath, [npm, 'publish', `--registry=${registry.url}`, `--userconfig=${registry.npmrc}`], { cwd: folder, encoding: 'utf8' })
     if (status !== 0) throw new Error(stderr)
   }
-  const image = build(readFileSync(DOCKERFILE, 'utf8'), { NPM_CONFIG_REGISTRY: registry.url })
-  start(image)
+  const last = build(readFileSync(DOCKERFILE, 'utf8'), { NPM_CONFIG_REGISTRY: registry.url })
+  start(last)
   say('ok: every step of the Dockerfile ran, the coordinator became healthy, and stopped when told to')
 } finally {
   registry.stop()
@@ -45,33 +45,33 @@ try {
 /** Carries out the instructions; returns the last stage. */
 function build(text, givenArgs) {
   const stages = []
-  let stage
+  let image
   for (const { instruction, rest } of instructions(text)) {
     say(`${instruction} ${rest}`)
     if (DECLARATIONS.has(instruction)) continue
-    if (instruction === 'FROM') stages.push((stage = from(rest, stages.length)))
+    if (instruction === 'FROM') stages.push((image = from(rest, stages.length)))
     else if (instruction === 'ARG') {
       const [name, value] = rest.split('=')
       const given = givenArgs[name] ?? value
-      if (given !== undefined) stage.args[name] = given
+      if (given !== undefined) image.args[name] = given
     } else if (instruction === 'ENV') {
       const [, name, value] = /^(\w+)=(\S*)$/.exec(rest) ?? refuse(rest)
-      stage.env[name] = value
+      image.env[name] = value
     } else if (instruction === 'WORKDIR') {
-      stage.workdir = rest
-      mkdirSync(join(stage.folder, rest), { recursive: true })
-    } else if (instruction === 'USER') stage.user = rest
+      image.workdir = rest
+      mkdirSync(join(image.folder, rest), { recursive: true })
+    } else if (instruction === 'USER') image.user = rest
     else if (instruction === 'COPY') {
       const [, name, source, target] = /^--from=(\w+) (\/\S+) (\/\S+)$/.exec(rest) ?? refuse(rest)
       const other = stages.find((one) => one.name === name) ?? refuse(rest)
-      cpSync(join(other.folder, source), join(stage.folder, target), { recursive: true, verbatimSymlinks: true })
-    } else if (instruction === 'RUN') inside(stage, ['/bin/sh', '-c', rest], { ...stage.env, ...stage.args })
-    else if (instruction === 'HEALTHCHECK') stage.health = JSON.parse(rest.replace(/^CMD /, ''))
-    else if (instruction === 'ENTRYPOINT') stage.entrypoint = JSON.parse(rest)
-    else if (instruction === 'CMD') stage.cmd = JSON.parse(rest)
+      cpSync(join(other.folder, source), join(image.folder, target), { recursive: true, verbatimSymlinks: true })
+    } else if (instruction === 'RUN') inside(image, ['/bin/sh', '-c', rest], { ...image.env, ...image.args })
+    else if (instruction === 'HEALTHCHECK') image.health = JSON.parse(rest.replace(/^CMD /, ''))
+    else if (instruction === 'ENTRYPOINT') image.entrypoint = JSON.parse(rest)
+    else if (instruction === 'CMD') image.cmd = JSON.parse(rest)
     else refuse(`${instruction} ${rest}`)
   }
-  return stage
+  return image
 }
 
 function instructions(text) {
@@ -111,11 +111,11 @@ function inside({ folder, workdir }, command, env) {
 function start({ folder, workdir, user, env, entrypoint, cmd, health }) {
   const script = `
     ip link set lo up
-    as_user() { chroot --userspec=${user} "$root" /bin/sh -c 'cd "$0" && exec "$@"' ${workdir} "$@"; }
+    as_user() { exec chroot --userspec=${user} "$root" /bin/sh -c 'cd "$0" && exec "$@"' ${workdir} "$@"; }
     root="$0"
     as_user ${quoted([...entrypoint, ...cmd])} & coordinator=$!
     healthy=1
-    for _ in $(seq 60); do sleep 1; kill -0 $coordinator || break; as_user ${quoted(health)} && healthy=0 && break; done
+    for _ in $(seq 60); do sleep 1; kill -0 $coordinator || break; (as_user ${quoted(health)}) && healthy=0 && break; done
     kill -TERM $coordinator
     wait $coordinator || { echo "the coordinator ended with code $?"; exit 1; }
     exit $healthy`

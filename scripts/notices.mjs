@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { root, say } from './setup.mjs'
 
 const FILE = join(root, 'THIRD-PARTY-NOTICES.md')
-const ADDONS = ['zqlite-node', 'ghostwire-node']
+const ADDONS = new Set(['zqlite-node', 'ghostwire-node'])
 const TARGETS = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).napi.targets
 /** A crate offers one of several licences: the first of these that it has a text of is taken. */
 const PREFERRED = [/MIT/i, /APACHE/i, /^(LICEN[CS]E|COPYING|UNLICENSE)/i]
@@ -26,7 +26,7 @@ function crates() {
     const { packages, resolve } = metadata(target)
     const byId = new Map(packages.map((one) => [one.id, one]))
     const nodes = new Map(resolve.nodes.map((node) => [node.id, node]))
-    const waiting = packages.filter(({ name, source }) => source === null && ADDONS.includes(name)).map(({ id }) => id)
+    const waiting = packages.filter(({ name, source }) => source === null && ADDONS.has(name)).map(({ id }) => id)
     for (const seen = new Set(waiting); waiting.length > 0; ) {
       const id = waiting.pop()
       const { name, version, source } = byId.get(id)

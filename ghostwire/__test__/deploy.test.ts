@@ -41,11 +41,11 @@ test('the unit has a user, restarts, raises the limit, and names settings that e
   t.regex(unit, /^ExecStart=.* --db-path=\S+$/m);
 });
 
-const fallback = (name: string): unknown => SETTINGS.find((setting) => setting.name === name)?.fallback;
+const fallback = (name: string): string => String(SETTINGS.find((setting) => setting.name === name)?.fallback);
 
 test('the Dockerfile and the scrape configuration agree with the defaults', (t) => {
   const dockerfile = readFileSync('deploy/Dockerfile', 'utf8');
-  const [api, metrics, sync] = ['server.port', 'server.metrics_port', 'server.sync_port'].map(fallback);
+  const [api, metrics, sync] = [fallback('server.port'), fallback('server.metrics_port'), fallback('server.sync_port')];
   t.true(dockerfile.includes(`EXPOSE ${api} ${metrics} ${sync}\n`));
   t.true(dockerfile.includes(`http://127.0.0.1:${metrics}/readyz`));
   for (const [, name = ''] of dockerfile.matchAll(/^ENV GHOSTWIRE_(\w+)=/gm)) {

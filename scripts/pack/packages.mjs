@@ -14,7 +14,7 @@ const MAIN = [
   { folder: 'ghostwire', built: 'ghostwire' },
 ]
 /** What users have no use for. */
-const DEVELOPMENT = ['ava', 'devDependencies', 'napi', 'scripts', 'workspaces']
+const DEVELOPMENT = new Set(['ava', 'devDependencies', 'napi', 'scripts', 'workspaces'])
 const LICENCES = ['LICENSE-APACHE', 'LICENSE-MIT', 'THIRD-PARTY-NOTICES.md']
 
 export const MOST_BYTES = { main: 300_000, binary: 8_000_000 }
@@ -86,7 +86,7 @@ export function stage(out, { artifacts, allowMissing = false, repository } = {})
     }
     for (const licence of LICENCES.slice(0, 2)) cpSync(join(root, licence), join(folder, licence))
     const optionalDependencies = Object.fromEntries(platforms.filter(({ of }) => of === from).map(({ name }) => [name, manifest.version]))
-    const published = Object.fromEntries(Object.entries(manifest).filter(([key]) => !DEVELOPMENT.includes(key)))
+    const published = Object.fromEntries(Object.entries(manifest).filter(([key]) => !DEVELOPMENT.has(key)))
     writeJson(join(folder, 'package.json'), { ...published, ...origin, optionalDependencies })
     staged.push({ name: manifest.name, folder })
   }
