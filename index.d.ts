@@ -739,6 +739,10 @@ export declare const errorCatalogue: {
         readonly retryable: false;
         readonly description: 'No peer or class of the engine has this number.';
     };
+    readonly ERR_ADDON: {
+        readonly retryable: false;
+        readonly description: 'The native addon does not load: no prebuilt binary is installed for this platform, or the system refuses it.';
+    };
     readonly ERR_INTERNAL: {
         readonly retryable: false;
         readonly description: 'A defect in zqlite; please report it.';

@@ -1,5 +1,5 @@
 /** The examples run, and do what they say. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -33,4 +33,28 @@ test('the Fastify example keeps notes, across a restart', async (t) => {
 
   const second = await start(t, file)
   t.deepEqual(await (await fetch(`${second.address}/notes/${notes[7]?.id}`)).json(), notes[7])
+})
+
+/** Runs an example to its end; it checks what it does by itself and fails otherwise. */
+function run(...args: string[]): Record<string, number> {
+  return JSON.parse(execFileSync(process.execPath, ['--expose-gc', '--import=tsx', ...args, '--json'], { encoding: 'utf8' })) as Record<string, number>
+}
+
+test('the stress test moves money and loses none', (t) => {
+  t.timeout(180_000)
+  const result = run('examples/stress_test.mts', '--seconds', '2', '--callers', '32')
+  t.true((result['transfers'] ?? 0) > 0 && (result['sums'] ?? 0) > 0 && (result['refused'] ?? 0) > 0, JSON.stringify(result))
+})
+
+test('the memory profile shows every stage, and that the same work does not take more and more', (t) => {
+  t.timeout(180_000)
+  const result = run('examples/memory_profile.mts', '--scale', '0.02') as unknown as { stages: { stage: string; rss: number }[] }
+  t.deepEqual(result.stages.slice(0, 5).map(({ stage }) => stage), ['at the start', 'a database is open', '2000 rows written', '2000 prefixes', '200 peers under 500 rules'])
+  t.true(result.stages.every(({ rss }) => rss > 0))
+})
+
+test('the demo goes through all of its steps', (t) => {
+  t.timeout(180_000)
+  const output = execFileSync(process.execPath, ['--import=tsx', join('ghostwire', 'examples', 'demo.ts')], { encoding: 'utf8' })
+  t.regex(output, /registering 1,000 peers.*loading the policy.*full map with \d+ peers.*is now db-primary.*db-primary is gone.*stopping/s)
 })

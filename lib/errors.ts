@@ -32,6 +32,7 @@ export const errorCatalogue = {
   ERR_CIDR_SYNTAX: { retryable: false, description: 'The text is not an address, prefix or range.' },
   ERR_ACL_RULE: { retryable: false, description: 'The access rule or peer is not valid.' },
   ERR_ACL_UNKNOWN: { retryable: false, description: 'No peer or class of the engine has this number.' },
+  ERR_ADDON: { retryable: false, description: 'The native addon does not load: no prebuilt binary is installed for this platform, or the system refuses it.' },
   ERR_INTERNAL: { retryable: false, description: 'A defect in zqlite; please report it.' },
 } as const satisfies Record<string, { retryable: boolean; description: string }>
 

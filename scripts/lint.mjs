@@ -13,6 +13,9 @@ const checks = [
   ['tsc, tests', 'npx', ['tsc', '-p', 'tsconfig.tests.json']],
   ['oxlint', 'npx', ['oxlint', '--type-aware', '--deny-warnings']],
   ['index.d.ts is current', 'npx', ['api-extractor', 'run']],
+  ['notices are current', 'node', ['scripts/notices.mjs', '--check']],
+  ['licences of npm packages', 'node', ['scripts/licences.mjs']],
+  ['workflows', 'node', ['scripts/workflows.mjs']],
   ['publint, zqlite', 'npx', ['publint', '--strict', '--pack', 'npm']],
   ['publint, ghostwire', 'npx', ['publint', 'ghostwire', '--strict', '--pack', 'npm']],
 ]

@@ -90,13 +90,9 @@ macro_rules! with_bit_counting {
                 fn counting<$($generics)*>($($arg: $type),*) $(-> $result)? {
                     $body($($arg),*)
                 }
-                if is_x86_feature_detected!("popcnt")
-                    && is_x86_feature_detected!("lzcnt")
-                    && is_x86_feature_detected!("bmi1")
-                    && is_x86_feature_detected!("bmi2")
-                {
-                    // SAFETY: the function is safe but for the instructions that it was compiled for, and the
-                    // processor was just asked for each of them.
+                if $crate::simd::bit_counting() {
+                    // SAFETY: the function is safe but for the instructions that it was compiled for, and
+                    // `bit_counting` is true only if the processor was asked for each of them.
                     return unsafe { counting($($arg),*) };
                 }
             }

@@ -21,6 +21,7 @@ mod pool;
 mod prefix;
 mod range;
 mod rows;
+mod simd;
 mod table;
 mod walk;
 
@@ -31,5 +32,6 @@ pub use lookup::{LookupTable, Mode};
 pub use prefix::{HostBits, Prefix};
 pub use range::AddressRange;
 pub use rows::RowTable;
+pub use simd::{Instructions, UnknownChoice, instructions};
 pub use table::Table;
 pub use walk::Walk;

@@ -52,6 +52,12 @@ fn range(text: &str) -> Result<AddressRange, Error> {
     AddressRange::parse(text).map_err(syntax)
 }
 
+/// The instructions that lookups use: `scalar`, or `bit-counting` where the processor has those.
+#[napi]
+pub fn instructions() -> napi::Result<&'static str> {
+    guard(|| zqlite_cidr::instructions().map(|chosen| chosen.name()).map_err(|error| type_error(error.to_string())))
+}
+
 /// The fewest prefixes that make up a range.
 #[napi]
 pub fn cidr_range_to_prefixes(text: String) -> napi::Result<Vec<String>> {

@@ -6,6 +6,10 @@
 // In a test build they export nothing.
 #![cfg_attr(test, allow(dead_code))]
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod acl;
 mod catalogue;
 mod cidr;

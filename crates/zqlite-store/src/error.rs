@@ -60,6 +60,7 @@ catalogue! {
     CidrSyntax "ERR_CIDR_SYNTAX" false "The text is not an address, prefix or range."
     AclRule "ERR_ACL_RULE" false "The access rule or peer is not valid."
     AclUnknown "ERR_ACL_UNKNOWN" false "No peer or class of the engine has this number."
+    Addon "ERR_ADDON" false "The native addon does not load: no prebuilt binary is installed for this platform, or the system refuses it."
     Internal "ERR_INTERNAL" false "A defect in zqlite; please report it."
 }
 
