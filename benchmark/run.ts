@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { median } from './subject.js'
@@ -61,14 +61,15 @@ async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Lin
   show(`\n${suite.name}${quick ? ' (quick)' : ''}\n${Object.entries(context).map(([key, value]) => `  ${key}: ${value}`).join('\n')}`)
   const subjects = suite.subjects.filter((subject) => {
     const installed = isInstalled(subject)
-    if (!installed) show(`  left out: ${subject.name} (not installed; npm install --prefix benchmark)`)
+    if (!installed) show(`  left out: ${subject.name} (not installed; ${subject.requiresProgram === undefined ? 'npm install --prefix benchmark' : `no ${subject.requiresProgram} on PATH`})`)
     return installed
   })
   const lines: Line[] = []
   for (const one of suite.cases) {
-    const figures = new Map(subjects.map(({ name }) => [name, [] as number[]]))
+    const asked = subjects.filter(({ cases }) => cases === undefined || cases.includes(one.name))
+    const figures = new Map(asked.map(({ name }) => [name, [] as number[]]))
     for (let run = 0; run < runs; run++) {
-      for (const subject of subjects) {
+      for (const subject of asked) {
         progress(`${suite.name}/${one.name}: run ${run + 1} of ${runs}, ${subject.name}`)
         figures.get(subject.name)?.push(await measure(subject, one.name, quick))
       }
@@ -79,7 +80,8 @@ async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Lin
   return lines
 }
 
-function isInstalled({ requires }: Subject): boolean {
+function isInstalled({ requires, requiresProgram }: Subject): boolean {
+  if (requiresProgram !== undefined) return (process.env['PATH'] ?? '').split(delimiter).some((folder) => existsSync(join(folder, requiresProgram)))
   return requires === undefined || existsSync(join(here, 'node_modules', requires, 'package.json'))
 }
 

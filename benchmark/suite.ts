@@ -12,6 +12,10 @@ export interface Subject {
   runtime?: string
   /** The npm package that must be installed for it, where it is one. */
   requires?: string
+  /** The program on PATH that must be there for it, where it is one. */
+  requiresProgram?: string
+  /** The cases that it can answer; all if absent. */
+  cases?: readonly string[]
 }
 
 /** One question that every subject answers with a number. */

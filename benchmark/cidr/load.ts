@@ -29,29 +29,28 @@ export function run(effort: Effort, build: Build): number {
   const start = performance.now()
   const rival = build(prefixes, effort.case.endsWith('fast') ? 'fast' : 'compact')
   const buildTime = performance.now() - start
-  const wanted = effort.quick ? 100_000 : 1_000_000
-  const of = (colon: boolean): Block[] => prefixes.filter((prefix) => prefix.includes(':') === colon).map(block)
+  const wanted = count(effort)
   const name = effort.case.replace(/-(compact|fast)$/, '')
   switch (name) {
     case 'build':
       return buildTime
     case 'v4-batch-covered':
     case 'v4-batch-uniform': {
-      const numbers = v4(wanted, name.endsWith('uniform') ? undefined : of(false), random)
+      const numbers = v4(wanted, name.endsWith('uniform') ? undefined : blocks(prefixes, 4), random)
       return rival.batchV4 ? whole(rival.batchV4, numbers, numbers.length) : each(rival.lookup, Array.from(numbers, dotted))
     }
     case 'v6-batch-covered': {
-      const bytes = v6(wanted, of(true), random)
+      const bytes = v6(wanted, blocks(prefixes, 6), random)
       return rival.batchV6 ? whole(rival.batchV6, bytes, wanted) : each(rival.lookup, colons(bytes))
     }
     case 'v4-single-number': {
-      const numbers = v4(wanted, of(false), random)
+      const numbers = v4(wanted, blocks(prefixes, 4), random)
       return rival.lookupNumber ? each(rival.lookupNumber, Array.from(numbers)) : each(rival.lookup, Array.from(numbers, dotted))
     }
     case 'v4-single-string':
-      return each(rival.lookup, Array.from(v4(wanted, of(false), random), dotted))
+      return each(rival.lookup, Array.from(v4(wanted, blocks(prefixes, 4), random), dotted))
     case 'v6-single-string':
-      return each(rival.lookup, colons(v6(wanted, of(true), random)))
+      return each(rival.lookup, colons(v6(wanted, blocks(prefixes, 6), random)))
     case 'update': {
       const changed = Array.from({ length: Math.min(wanted, 200_000) }, () => Math.floor(random() * prefixes.length))
       const time = each((at: number) => {
@@ -70,6 +69,20 @@ export function run(effort: Effort, build: Build): number {
     default:
       throw new Error(`no case ${effort.case}`)
   }
+}
+
+/** The prefixes and addresses of a batch case as text, for a program that reads files. */
+export function asText(effort: Effort): { prefixes: string[]; addresses: string[] } {
+  const all = table()
+  const random = splitMix(1)
+  const family = effort.case.startsWith('v6') ? 6 : 4
+  const covering = effort.case.includes('uniform') ? undefined : blocks(all, family)
+  const addresses = family === 6 ? colons(v6(count(effort), covering ?? [], random)) : Array.from(v4(count(effort), covering, random), dotted)
+  return { prefixes: all.filter((prefix) => prefix.includes(':') === (family === 6)), addresses }
+}
+
+function count({ quick }: Effort): number {
+  return quick ? 100_000 : 1_000_000
 }
 
 /** Nanoseconds an item, for as many items as three seconds allow. */
@@ -111,6 +124,10 @@ function table(): string[] {
 interface Block {
   bytes: number[]
   length: number
+}
+
+function blocks(prefixes: readonly string[], family: 4 | 6): Block[] {
+  return prefixes.filter((prefix) => prefix.includes(':') === (family === 6)).map(block)
 }
 
 function block(prefix: string): Block {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Subject } from '../suite.js'
 
-const newerNode = join(fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url)))
+export const newerNode = join(fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url)))
 
 /** Each as a subject that `program` measures. */
 export function rivals(program: string): Subject[] {
