@@ -1,4 +1,4 @@
-// ghostwire policy: get, set, check.
+// ghostwire policy: get, set, check, compile.
 
 import type { Command } from 'commander';
 import type { Static } from 'typebox';
@@ -6,6 +6,7 @@ import type { Policy } from '../api/schemas.js';
 import { compilePolicy } from '../policy/compile.js';
 import { readPolicy } from '../policy/document.js';
 import { readInput } from './api.js';
+import { compileCommand } from './compile.js';
 import { print } from './output.js';
 import { remote } from './remote.js';
 
@@ -36,4 +37,5 @@ export function policyCommands(program: Command): void {
     const { rules } = compilePolicy(readPolicy(await readInput(check.args[0] ?? '-')));
     print(check.opts<{ json?: boolean }>().json ?? false, { valid: true, rules: rules.length }, `valid: ${rules.length} rules`);
   });
+  compileCommand(policy);
 }

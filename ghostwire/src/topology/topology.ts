@@ -217,14 +217,7 @@ export class Topology {
   }
 
   #aclPeer({ handle, record }: Peer): AclPeer {
-    const { ipv4, ipv6, user, approvedRoutes } = record;
-    return {
-      id: handle,
-      addresses: [ipv4, ipv6],
-      labels: this.#options.policy().labels(record),
-      routes: approvedRoutes,
-      ...(user === null ? {} : { owner: user }),
-    };
+    return { id: handle, addresses: [record.ipv4, record.ipv6], ...this.#options.policy().subject(record) };
   }
 
   #finish(draft: Draft, present: readonly Peer[], revision: number): NetmapBatch {
