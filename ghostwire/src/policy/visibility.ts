@@ -21,6 +21,8 @@ export class Visibility {
   readonly #routers: Routers;
   /** By viewer: machines seen, and what they carry of which the viewer has use. */
   readonly #seen = new Map<TailnetNode, Map<TailnetNode, Set<string>>>();
+  /** By viewer: prefixes that it reaches without `via`. */
+  readonly #direct = new Map<TailnetNode, Set<string>>();
   /** By viewer and prefix: the routers that `via` chose for it. */
   readonly #steered = new Map<TailnetNode, Map<string, Set<TailnetNode>>>();
 
@@ -32,6 +34,7 @@ export class Visibility {
         for (const sender of reach.senders) {
           this.#meet(sender, target.node, target.routes);
           if (reach.grant.via.length > 0) this.#steer(sender, target.node, target.routes);
+          else this.#reachDirectly(sender, target.routes);
         }
         for (const { node, routes } of reach.carriers) {
           this.#meet(node, target.node, target.routes);
@@ -55,7 +58,7 @@ export class Visibility {
         const text = formatPrefix(route);
         if (isExitRoute(route)) return useful.has(text);
         // Routers of one prefix know which of them is in use.
-        return (useful.has(text) || own.has(text)) && this.#routers.primary(text, this.#steered.get(viewer)?.get(text)) === peer;
+        return (useful.has(text) || own.has(text)) && this.#routers.primary(text, this.#chosen(viewer, text)) === peer;
       });
       const primary = carried.filter((route) => !isExitRoute(route)).map(formatPrefix);
       return [
@@ -81,6 +84,18 @@ export class Visibility {
     let useful = seen.get(peer);
     if (useful === undefined) seen.set(peer, (useful = new Set()));
     return useful;
+  }
+
+  /** The routers that a viewer is to use for a prefix; undefined is whichever the tailnet uses. */
+  #chosen(viewer: TailnetNode, route: string): ReadonlySet<TailnetNode> | undefined {
+    return this.#direct.get(viewer)?.has(route) === true ? undefined : this.#steered.get(viewer)?.get(route);
+  }
+
+  #reachDirectly(viewer: TailnetNode, routes: readonly Prefix[]): void {
+    if (routes.length === 0) return;
+    let direct = this.#direct.get(viewer);
+    if (direct === undefined) this.#direct.set(viewer, (direct = new Set()));
+    for (const route of routes) direct.add(formatPrefix(route));
   }
 
   #steer(viewer: TailnetNode, router: TailnetNode, routes: readonly Prefix[]): void {
