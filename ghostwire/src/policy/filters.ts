@@ -43,13 +43,14 @@ interface Merged {
 class Filters {
   readonly #rules = new Map<TailnetNode, { order: number; rule: FilterRule }[]>();
   /** By sources and protocol: what has both in common is one rule, which stands where the first of them did. */
-  readonly #merged = new Map<string, Merged>();
+  readonly #merged = new Map<string, Map<number | undefined, Merged>>();
   #order = 0;
 
   allow({ sources, targets }: Reach, { protocol, ports }: Service): void {
-    const key = `${protocol ?? ''} ${sources.texts.join()}`;
-    let merged = this.#merged.get(key);
-    if (merged === undefined) this.#merged.set(key, (merged = { order: (this.#order += 1), parts: new Map() }));
+    let byProtocol = this.#merged.get(sources.key);
+    if (byProtocol === undefined) this.#merged.set(sources.key, (byProtocol = new Map()));
+    let merged = byProtocol.get(protocol);
+    if (merged === undefined) byProtocol.set(protocol, (merged = { order: (this.#order += 1), parts: new Map() }));
     for (const { node, texts } of targets) {
       let rule = merged.parts.get(node);
       if (rule === undefined) {

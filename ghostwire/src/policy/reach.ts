@@ -11,6 +11,8 @@ import { isExitNode, isExitRoute, subnetRoutes, type Tailnet, type TailnetNode }
 /** Addresses as a filter lists them, and as a set. */
 export interface Addresses {
   readonly texts: readonly string[];
+  /** The texts as one. */
+  readonly key: string;
   readonly set: AddressSet;
 }
 
@@ -40,6 +42,8 @@ export interface Reach {
   /** By destination, in the policy's order. */
   readonly targets: readonly Target[];
 }
+
+type From = Pick<Reach, 'sources' | 'senders' | 'carriers'>;
 
 const ALL: readonly AddressRange[] = ['0.0.0.0-255.255.255.255', '::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'].map(parsed);
 
@@ -75,7 +79,8 @@ class Resolver {
   readonly #tailnet: Tailnet;
   /** `*` as a source includes what routers carry. */
   readonly #carried: readonly Prefix[];
-  readonly #sources = new Map<string, Addresses>();
+  /** The destinations of an entry of acls are grants with the same list of sources. */
+  readonly #sources = new Map<readonly Selector[], From>();
 
   constructor(tailnet: Tailnet) {
     this.#tailnet = tailnet;
@@ -88,14 +93,14 @@ class Resolver {
     const self = grant.destinations.some(isSelf);
     const others = grant.destinations.filter((destination) => !isSelf(destination));
     const reaches: Reach[] = [];
-    if (others.length > 0) reaches.push(this.#reach(grant, this.#addresses(grant.sources), others));
+    if (others.length > 0) reaches.push(this.#reach(grant, others));
     if (self) reaches.push(...this.#self(grant));
     return reaches;
   }
 
-  #reach(grant: Grant, sources: Addresses, destinations: readonly Selector[]): Reach {
+  #reach(grant: Grant, destinations: readonly Selector[]): Reach {
     return {
-      ...this.#from(grant.sources, sources),
+      ...this.#from(grant.sources),
       grant,
       destinations: this.#addresses(destinations, true),
       targets: destinations.flatMap((destination) => this.#targets(destination)),
@@ -103,7 +108,10 @@ class Resolver {
   }
 
   /** Who sends: machines, and routers for what they carry. */
-  #from(selectors: readonly Selector[], sources: Addresses): Pick<Reach, 'sources' | 'senders' | 'carriers'> {
+  #from(selectors: readonly Selector[]): From {
+    const known = this.#sources.get(selectors);
+    if (known !== undefined) return known;
+    const sources = this.#addresses(selectors, false);
     const senders = new Set<TailnetNode>();
     const carriers = new Map<TailnetNode, Prefix[]>();
     for (const selector of selectors) {
@@ -118,7 +126,9 @@ class Resolver {
       }
     }
     for (const [node, routes] of carriers) routes.push(...subnetRoutes(node).filter((route) => sources.set.overlaps(rangeOf(route))));
-    return { sources, senders: [...senders], carriers: [...carriers].map(([node, routes]) => ({ node, routes })) };
+    const from = { sources, senders: [...senders], carriers: [...carriers].map(([node, routes]) => ({ node, routes })) };
+    this.#sources.set(selectors, from);
+    return from;
   }
 
   /** Only between machines of one owner. */
@@ -145,7 +155,6 @@ class Resolver {
 
   /** Only on routers with one of the tags, for what they carry; the filter names the destination as the policy does. */
   #via(grant: Grant): Reach {
-    const sources = this.#addresses(grant.sources);
     const routers = new Set(grant.via.flatMap((tag) => this.#tailnet.tagged(tag)));
     const targets = grant.destinations.flatMap((destination) =>
       [...routers].flatMap((node) => {
@@ -156,7 +165,7 @@ class Resolver {
         return routes.length === 0 ? [] : [{ node, texts: this.#texts(destination), own: [], routes, granted: [] }];
       }),
     );
-    return { ...this.#from(grant.sources, sources), grant, destinations: this.#addresses(grant.destinations, true), targets };
+    return { ...this.#from(grant.sources), grant, destinations: this.#addresses(grant.destinations, true), targets };
   }
 
   #targets(destination: Selector): Target[] {
@@ -199,18 +208,15 @@ class Resolver {
   }
 
   /** Sources or destinations of a grant, each listed once, in the order of their text. */
-  #addresses(selectors: readonly Selector[], everything = false): Addresses {
-    const key = `${everything} ${selectors.map(({ text }) => text).join(' ')}`;
-    const known = this.#sources.get(key);
-    if (known !== undefined) return known;
+  #addresses(selectors: readonly Selector[], everything: boolean): Addresses {
     const texts = new Set(selectors.flatMap((selector) => this.#texts(selector)));
-    const addresses = {
-      texts: texts.has('*') ? ['*'] : [...texts].sort(),
+    const listed = texts.has('*') ? ['*'] : [...texts].sort();
+    return {
+      texts: listed,
+      key: listed.join(),
       // As a destination `*` is more than the tailnet.
       set: new AddressSet(selectors.flatMap((selector) => (everything && selector.kind === 'any' ? ALL : this.#ranges(selector)))),
     };
-    this.#sources.set(key, addresses);
-    return addresses;
   }
 }
 
@@ -223,5 +229,6 @@ function ownTarget(node: TailnetNode, own: readonly Prefix[]): Target {
 
 function addressesOf(nodes: readonly TailnetNode[]): Addresses {
   const prefixes = nodes.flatMap(({ addresses }) => addresses);
-  return { texts: prefixes.map(networkText).sort(), set: new AddressSet(prefixes.map(rangeOf)) };
+  const texts = prefixes.map(networkText).sort();
+  return { texts, key: texts.join(), set: new AddressSet(prefixes.map(rangeOf)) };
 }
