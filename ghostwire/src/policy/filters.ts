@@ -1,6 +1,6 @@
 // Packet filters: what each machine lets in, in the form in which the plane sends it.
 
-import { formatPrefix } from '../addresses/ip.js';
+import { prefixText } from '../addresses/ranges.js';
 import type { Capabilities } from './grants.js';
 import type { Reach } from './reach.js';
 import { DEFAULT_PROTOCOLS, type PortRange, type Service } from './services.js';
@@ -80,7 +80,7 @@ class Filters {
       if (!(name in capabilities)) continue;
       const SrcIPs = [...reach.destinations.texts];
       for (const node of reach.senders)
-        this.#add(node, this.#order, { SrcIPs, CapGrant: [{ Dsts: node.addresses.map(formatPrefix), CapMap: { [companion]: null } }] });
+        this.#add(node, this.#order, { SrcIPs, CapGrant: [{ Dsts: node.addresses.map(prefixText), CapMap: { [companion]: null } }] });
     }
   }
 

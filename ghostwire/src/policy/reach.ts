@@ -2,8 +2,8 @@
 //
 // Filters and visibility are two views of this.
 
-import { formatPrefix, parseAddress, type Prefix } from '../addresses/ip.js';
-import { AddressSet, covers, overlap, rangeOf, type AddressRange } from '../addresses/ranges.js';
+import { parseAddress, type Prefix } from '../addresses/ip.js';
+import { AddressSet, covers, overlap, prefixText, rangeOf, type AddressRange } from '../addresses/ranges.js';
 import type { Grant } from './grants.js';
 import { networkText, type Selector } from './selectors.js';
 import { isExitNode, isExitRoute, subnetRoutes, type Tailnet, type TailnetNode } from './tailnet.js';
@@ -184,8 +184,8 @@ class Resolver {
       const routes = node.routes.filter((route) =>
         isExitRoute(route) ? internet : ranges.some((range) => overlap(range, rangeOf(route))),
       );
-      const whole = routes.length > 0 && destination.kind === 'network' ? [formatPrefix(destination.prefix)] : [];
-      return { node, texts, own, routes, granted: [...own.map(formatPrefix), ...whole] };
+      const whole = routes.length > 0 && destination.kind === 'network' ? [prefixText(destination.prefix)] : [];
+      return { node, texts, own, routes, granted: [...own.map(prefixText), ...whole] };
     });
   }
 
@@ -203,7 +203,7 @@ class Resolver {
     if (selector.kind === 'network') return [networkText(selector.prefix)];
     if (isInternet(selector)) return INTERNET_TEXTS;
     if (selector.kind === 'autogroup' && selector.autogroup === 'danger-all') return ['*'];
-    if (selector.kind === 'any') return [...TAILNET_TEXTS, ...this.#carried.map(formatPrefix)];
+    if (selector.kind === 'any') return [...TAILNET_TEXTS, ...this.#carried.map(prefixText)];
     return (this.#tailnet.identified(selector) ?? []).flatMap(({ addresses }) => addresses.map(networkText));
   }
 
@@ -224,7 +224,7 @@ const isSelf = (selector: Selector): boolean => selector.kind === 'autogroup' &&
 const isInternet = (selector: Selector): boolean => selector.kind === 'autogroup' && selector.autogroup === 'internet';
 
 function ownTarget(node: TailnetNode, own: readonly Prefix[]): Target {
-  return { node, texts: own.map(networkText), own, routes: [], granted: own.map(formatPrefix) };
+  return { node, texts: own.map(networkText), own, routes: [], granted: own.map(prefixText) };
 }
 
 function addressesOf(nodes: readonly TailnetNode[]): Addresses {
