@@ -47,10 +47,10 @@ class Filters {
   #order = 0;
 
   allow({ sources, targets }: Reach, { protocol, ports }: Service): void {
-    let byProtocol = this.#merged.get(sources.key);
-    if (byProtocol === undefined) this.#merged.set(sources.key, (byProtocol = new Map()));
-    let merged = byProtocol.get(protocol);
-    if (merged === undefined) byProtocol.set(protocol, (merged = { order: (this.#order += 1), parts: new Map() }));
+    let rules = this.#merged.get(sources.key);
+    if (rules === undefined) this.#merged.set(sources.key, (rules = new Map()));
+    let merged = rules.get(protocol);
+    if (merged === undefined) rules.set(protocol, (merged = { order: (this.#order += 1), parts: new Map() }));
     for (const { node, texts } of targets) {
       let rule = merged.parts.get(node);
       if (rule === undefined) {
