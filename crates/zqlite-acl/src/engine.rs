@@ -225,6 +225,11 @@ impl Engine {
         self.by_rule.len()
     }
 
+    /// The peers that route something, in no order.
+    pub(crate) fn routers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.routers.iter().map(|(id, ())| *id)
+    }
+
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
         self.peers.len()
