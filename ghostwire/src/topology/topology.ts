@@ -216,15 +216,8 @@ export class Topology {
     return handles;
   }
 
-  #aclPeer({ handle, record }: Peer): AclPeer {
-    const { ipv4, ipv6, user, approvedRoutes } = record;
-    return {
-      id: handle,
-      addresses: [ipv4, ipv6],
-      labels: this.#options.policy().labels(record),
-      routes: approvedRoutes,
-      ...(user === null ? {} : { owner: user }),
-    };
+  #aclPeer(peer: Peer): AclPeer {
+    return aclPeer(peer, this.#options.policy());
   }
 
   #finish(draft: Draft, present: readonly Peer[], revision: number): NetmapBatch {
@@ -250,6 +243,18 @@ export class Topology {
     const more = JSON.stringify({ domain: this.#options.domain, advertisedRoutes: peer.record.advertisedRoutes });
     recipients.push({ handle: peer.handle, view: own.view, self: `${record.slice(0, -1)},${more.slice(1)}` });
   }
+}
+
+/** A peer as the ACL engine knows it under a policy. */
+export function aclPeer({ handle, record }: Peer, policy: CompiledPolicy): AclPeer {
+  const { ipv4, ipv6, user, approvedRoutes } = record;
+  return {
+    id: handle,
+    addresses: [ipv4, ipv6],
+    labels: policy.labels(record),
+    routes: approvedRoutes,
+    ...(user === null ? {} : { owner: user }),
+  };
 }
 
 /** Whether the rules see no difference, so that a renamed peer stays where it is. */
