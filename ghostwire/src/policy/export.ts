@@ -55,8 +55,9 @@ function append(text: string, { protocols, ports, sources, destinations }: RuleF
   let out = text;
   for (const protocol of protocols) {
     const entry = { action: 'accept', src: sources, proto: String(protocol), dst: destinations.map((target) => `${target}:${suffix}`) };
-    const edits = modify(out, ['acls', -1], entry, { isArrayInsertion: true, formattingOptions: { insertSpaces: true, tabSize: 2 } });
-    out = applyEdits(out, edits);
+    // Without formatting options, which would lay out anew what is there; but on a line of its own.
+    const edits = modify(out, ['acls', -1], entry, { isArrayInsertion: true });
+    out = applyEdits(out, edits.map((edit) => ({ ...edit, content: edit.content.replace(/^,\{/, ',\n    {') })));
   }
   return out;
 }
