@@ -283,7 +283,7 @@ test('the policy: set with If-Match, read, ask', async (t) => {
   refused(t, await put('{}', { 'if-match': 'W/"x"' }), 400, 'ERR_VALIDATION', /If-Match/);
   const bad = await put('{"acls": [\n{"action": "drop"}]}', { 'content-type': 'application/json' });
   refused(t, bad, 400, 'ERR_POLICY_INVALID', /line 2/);
-  t.deepEqual(bad.body.error.details, { line: 2, column: 12 });
+  t.like(bad.body.error.details, { line: 2, column: 12 });
   refused(t, await put('{"acls": ['), 400, 'ERR_POLICY_SYNTAX');
   refused(t, await put('{}'.padEnd(800_000)), 413, 'ERR_BODY_TOO_LARGE');
   refused(t, await call('PUT', '/v1/policy', { headers: adminHeaders }), 400, 'ERR_VALIDATION');

@@ -7,6 +7,7 @@ import { GhostwireError } from '../errors.js';
 import { compilePolicy } from '../policy/compile.js';
 import { readPolicy } from '../policy/document.js';
 import { readInput } from './api.js';
+import { compileCommand } from './compile.js';
 import { differenceText } from './difference.js';
 import { print, table } from './output.js';
 import { remote, session, withServer } from './remote.js';
@@ -39,6 +40,7 @@ export function policyCommands(program: Command): void {
   );
   checkCommand(policy);
   versionCommands(policy);
+  compileCommand(policy);
   remote<QuestionOptions>(questionOptions(policy.command('explain').description('why one end may reach the other or not')), async ({ api, json, options }) => {
     const explanation = await api.request<Static<typeof Explanation>>('POST', '/v1/policy/explain', { json: questionOf(options) });
     print(json, explanation, explanationText(explanation));

@@ -247,14 +247,7 @@ export class Topology {
 
 /** A peer as the ACL engine knows it under a policy. */
 export function aclPeer({ handle, record }: Peer, policy: CompiledPolicy): AclPeer {
-  const { ipv4, ipv6, user, approvedRoutes } = record;
-  return {
-    id: handle,
-    addresses: [ipv4, ipv6],
-    labels: policy.labels(record),
-    routes: approvedRoutes,
-    ...(user === null ? {} : { owner: user }),
-  };
+  return { id: handle, addresses: [record.ipv4, record.ipv6], ...policy.subject(record) };
 }
 
 /** Whether the rules see no difference, so that a renamed peer stays where it is. */
