@@ -176,6 +176,8 @@ export declare class AclEngine {
      * for one holds for all. Its number stays the same while the rules stay and the class has a peer.
      */
     peerClass(peer: number): number;
+    /** As {@link peerClass}, for each of the peers. */
+    peerClasses(peers: Uint32Array): Uint32Array;
     /**
      * The classes whose peers a peer of this class sees, by ascending number. The class itself is among them when its peers
      * may see each other, even if there is only one.

@@ -161,6 +161,12 @@ test('a difference says who gains and who loses what, between whom', async (t) =
   await t.throwsAsync(engine.difference(after, { limit: -1 }), { code: 'ERR_TYPE' })
 })
 
+test('classes of many peers at once', (t) => {
+  const engine = engineOf([allow(1, 'tag:a', 'tag:b')], [peer(1, ['tag:a']), peer(2, ['tag:b']), peer(3, ['tag:a'])])
+  t.deepEqual([...engine.peerClasses(Uint32Array.of(3, 1, 2))], [3, 1, 2].map((id) => engine.peerClass(id)))
+  t.throws(() => engine.peerClasses(Uint32Array.of(1, 9)), { code: 'ERR_ACL_UNKNOWN' })
+})
+
 test('addresses are explained as peers are', (t) => {
   const engine = new AclEngine()
   engine.setRules([

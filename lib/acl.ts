@@ -411,6 +411,11 @@ export class AclEngine {
     return callNative(() => this.#native.peerClass(peer))
   }
 
+  /** As {@link peerClass}, for each of the peers. */
+  peerClasses(peers: Uint32Array): Uint32Array {
+    return callNative(() => this.#native.peerClasses(peers))
+  }
+
   /**
    * The classes whose peers a peer of this class sees, by ascending number. The class itself is among them when its peers
    * may see each other, even if there is only one.

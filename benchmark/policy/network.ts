@@ -24,12 +24,9 @@ export function policyText(lines: number, users: number, seed: number): string {
     const dst = index % 50 === 0 ? `"10.${mixed % 200}.0.0/16:443"` : `"tag:t${(mixed * 13) % TAGS}:${20 + (index % 400)},8000-80${10 + (index % 80)}"`
     acls.push(`    {"action": "accept", "src": [${src}], "dst": [${dst}]}, // rule ${index}`)
   }
-  const tests = Array.from({ length: 10 }, (_, index) => `    {"src": "u${index}@example.com", "deny": ["tag:t${index}:1"]},`)
-  return `{\n  "groups": {\n${groups.join('\n')}\n  },\n  "tagOwners": {\n${owners.join('\n')}\n  },\n  "acls": [\n${acls.join('\n')}\n  ],\n${TESTS ? `  "tests": [\n${tests.join('\n')}\n  ],\n` : ''}}\n`
+  const tests = Array.from({ length: 20 }, (_, index) => `    {"src": "u${index}@example.com", "deny": ["tag:t${index}:1"]},`)
+  return `{\n  "groups": {\n${groups.join('\n')}\n  },\n  "tagOwners": {\n${owners.join('\n')}\n  },\n  "acls": [\n${acls.join('\n')}\n  ],\n  "tests": [\n${tests.join('\n')}\n  ],\n}\n`
 }
-
-/** Whether the language has tests. */
-const TESTS = false
 
 export interface Network {
   readonly domain: Domain
@@ -62,12 +59,14 @@ export async function network(peers: number, users: number): Promise<Network> {
 
 function record(index: number, users: number): { key: string; value: PeerRecord } {
   const router = index % 500 === 499
+  const fifth = Math.floor(index / 5)
+  const tagged = index % 5 === 4
   const route = `10.${Math.floor(index / 500) % 200}.0.0/16`
   const value: PeerRecord = {
     name: `peer-${index}`,
     hostname: `peer-${index}`,
-    user: index % 4 === 3 ? null : `u${index % users}@example.com`,
-    tags: index % 4 === 3 ? [`tag:t${index % TAGS}`] : [],
+    user: tagged ? null : `u${(index - fifth) % users}@example.com`,
+    tags: tagged ? [`tag:t${fifth % TAGS}`] : [],
     wireguardKey: Buffer.from(String(index).padStart(32, '0')).toString('base64'),
     ipv4: `100.${64 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`,
     ipv6: `fd7a:115c:a1e0::${index.toString(16)}`,

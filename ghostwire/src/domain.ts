@@ -56,12 +56,12 @@ export function createDomain(options: DomainOptions): Domain {
   const replica = new Replica(journal, log('ghostwire::replica'));
   const adminKeys = new AdminKeys(journal, replica);
   const preauthKeys = new PreauthKeys(journal, replica);
+  const directory = new Directory();
   const checkRules = (checked: readonly AclRule[]): void => scratchEngine().setRules([...checked]);
-  const policies: Policies = new Policies({ journal, replica, log: log('ghostwire::policy'), checkRules, native: () => rules });
+  const policies: Policies = new Policies({ journal, replica, log: log('ghostwire::policy'), checkRules, peers: () => directory.all(), native: () => rules });
   const groups = () => ({ names: policies.groups, condition: policies.condition });
   const rules = new NativeRules({ journal, replica, groups, checkRules });
   const enforcement = new Enforcement(policies, rules);
-  const directory = new Directory();
   const names = new Names();
   const addresses = new AddressPool(network.ipv4, network.ipv6);
   const topology = new Topology({ directory, engine, policy: () => enforcement.policy, domain: network.domain, publish });

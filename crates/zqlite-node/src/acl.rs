@@ -376,6 +376,16 @@ impl NativeAclEngine {
         guard(|| self.engine.borrow().peer_class(argument("peer", peer)?).map_err(unknown))
     }
 
+    /// The class of each peer.
+    #[napi]
+    pub fn peer_classes(&self, peers: &[u32]) -> napi::Result<Uint32Array> {
+        guard(|| {
+            let engine = self.engine.borrow();
+            let classes = peers.iter().map(|&peer| engine.peer_class(peer)).collect::<Result<Vec<u32>, _>>();
+            classes.map(Into::into).map_err(unknown)
+        })
+    }
+
     #[napi]
     pub fn visible_classes(&self, of: f64, direction: String, at: f64) -> napi::Result<Uint32Array> {
         guard(|| {

@@ -131,12 +131,12 @@ export function applyCase({ policy, topology, tailnet: settings }: Case): Applie
   const names: Names = { groups: document.groups, hosts: document.hosts, tagOwners: document.tagOwners, domains };
   const everything = new Tailnet(users, nodesOf(topology, document), document.groups);
   const tailnet = withoutIpv4(document, everything);
-  const reaches = reachOf(document.grants ?? [ALLOW_ALL], tailnet);
+  const reaches = reachOf(document.grants ?? [ALLOW_ALL_GRANT], tailnet);
   return { document, names, tailnet, reaches, ssh: new SshPolicy(document.ssh, tailnet, PLANE) };
 }
 
 /** What neither acls nor grants means. */
-const ALLOW_ALL: Grant = {
+export const ALLOW_ALL_GRANT: Grant = {
   sources: [{ kind: 'any', text: '*' }],
   destinations: [{ kind: 'any', text: '*' }],
   services: [{ protocol: undefined, ports: [ALL_PORTS] }],

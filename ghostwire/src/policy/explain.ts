@@ -1,8 +1,10 @@
 // Why one end may reach the other or not: the rule that decided, with its line in the file, and those that came too late.
 
-import type { AclEngine, AclExplanation } from 'zqlite';
+import type { AclEngine, AclExplanation, AclFilterRule } from 'zqlite';
 import type { Directory } from '../peers/directory.js';
+import type { Peer } from '../peers/peer.js';
 import type { AccessQuestion } from './access.js';
+import { isVisibilityOnly } from './compile.js';
 import { findEnd, sameFamily } from './ends.js';
 import type { Enforcement, Origin } from './enforcement.js';
 import type { Policies } from './policies.js';
@@ -34,14 +36,14 @@ const MOST = 100;
 const LONGEST_LINE = 200;
 
 export class Explainer {
-  readonly #engine: Pick<AclEngine, 'explain' | 'explainAddresses'>;
+  readonly #engine: AclEngine;
   readonly #directory: Directory;
   readonly #policies: Policies;
   readonly #rules: NativeRules;
   readonly #enforcement: Enforcement;
 
   constructor(
-    engine: Pick<AclEngine, 'explain' | 'explainAddresses'>,
+    engine: AclEngine,
     directory: Directory,
     { policies, rules, enforcement }: { policies: Policies; rules: NativeRules; enforcement: Enforcement },
   ) {
@@ -50,6 +52,14 @@ export class Explainer {
     this.#policies = policies;
     this.#rules = rules;
     this.#enforcement = enforcement;
+  }
+
+  /** What a peer, and what it routes, may be sent: the rules in force without denies. */
+  packetFilter({ handle }: Peer): AclFilterRule[] {
+    const engine = this.#engine.snapshot();
+    // Rules that only make peers see each other let nothing pass.
+    engine.removeRules(this.#enforcement.policy.rules.filter(isVisibilityOnly).map(({ id }) => id));
+    return engine.packetFilter(handle);
   }
 
   /** @throws GhostwireError ERR_PEER_NOT_FOUND when a name stands for nothing, ERR_VALIDATION for addresses of two families */

@@ -7,9 +7,11 @@ import { commit, untilCommitted } from '../commit.js';
 import { GhostwireError } from '../errors.js';
 import type { Condition, Journal } from '../journal/journal.js';
 import type { Logger } from '../log.js';
+import type { Peer } from '../peers/peer.js';
 import type { Applied, Replica } from '../replica.js';
 import { ALLOW_ALL, compilePolicy, DENY_ALL, type CompiledPolicy } from './compile.js';
-import { readPolicy } from './document.js';
+import { readPolicy, type PolicyDocument } from './document.js';
+import { failedTests } from './live-tests.js';
 import { versionKey, Versions, type VersionRecord } from './versions.js';
 
 const CURRENT = 'policy/current';
@@ -38,6 +40,7 @@ export interface Writing {
 
 /** A policy that was read, and what it means. */
 export interface CheckedPolicy {
+  readonly document: PolicyDocument;
   readonly compiled: CompiledPolicy;
   readonly groups: ReadonlySet<string>;
 }
@@ -48,6 +51,8 @@ export interface PolicyServices {
   readonly log: Logger;
   /** Throws when the ACL engine would refuse the rules. */
   readonly checkRules: (rules: readonly AclRule[]) => void;
+  /** The peers that the tests of a policy are run against. */
+  readonly peers: () => Iterable<Peer>;
   /** The rules beside the file: throws when they name what the file does not define. */
   readonly native: () => { checkGroups(names: ReadonlySet<string>): void; readonly condition: Condition };
 }
@@ -58,7 +63,7 @@ export class Policies {
   readonly #services: PolicyServices;
   readonly versions: Versions;
   #current: Policy = NONE;
-  #checked: CheckedPolicy = { compiled: ALLOW_ALL, groups: new Set() };
+  #checked: Pick<CheckedPolicy, 'compiled' | 'groups'> = { compiled: ALLOW_ALL, groups: new Set() };
   /** Versions whose record has come before the word that they are in force, or the other way round. */
   #awaited: { readonly version: number; readonly revision: number } | undefined;
   readonly #arrived = new Map<number, VersionRecord>();
@@ -96,11 +101,16 @@ export class Policies {
   }
 
   /**
-   * What a policy would mean; changes nothing.
+   * What a policy would mean; changes nothing. Its tests are run against the peers that there are.
    * @throws GhostwireError ERR_POLICY_*, with line and column
    */
   check(text: string): CompiledPolicy {
-    return this.#check(text).compiled;
+    return this.#tested(text).compiled;
+  }
+
+  /** As {@link check}, for a text that was in force once: its tests are of its own time. */
+  read(text: string): CompiledPolicy {
+    return this.#read(text).compiled;
   }
 
   /**
@@ -125,7 +135,7 @@ export class Policies {
     const { journal, replica, native } = this.#services;
     return untilCommitted('writing the policy', async () => {
       this.#expect(expect);
-      const { groups } = this.#check(text);
+      const { groups } = this.#tested(text);
       native().checkGroups(groups);
       await this.#keepUnnumbered();
       const record: VersionRecord = { version: this.#current.version + 1, text, writtenAt: Date.now(), ...about };
@@ -163,12 +173,19 @@ export class Policies {
     await this.#services.replica.caughtUp();
   }
 
-  #check(text: string): CheckedPolicy {
+  #tested(text: string): CheckedPolicy {
+    const checked = this.#read(text);
+    const failure = failedTests(checked.document, checked.compiled, this.#services.peers());
+    if (failure !== undefined) throw failure;
+    return checked;
+  }
+
+  #read(text: string): CheckedPolicy {
     if (this.#last?.text === text) return this.#last.checked;
     const document = readPolicy(text);
     const compiled = compilePolicy(document);
     this.#services.checkRules(compiled.rules);
-    const checked = { compiled, groups: new Set(document.groups.keys()) };
+    const checked = { document, compiled, groups: new Set(document.groups.keys()) };
     this.#last = { text, checked };
     return checked;
   }
@@ -181,12 +198,12 @@ export class Policies {
     if (key === CURRENT) {
       const current = value as CurrentRecord | undefined;
       if (current === undefined) this.#enforce(NONE, { compiled: ALLOW_ALL, groups: new Set() });
-      else if ('text' in current) this.#read({ ...NONE, ...current, version: 1, revision });
+      else if ('text' in current) this.#adopt({ ...NONE, ...current, version: 1, revision });
       else this.#awaited = { version: current.version, revision };
     }
     const awaited = this.#awaited === undefined ? undefined : this.#arrived.get(this.#awaited.version);
     if (awaited !== undefined && this.#awaited !== undefined) {
-      this.#read({ ...awaited, revision: this.#awaited.revision });
+      this.#adopt({ ...awaited, revision: this.#awaited.revision });
       this.#awaited = undefined;
     }
     // Texts of versions that are not in force need not be held.
@@ -195,10 +212,10 @@ export class Policies {
     }
   }
 
-  #read(policy: Policy & { readonly text: string }): void {
-    let checked: CheckedPolicy;
+  #adopt(policy: Policy & { readonly text: string }): void {
+    let checked: Pick<CheckedPolicy, 'compiled' | 'groups'>;
     try {
-      checked = this.#check(policy.text);
+      checked = this.#read(policy.text);
     } catch (error) {
       // Written by a version that understood more. Letting nobody through is the safe reading of what we cannot read.
       checked = { compiled: DENY_ALL, groups: new Set() };
@@ -208,7 +225,7 @@ export class Policies {
     this.#enforce(policy, checked);
   }
 
-  #enforce(policy: Policy, checked: CheckedPolicy): void {
+  #enforce(policy: Policy, checked: Pick<CheckedPolicy, 'compiled' | 'groups'>): void {
     this.#current = policy;
     this.#checked = checked;
   }

@@ -6,7 +6,8 @@
 import type { AclDifference, AclDifferenceRow, AclEngine, AclPairCounts, AclPassage, AclPeer } from 'zqlite';
 import type { Directory } from '../peers/directory.js';
 import type { Peer } from '../peers/peer.js';
-import type { CompiledPolicy } from './compile.js';
+import { isVisibilityOnly, type CompiledPolicy } from './compile.js';
+import { relabelled } from './relabelled.js';
 
 /** Some of the peers or subnets on one side of a change. */
 export interface Side {
@@ -70,30 +71,21 @@ export class Preview {
     to: CompiledPolicy,
     limits: PreviewLimits = PREVIEW_LIMITS,
   ): Promise<AccessDifference> {
-    const [before, after] = [from, to].map((policy) => (policy === inForce ? this.#engine.snapshot() : this.#engineWith(policy, inForce)));
-    if (before === undefined || after === undefined) throw new Error('unreachable');
+    const before = this.#engineWith(from, inForce);
+    const after = this.#engineWith(to, inForce);
     return this.#present(await before.difference(after), limits);
   }
 
   /** A copy of the engine under another policy. */
   #engineWith(policy: CompiledPolicy, inForce: CompiledPolicy): AclEngine {
     const engine = this.#engine.snapshot();
-    engine.setRules([...policy.rules]);
-    // Peers with one owner and the same tags bear the same labels, so most need no look.
-    const known = new Map<string, boolean>();
-    const relabelled: AclPeer[] = [];
-    for (const peer of this.#directory.all()) {
-      const { user, tags } = peer.record;
-      const key = JSON.stringify([user, tags]);
-      let differs = known.get(key);
-      if (differs === undefined) {
-        const [old, next] = [inForce.labels(peer.record), policy.labels(peer.record)];
-        differs = old.length !== next.length || old.some((label) => !next.includes(label));
-        known.set(key, differs);
-      }
-      if (differs) relabelled.push(this.#aclPeer(peer, policy));
+    if (policy !== inForce) {
+      engine.setRules([...policy.rules]);
+      const others = relabelled(this.#directory.all(), inForce, policy);
+      engine.putPeers(others.map((peer) => this.#aclPeer(peer, policy)));
     }
-    engine.putPeers(relabelled);
+    // Rules that only make peers see each other let nothing pass.
+    engine.removeRules(policy.rules.filter(isVisibilityOnly).map(({ id }) => id));
     return engine;
   }
 

@@ -6,7 +6,7 @@ import type { RestOptions, Routes } from '../rest.js';
 import * as schemas from '../schemas.js';
 
 export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void {
-  const { peers, directory, topology, engine } = domain;
+  const { peers, directory, topology, explainer } = domain;
   const admin = { onRequest: requireAdmin(domain.adminKeys) };
   const errors = { '4xx': schemas.ErrorResponse, '5xx': schemas.ErrorResponse };
   const security = [{ admin: [] }];
@@ -105,7 +105,7 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
         response: { 200: schemas.PacketFilter, ...errors },
       },
     },
-    (request) => ({ rules: engine.packetFilter(peers.get(request.params.id).handle) }),
+    (request) => ({ rules: explainer.packetFilter(peers.get(request.params.id)) }),
   );
 
   app.get(

@@ -62,7 +62,7 @@ export function policyRoutes(app: Routes, domain: Domain): void {
     if (number === policies.current.version) return { text: policies.current.text ?? '', policy: enforcement.policy };
     if (number === 0) return { text: '', policy: enforcement.with(ALLOW_ALL) };
     const { text } = await policies.versions.get(number);
-    return { text, policy: enforcement.with(policies.check(text)) };
+    return { text, policy: enforcement.with(policies.read(text)) };
   };
 
   app.get(

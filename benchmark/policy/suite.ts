@@ -1,0 +1,18 @@
+/**
+ * A policy of 2,000 lines takes the place of another among 50,000 peers: read, validated, its tests run, compiled, and known
+ * whom it concerns and how. The same with twice the lines and with twice the peers shows that no step is quadratic.
+ */
+import type { Suite } from '../suite.js'
+
+export const suite: Suite = {
+  name: 'policy',
+  cases: [
+    { name: 'apply-2000-lines-50k-peers', unit: 'ms', better: 'lower', must: 250 },
+    { name: 'apply-4000-lines-50k-peers', unit: 'ms', better: 'lower' },
+    { name: 'apply-2000-lines-100k-peers', unit: 'ms', better: 'lower' },
+    { name: 'doubled-lines', unit: 'times as long', better: 'lower', must: 3 },
+    { name: 'doubled-peers', unit: 'times as long', better: 'lower', must: 3 },
+    { name: 'put-2000-lines-50k-peers', unit: 'ms until sync has its batch', better: 'lower' },
+  ],
+  subjects: [{ name: 'zqlite', program: 'policy/apply.ts' }],
+}
