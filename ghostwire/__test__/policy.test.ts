@@ -76,18 +76,18 @@ test('replacing the policy is compare-and-set, and a bad one leaves the old in f
   await register({ hostname: 'a' });
   await register({ hostname: 'b' });
   const question = { source: 'a', destination: 'b', protocol: 6, port: 80 };
-  t.deepEqual(policies.current, { revision: 0, text: null, writtenAt: null });
-  t.deepEqual(access.decide(question), { allowed: true, line: null });
+  t.like(policies.current, { version: 0, revision: 0, text: null, writtenAt: null });
+  t.deepEqual(access.decide(question), { allowed: true, line: null, rule: null });
 
   const first = await policies.put('{"acls": []}', 0);
-  t.deepEqual(access.decide(question), { allowed: false, line: null });
-  await t.throwsAsync(policies.put('{}', 0), { code: 'ERR_POLICY_CHANGED', message: new RegExp(`revision ${first.revision}`) });
-  await t.throwsAsync(policies.put('{"acls": 1}', first.revision), { code: 'ERR_POLICY_INVALID' });
+  t.deepEqual(access.decide(question), { allowed: false, line: null, rule: null });
+  await t.throwsAsync(policies.put('{}', 0), { code: 'ERR_POLICY_CHANGED', message: /version 1, not 0/ });
+  await t.throwsAsync(policies.put('{"acls": 1}', first.version), { code: 'ERR_POLICY_INVALID' });
   t.is(policies.current.text, '{"acls": []}');
 
-  const second = await policies.put('{"acls": [\n{"action": "accept", "src": ["*"], "dst": ["*:80"]}]}', first.revision);
+  const second = await policies.put('{"acls": [\n{"action": "accept", "src": ["*"], "dst": ["*:80"]}]}', first.version);
   t.true(second.revision > first.revision);
-  t.deepEqual(access.decide(question), { allowed: true, line: 2 });
+  t.deepEqual(access.decide(question), { allowed: true, line: 2, rule: null });
   t.is((await journal.get('policy/current'))?.revision, second.revision);
   await t.notThrowsAsync(policies.put('{}', undefined));
   await stop();

@@ -1,17 +1,14 @@
 // A policy applied to a tailnet: what it means there, and whether its own tests hold.
 
-import { parsePrefix, type Prefix } from '../addresses/ip.js';
 import { GhostwireError } from '../errors.js';
-import type { PeerRecord } from '../peers/peer.js';
 import type { PolicyDocument } from './document.js';
 import type { Grant } from './grants.js';
 import { reachOf, type Reach } from './reach.js';
-import { approvedRoutes } from './routes.js';
-import { parseNetwork, type Names } from './selectors.js';
+import type { Names } from './selectors.js';
 import { ALL_PORTS } from './services.js';
 import { SshPolicy } from './ssh.js';
 import { runSshTests } from './ssh-tests.js';
-import { Tailnet, type TailnetNode } from './tailnet.js';
+import type { Tailnet } from './tailnet.js';
 import { runTests, type TestFailure } from './tests.js';
 
 /** What neither acls nor grants means. */
@@ -50,21 +47,3 @@ export function testsFailed(failures: readonly TestFailure[]): GhostwireError {
     failures: failures.slice(0, 100),
   });
 }
-
-/** The peers that are registered, in the order in which they were. */
-export function tailnetOf(document: PolicyDocument, peers: Iterable<{ readonly record: PeerRecord }>): Tailnet {
-  const nodes: (TailnetNode & { createdAt: number })[] = [];
-  const logins = new Set<string>();
-  for (const { record } of peers) {
-    const { name, tags, ipv4, ipv6, advertisedRoutes, createdAt } = record;
-    const user = tags.length > 0 ? null : record.user;
-    if (record.user !== null) logins.add(record.user);
-    const offered = prefixes(advertisedRoutes);
-    const routes = offered.length === 0 ? [] : approvedRoutes(document, { user, tags, offered, approved: prefixes(record.approvedRoutes) });
-    nodes.push({ name, user, tags, addresses: [ipv4, ipv6].flatMap((text) => parseNetwork(text) ?? []), routes, offered: offered.length, createdAt });
-  }
-  nodes.sort((a, b) => a.createdAt - b.createdAt);
-  return new Tailnet([...logins].map((login) => ({ login, name: login.slice(0, login.indexOf('@')), roles: [] })), nodes, document.groups);
-}
-
-const prefixes = (texts: readonly string[]): Prefix[] => texts.flatMap((text) => parsePrefix(text) ?? []);

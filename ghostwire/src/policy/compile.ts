@@ -40,6 +40,8 @@ export interface CompiledPolicy {
  */
 export const VISIBILITY_ONLY = 255;
 
+export const isVisibilityOnly = ({ protocols }: Pick<AclRule, 'protocols'>): boolean => protocols?.length === 1 && protocols[0] === VISIBILITY_ONLY;
+
 const TCP_AND_UDP = [6, 17];
 const ICMP = [1, 58];
 
