@@ -59,6 +59,34 @@ export declare interface AclDecisions {
     rules: Float64Array;
 }
 
+/** What one engine lets pass and another does not. */
+export declare interface AclDifference {
+    /** Between peers. */
+    pairs: AclPairCounts;
+    /** From or to a range of addresses behind a router; each range counts as one. */
+    behind: AclPairCounts;
+    /** Peers that may send or be sent something else, or carry something else for others; ascending. */
+    concerned: Uint32Array;
+    /** What the rows name. */
+    parties: AclParty[];
+    /** Each pair of parties between which something else passes is in one row. */
+    rows: AclDifferenceRow[];
+    /** Whether the rows hold everything; they are cut at the limit. Counts and `concerned` are not. */
+    complete: boolean;
+}
+
+/** What changes from each source to each destination that is another peer. */
+export declare interface AclDifferenceRow {
+    /** Indexes of {@link AclDifference.parties}. */
+    sources: number[];
+    /** Indexes of {@link AclDifference.parties}. */
+    destinations: number[];
+    /** What passes that did not. */
+    gained: AclPassage[];
+    /** What passed and does not. */
+    lost: AclPassage[];
+}
+
 /**
  * Rules, peers, and the answers that follow from them. Every call is synchronous.
  *
@@ -124,6 +152,22 @@ export declare class AclEngine {
     /** As {@link decide}, with every rule that matches. */
     explain(query: AclQuery): AclExplanation;
     /**
+     * As {@link decideAddresses}, with every rule that matches.
+     *
+     * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
+     */
+    explainAddresses(query: AclAddressQuery): AclExplanation;
+    /**
+     * Who gains and who loses what when another engine takes the place of this one: exact, for rules and peers alike. Best
+     * asked of a {@link snapshot} in which something was changed. Both are compared as they are now, on a thread of its own.
+     *
+     * @param options.limit parties that all rows together name, about; default: 100000
+     */
+    difference(after: AclEngine, options?: {
+        at?: number;
+        limit?: number;
+    }): Promise<AclDifference>;
+    /**
      * The other peers that a peer sees, by ascending id: those where some protocol and port is allowed, whichever.
      */
     visiblePeers(peer: number, options?: AclVisibility): Uint32Array;
@@ -132,6 +176,8 @@ export declare class AclEngine {
      * for one holds for all. Its number stays the same while the rules stay and the class has a peer.
      */
     peerClass(peer: number): number;
+    /** As {@link peerClass}, for each of the peers. */
+    peerClasses(peers: Uint32Array): Uint32Array;
     /**
      * The classes whose peers a peer of this class sees, by ascending number. The class itself is among them when its peers
      * may see each other, even if there is only one.
@@ -207,6 +253,34 @@ export declare interface AclMatch {
     priority: number;
     /** Whether another rule decided before it. */
     shadowed: boolean;
+}
+
+/** Ordered pairs, sender first. */
+export declare interface AclPairCounts {
+    /** Something passes that did not. */
+    gaining: number;
+    /** Something no longer passes. */
+    losing: number;
+    /** Of the gaining ones, those where nothing passed. */
+    opened: number;
+    /** Of the losing ones, those where nothing passes any more. */
+    closed: number;
+}
+
+/** Peers that fare alike, or addresses behind routers: one of the two is there. */
+export declare interface AclParty {
+    /** Ids, ascending. */
+    peers?: Uint32Array;
+    /** A prefix or range that some peer routes; addresses in it that belong to peers are not meant. */
+    addresses?: string;
+}
+
+/** Protocols and ports. */
+export declare interface AclPassage {
+    /** IANA protocol numbers, ascending. Empty: all. */
+    protocols: number[];
+    /** Ranges of ports, both ends within, ascending. Empty: all, and no port at all. */
+    ports: [low: number, high: number][];
 }
 
 /** One machine of the network. */

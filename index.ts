@@ -1,7 +1,7 @@
 /** zqlite's front door: re-exports `lib/`, holds no logic. */
 export { AclEngine } from './lib/acl'
-export type { AclAddressBatch, AclAddressQuery, AclBatch, AclChange, AclConflict, AclDecision, AclDecisions, AclEngineOptions } from './lib/acl'
-export type { AclExplanation, AclFilterRule, AclMatch, AclPeer, AclQuery, AclRule, AclUnusedRule, AclVisibility } from './lib/acl'
+export type { AclAddressBatch, AclAddressQuery, AclBatch, AclChange, AclConflict, AclDecision, AclDecisions, AclDifference, AclDifferenceRow } from './lib/acl'
+export type { AclEngineOptions, AclExplanation, AclFilterRule, AclMatch, AclPairCounts, AclParty, AclPassage, AclPeer, AclQuery, AclRule, AclUnusedRule, AclVisibility } from './lib/acl'
 export { CidrTable } from './lib/cidr'
 export type { CidrAddresses, CidrMatch, CidrTableOptions } from './lib/cidr'
 export type { Columns } from './lib/calls'

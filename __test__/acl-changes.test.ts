@@ -130,3 +130,57 @@ test('a text that only looks like an address in its low bytes is none', (t) => {
   t.throws(() => engine.decideAddresses({ source, destination: '10.0.0.1', protocol: 6, port: 1 }), { instanceOf: ZqliteError, code: 'ERR_CIDR_SYNTAX' })
   t.throws(() => engine.decideAddresses({ source: '1'.repeat(100), destination: '10.0.0.1', protocol: 6, port: 1 }), { instanceOf: ZqliteError, code: 'ERR_CIDR_SYNTAX' })
 })
+
+test('a difference says who gains and who loses what, between whom', async (t) => {
+  const engine = new AclEngine()
+  const rule = { priority: 0, action: 'allow' as const, sources: ['group:ops'], destinations: ['tag:web'], protocols: [6] }
+  engine.setRules([{ ...rule, id: 1, ports: [[80, 89]] }, { ...rule, id: 2, destinations: ['10.0.0.0/24'], ports: [[22, 22]] }])
+  engine.putPeers([
+    { id: 1, addresses: ['100.64.0.1'], labels: ['group:ops'] },
+    { id: 2, addresses: ['100.64.0.2'], labels: ['group:ops'] },
+    { id: 3, addresses: ['100.64.0.3'], labels: ['tag:web'] },
+    { id: 4, addresses: ['100.64.0.4'], labels: ['tag:router'], routes: ['10.0.0.0/16'] },
+  ])
+  const after = engine.snapshot()
+  after.setRules([{ ...rule, id: 7, ports: [[85, 99]] }])
+
+  const { pairs, behind, concerned, parties, rows, complete } = await engine.difference(after)
+  t.deepEqual(pairs, { gaining: 2, losing: 2, opened: 0, closed: 0 })
+  t.deepEqual(behind, { gaining: 0, losing: 2, opened: 0, closed: 2 })
+  t.deepEqual([...concerned], [1, 2, 3, 4], 'the router carries less')
+  t.true(complete)
+  const named = (indexes: number[]) => indexes.map((index) => parties[index]?.addresses ?? [...(parties[index]?.peers ?? [])])
+  const shown = rows.map(({ sources, destinations, ...what }) => ({ sources: named(sources), destinations: named(destinations), ...what }))
+  t.deepEqual(shown.sort((a, b) => a.gained.length - b.gained.length), [
+    { sources: [[1, 2]], destinations: ['10.0.0.0/24'], gained: [], lost: [{ protocols: [6], ports: [[22, 22]] }] },
+    { sources: [[1, 2]], destinations: [[3]], gained: [{ protocols: [6], ports: [[90, 99]] }], lost: [{ protocols: [6], ports: [[80, 84]] }] },
+  ])
+
+  t.like(await engine.difference(after, { limit: 0 }), { rows: [], complete: false, pairs })
+  t.like(await engine.difference(engine), { rows: [], complete: true })
+  await t.throwsAsync(engine.difference(after, { limit: -1 }), { code: 'ERR_TYPE' })
+})
+
+test('classes of many peers at once', (t) => {
+  const engine = engineOf([allow(1, 'tag:a', 'tag:b')], [peer(1, ['tag:a']), peer(2, ['tag:b']), peer(3, ['tag:a'])])
+  t.deepEqual([...engine.peerClasses(Uint32Array.of(3, 1, 2))], [3, 1, 2].map((id) => engine.peerClass(id)))
+  t.throws(() => engine.peerClasses(Uint32Array.of(1, 9)), { code: 'ERR_ACL_UNKNOWN' })
+})
+
+test('addresses are explained as peers are', (t) => {
+  const engine = new AclEngine()
+  engine.setRules([
+    { id: 1, priority: 0, action: 'allow', sources: ['*'], destinations: ['10.0.0.0/8'] },
+    { id: 2, priority: 5, action: 'deny', sources: ['*'], destinations: ['10.1.0.0/16'] },
+  ])
+  t.deepEqual(engine.explainAddresses({ source: '192.0.2.1', destination: '10.1.2.3', protocol: 6, port: 22 }), {
+    allowed: false,
+    rule: 2,
+    routed: null,
+    matching: [
+      { rule: 2, action: 'deny', priority: 5, shadowed: false },
+      { rule: 1, action: 'allow', priority: 0, shadowed: true },
+    ],
+  })
+  t.throws(() => engine.explainAddresses({ source: 'x', destination: '10.1.2.3', protocol: 6, port: 22 }), { code: 'ERR_CIDR_SYNTAX' })
+})

@@ -165,6 +165,62 @@ export interface AclConflict {
   allow: number
 }
 
+/** Protocols and ports. */
+export interface AclPassage {
+  /** IANA protocol numbers, ascending. Empty: all. */
+  protocols: number[]
+  /** Ranges of ports, both ends within, ascending. Empty: all, and no port at all. */
+  ports: [low: number, high: number][]
+}
+
+/** Peers that fare alike, or addresses behind routers: one of the two is there. */
+export interface AclParty {
+  /** Ids, ascending. */
+  peers?: Uint32Array
+  /** A prefix or range that some peer routes; addresses in it that belong to peers are not meant. */
+  addresses?: string
+}
+
+/** What changes from each source to each destination that is another peer. */
+export interface AclDifferenceRow {
+  /** Indexes of {@link AclDifference.parties}. */
+  sources: number[]
+  /** Indexes of {@link AclDifference.parties}. */
+  destinations: number[]
+  /** What passes that did not. */
+  gained: AclPassage[]
+  /** What passed and does not. */
+  lost: AclPassage[]
+}
+
+/** Ordered pairs, sender first. */
+export interface AclPairCounts {
+  /** Something passes that did not. */
+  gaining: number
+  /** Something no longer passes. */
+  losing: number
+  /** Of the gaining ones, those where nothing passed. */
+  opened: number
+  /** Of the losing ones, those where nothing passes any more. */
+  closed: number
+}
+
+/** What one engine lets pass and another does not. */
+export interface AclDifference {
+  /** Between peers. */
+  pairs: AclPairCounts
+  /** From or to a range of addresses behind a router; each range counts as one. */
+  behind: AclPairCounts
+  /** Peers that may send or be sent something else, or carry something else for others; ascending. */
+  concerned: Uint32Array
+  /** What the rows name. */
+  parties: AclParty[]
+  /** Each pair of parties between which something else passes is in one row. */
+  rows: AclDifferenceRow[]
+  /** Whether the rows hold everything; they are cut at the limit. Counts and `concerned` are not. */
+  complete: boolean
+}
+
 /** How an {@link AclEngine} is made. */
 export interface AclEngineOptions {
   /**
@@ -315,6 +371,31 @@ export class AclEngine {
   }
 
   /**
+   * As {@link decideAddresses}, with every rule that matches.
+   *
+   * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
+   */
+  explainAddresses(query: AclAddressQuery): AclExplanation {
+    const { source, destination, protocol, port, at = Date.now() } = query
+    return callNative(() => this.#native.explainAddresses(source, destination, protocol, port, at)) as AclExplanation
+  }
+
+  /**
+   * Who gains and who loses what when another engine takes the place of this one: exact, for rules and peers alike. Best
+   * asked of a {@link snapshot} in which something was changed. Both are compared as they are now, on a thread of its own.
+   *
+   * @param options.limit parties that all rows together name, about; default: 100000
+   */
+  async difference(after: AclEngine, options: { at?: number; limit?: number } = {}): Promise<AclDifference> {
+    const { at = Date.now(), limit = 100_000 } = options
+    try {
+      return (await this.#native.difference(after.#native, at, limit)) as AclDifference
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+
+  /**
    * The other peers that a peer sees, by ascending id: those where some protocol and port is allowed, whichever.
    */
   visiblePeers(peer: number, options: AclVisibility = {}): Uint32Array {
@@ -328,6 +409,11 @@ export class AclEngine {
    */
   peerClass(peer: number): number {
     return callNative(() => this.#native.peerClass(peer))
+  }
+
+  /** As {@link peerClass}, for each of the peers. */
+  peerClasses(peers: Uint32Array): Uint32Array {
+    return callNative(() => this.#native.peerClasses(peers))
   }
 
   /**

@@ -141,9 +141,9 @@ test.serial('the command line talks to the server', async (t) => {
   const file = join(folder, 'policy.hujson');
   writeFileSync(file, '{"acls": [], /* none */}');
   t.deepEqual(await json('policy', 'check', file), { valid: true, rules: 0 });
-  t.like(await json('policy', 'set', file, '--if-revision', '0'), { text: '{"acls": [], /* none */}' });
+  t.like(await json('policy', 'set', file, '--expect', '0'), { text: '{"acls": [], /* none */}' });
   t.is((await runHere(['policy', 'get'], environment)).stdout, '{"acls": [], /* none */}\n');
-  failed(t, await runHere(['policy', 'set', file, '--if-revision', '0'], environment), 'ERR_POLICY_CHANGED', /revision/);
+  failed(t, await runHere(['policy', 'set', file, '--expect', '0'], environment), 'ERR_POLICY_CHANGED', /version 1, not 0/);
   failed(t, await run(['policy', 'check', '-'], {}, '{"acl": []}'), 'ERR_POLICY_INVALID', /line 1, column 2/);
   t.deepEqual(await json('peers', 'delete', peer.id), { id: peer.id, deleted: true });
   failed(t, await runHere(['peers', 'show', peer.id], environment), 'ERR_PEER_NOT_FOUND', new RegExp(peer.id));

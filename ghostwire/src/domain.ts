@@ -1,6 +1,6 @@
 // The domain put together over a journal: no sockets, no files.
 
-import type { AclEngine } from 'zqlite';
+import type { AclEngine, AclRule } from 'zqlite';
 import { AddressPool } from './addresses/pool.js';
 import type { Config } from './config.js';
 import type { Journal } from './journal/journal.js';
@@ -11,9 +11,13 @@ import { Directory, PEERS } from './peers/directory.js';
 import { Names } from './peers/names.js';
 import { Peers } from './peers/peers.js';
 import { Access } from './policy/access.js';
+import { Enforcement } from './policy/enforcement.js';
+import { Explainer } from './policy/explain.js';
 import { Policies } from './policy/policies.js';
+import { Preview } from './policy/preview.js';
+import { NativeRules, RULES } from './policy/rules.js';
 import { Replica } from './replica.js';
-import { Topology, type NetmapBatch } from './topology/topology.js';
+import { aclPeer, Topology, type NetmapBatch } from './topology/topology.js';
 
 export interface Domain {
   readonly replica: Replica;
@@ -22,6 +26,12 @@ export interface Domain {
   readonly directory: Directory;
   readonly peers: Peers;
   readonly policies: Policies;
+  readonly rules: NativeRules;
+  readonly enforcement: Enforcement;
+  readonly explainer: Explainer;
+  readonly preview: Preview;
+  /** Holds the policy in force and the peers. */
+  readonly engine: AclEngine;
   readonly access: Access;
   readonly topology: Topology;
 }
@@ -46,13 +56,18 @@ export function createDomain(options: DomainOptions): Domain {
   const replica = new Replica(journal, log('ghostwire::replica'));
   const adminKeys = new AdminKeys(journal, replica);
   const preauthKeys = new PreauthKeys(journal, replica);
-  const policies = new Policies(journal, replica, log('ghostwire::policy'), (rules) => scratchEngine().setRules([...rules]));
   const directory = new Directory();
+  const checkRules = (checked: readonly AclRule[]): void => scratchEngine().setRules([...checked]);
+  const policies: Policies = new Policies({ journal, replica, log: log('ghostwire::policy'), checkRules, peers: () => directory.all(), native: () => rules });
+  const groups = () => ({ names: policies.groups, condition: policies.condition });
+  const rules = new NativeRules({ journal, replica, groups, checkRules });
+  const enforcement = new Enforcement(policies, rules);
   const names = new Names();
   const addresses = new AddressPool(network.ipv4, network.ipv6);
-  const topology = new Topology({ directory, engine, policy: () => policies.compiled, domain: network.domain, publish });
+  const topology = new Topology({ directory, engine, policy: () => enforcement.policy, domain: network.domain, publish });
 
   replica.on('policy/', () => topology.policyChanged());
+  replica.on(RULES, () => enforcement.changed());
   replica.on(PEERS, (event) => {
     const { before, after } = directory.apply(event);
     const handle = (after ?? before)?.handle;
@@ -68,9 +83,16 @@ export function createDomain(options: DomainOptions): Domain {
     if (value === undefined) names.release(name);
     else names.take(name);
   });
-  replica.onPublish((revision) => topology.publish(revision));
+  replica.onPublish((revision) => {
+    topology.publish(revision);
+    enforcement.watch(async () => {
+      if (replica.following) await rules.noteExpiry();
+    });
+  });
 
   const peers = new Peers({ journal, replica, directory, names, addresses, preauthKeys, policies });
-  const access = new Access(engine, directory, policies);
-  return { replica, adminKeys, preauthKeys, directory, peers, policies, access, topology };
+  const access = new Access(engine, directory, enforcement);
+  const explainer = new Explainer(engine, directory, { policies, rules, enforcement });
+  const preview = new Preview(engine, directory, aclPeer);
+  return { replica, adminKeys, preauthKeys, directory, peers, policies, rules, enforcement, explainer, preview, engine, access, topology };
 }

@@ -60,7 +60,13 @@ export const CATALOGUE = {
   ERR_POLICY_SYNTAX: entry(400, false, 'The policy is not HuJSON; `details.line` and `details.column` say where.'),
   ERR_POLICY_INVALID: entry(400, false, 'The policy says something impossible; `details.line` and `details.column` say where.'),
   ERR_POLICY_UNSUPPORTED: entry(400, false, 'The policy uses a part of the language that this version does not know.'),
-  ERR_POLICY_CHANGED: entry(412, false, 'The policy is no longer at the revision of If-Match; `details.revision` is the current one.'),
+  ERR_POLICY_CHANGED: entry(412, false, 'The policy is no longer at the version of If-Match; `details.version` is the current one.'),
+  ERR_POLICY_VERSION: entry(404, false, 'The policy has no such version, or it is no longer kept.'),
+  ERR_POLICY_LOSS: entry(null, false, 'Peers would lose something, and the command was told to fail then.'),
+  ERR_RULE_INVALID: entry(400, false, 'A native rule says something impossible; `details.path` names the field.'),
+  ERR_RULE_NOT_FOUND: entry(404, false, 'No native rule has this id.'),
+  ERR_RULE_CHANGED: entry(412, false, 'The rule is no longer at the revision of If-Match; `details.revision` is the current one.'),
+  ERR_RULE_LIMIT: entry(409, false, 'There are as many native rules as the coordinator keeps.'),
 
   // Journal
   ERR_JOURNAL_COMPACTED: entry(410, false, 'The revision is older than what the journal keeps; `details.oldest` is the oldest.'),

@@ -225,6 +225,11 @@ impl Engine {
         self.by_rule.len()
     }
 
+    /// The peers that route something, in no order.
+    pub(crate) fn routers(&self) -> impl Iterator<Item = PeerId> + '_ {
+        self.routers.iter().map(|(id, ())| *id)
+    }
+
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
         self.peers.len()
@@ -326,9 +331,7 @@ impl Engine {
     pub fn put_peers(&mut self, peers: Vec<Peer>) -> Result<(), PeerError> {
         check_peers(&peers, |address| self.by_address.get(&address).copied())?;
         // An address may go from one of them to another, so all give up theirs before the first takes some.
-        for peer in &peers {
-            self.forget(peer.id);
-        }
+        let forgotten: Vec<Arc<Peer>> = peers.iter().filter_map(|peer| self.forget(peer.id)).collect();
         for peer in peers {
             let id = peer.id;
             for &address in &peer.addresses {
@@ -343,6 +346,7 @@ impl Engine {
             }
             self.classify(id, Arc::new(peer));
         }
+        forgotten.iter().for_each(|peer| self.clear_up(&peer.labels));
         self.tidy();
         Ok(())
     }
@@ -351,10 +355,11 @@ impl Engine {
     pub fn remove_peers(&mut self, ids: &[PeerId]) -> usize {
         let before = self.peers.len();
         for &id in ids {
-            self.forget(id);
+            let forgotten = self.forget(id);
             if let Some(member) = self.peers.remove(&id) {
                 self.leave(&member);
             }
+            forgotten.iter().for_each(|peer| self.clear_up(&peer.labels));
         }
         before - self.peers.len()
     }
@@ -605,11 +610,10 @@ impl Engine {
         }
     }
 
-    /// Takes from a peer all but its class.
-    fn forget(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.get(&id).map(|member| Arc::clone(&member.peer)) else {
-            return;
-        };
+    /// Takes from a peer all but its class. Returns it as it was: when it has been put or removed, its labels are to be
+    /// [cleared up](Self::clear_up).
+    fn forget(&mut self, id: PeerId) -> Option<Arc<Peer>> {
+        let peer = self.peers.get(&id).map(|member| Arc::clone(&member.peer))?;
         for &address in &peer.addresses {
             self.by_address.remove(&address);
             self.addresses.remove(address);
@@ -622,14 +626,24 @@ impl Engine {
                 self.bearers.remove(label);
             } else if bearers.peers.len() <= FEW {
                 Arc::make_mut(&mut bearers.peers).retain(|other| *other != id);
-            } else if bearers.peers.len() > 2 * bearers.count + 16 {
-                let mut peers = bearers.peers.as_ref().clone();
-                peers.sort_unstable();
-                peers.dedup();
-                peers.retain(|&other| other != id && self.bears(other, label));
-                if let Some(bearers) = self.bearers.get_mut(label) {
-                    bearers.peers = Arc::new(peers);
-                }
+            }
+        }
+        Some(peer)
+    }
+
+    /// Shortens the lists of who bears these labels where half of one is out of date.
+    fn clear_up(&mut self, labels: &[Label]) {
+        for label in labels {
+            let Some(bearers) = self.bearers.get(label) else { continue };
+            if bearers.peers.len() <= FEW || bearers.peers.len() <= 2 * bearers.count + 16 {
+                continue;
+            }
+            let mut peers = bearers.peers.as_ref().clone();
+            peers.sort_unstable();
+            peers.dedup();
+            peers.retain(|&other| self.bears(other, label));
+            if let Some(bearers) = self.bearers.get_mut(label) {
+                bearers.peers = Arc::new(peers);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::peer::PeerId;
 use crate::rows::Slot;
 use crate::rule::{Action, PortRange};
 use crate::selector::Selector;
-use crate::traffic::{Ports, Traffic, allowed};
+use crate::traffic::{Traffic, allowed};
 
 /// What may come in: from one of the sources to one of the destinations, on one of the protocols and ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,15 +64,11 @@ impl Engine {
         let mut filter: Vec<FilterRule> = Vec::new();
         for ((traffic, sources), destinations) in by_entrance {
             let destinations = merge(destinations);
-            filter.extend(traffic.0.into_iter().map(|(ports, protocols)| FilterRule {
+            filter.extend(traffic.parts().map(|(protocols, ports)| FilterRule {
                 sources: sources.clone(),
                 destinations: destinations.clone(),
-                protocols: if protocols == [u64::MAX; 4] {
-                    Vec::new()
-                } else {
-                    (0..=u8::MAX).filter(|it| protocols[usize::from(*it) / 64] >> (it % 64) & 1 == 1).collect()
-                },
-                ports: if ports == Ports::all() { Vec::new() } else { ports.0 },
+                protocols,
+                ports,
             }));
         }
         filter.sort_unstable();
@@ -198,14 +194,14 @@ fn before(address: Address) -> Address {
 }
 
 /// The parts of a range that begin at `ends`, one of which is its own beginning; those outside count for nothing.
-fn cut(range: AddressRange, ends: BTreeSet<Address>) -> Vec<AddressRange> {
+pub(crate) fn cut(range: AddressRange, ends: BTreeSet<Address>) -> Vec<AddressRange> {
     let ends: Vec<Address> = ends.into_iter().filter(|end| range.contains(*end)).collect();
     let lasts = ends.iter().skip(1).map(|&end| before(end)).chain([range.last()]);
     ends.iter().zip(lasts).filter_map(|(&first, last)| AddressRange::new(first, last).ok()).collect()
 }
 
 /// The same addresses in ascending ranges that neither overlap nor touch.
-fn merge(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
+pub(crate) fn merge(mut ranges: Vec<AddressRange>) -> Vec<AddressRange> {
     ranges.sort_unstable();
     let mut merged: Vec<AddressRange> = Vec::with_capacity(ranges.len());
     for range in ranges {

@@ -80,6 +80,46 @@ impl Traffic {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// What passes here and not there.
+    pub(crate) fn without(&self, other: &Traffic) -> Traffic {
+        let mut parts: Vec<(Ports, Protocols)> = Vec::new();
+        for (ports, protocols) in &self.0 {
+            let mut left = *protocols;
+            for (taken, of) in &other.0 {
+                let both: Protocols = std::array::from_fn(|word| left[word] & of[word]);
+                if both == [0; 4] {
+                    continue;
+                }
+                left.iter_mut().zip(both).for_each(|(bits, gone)| *bits &= !gone);
+                add(&mut parts, ports.split(taken).1, both);
+            }
+            if left != [0; 4] {
+                add(&mut parts, ports.clone(), left);
+            }
+        }
+        parts.sort_unstable();
+        Traffic(parts)
+    }
+
+    /// Protocols and ports, ascending. Empty lists stand for all of them, and for no port at all.
+    pub(crate) fn parts(self) -> impl Iterator<Item = (Vec<u8>, Vec<PortRange>)> {
+        self.0.into_iter().map(|(ports, protocols)| {
+            let named = |protocol: &u8| protocols[usize::from(*protocol) / 64] >> (protocol % 64) & 1 == 1;
+            (
+                if protocols == [u64::MAX; 4] { Vec::new() } else { (0..=u8::MAX).filter(named).collect() },
+                if ports == Ports::all() { Vec::new() } else { ports.0 },
+            )
+        })
+    }
+}
+
+fn add(traffic: &mut Vec<(Ports, Protocols)>, ports: Ports, protocols: Protocols) {
+    match traffic.iter_mut().find(|known| known.0 == ports) {
+        _ if ports.is_empty() => {}
+        Some(known) => known.1.iter_mut().zip(protocols).for_each(|(bits, more)| *bits |= more),
+        None => traffic.push((ports, protocols)),
+    }
 }
 
 /// What these rules, in the order in which they decide, let through.
@@ -89,22 +129,17 @@ pub(crate) fn allowed<'a>(rules: impl Iterator<Item = &'a Rule> + Clone) -> Traf
         mentioned[usize::from(protocol) / 64] |= 1 << (protocol % 64);
     }
     let mut traffic: Vec<(Ports, Protocols)> = Vec::new();
-    let mut add = |ports: Ports, protocols: Protocols| match traffic.iter_mut().find(|known| known.0 == ports) {
-        _ if ports.is_empty() => {}
-        Some(known) => known.1.iter_mut().zip(protocols).for_each(|(bits, more)| *bits |= more),
-        None => traffic.push((ports, protocols)),
-    };
     for protocol in 0..=u8::MAX {
         if mentioned[usize::from(protocol) / 64] >> (protocol % 64) & 1 == 1 {
             let covering = rules.clone().filter(|rule| rule.protocols.is_empty() || rule.protocols.contains(&protocol));
             let mut one = [0; 4];
             one[usize::from(protocol) / 64] = 1 << (protocol % 64);
-            add(allowed_ports(covering), one);
+            add(&mut traffic, allowed_ports(covering), one);
         }
     }
     if mentioned != [u64::MAX; 4] {
         let others = allowed_ports(rules.filter(|rule| rule.protocols.is_empty()));
-        add(others, mentioned.map(|bits| !bits));
+        add(&mut traffic, others, mentioned.map(|bits| !bits));
     }
     traffic.sort_unstable();
     Traffic(traffic)

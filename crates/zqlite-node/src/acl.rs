@@ -3,17 +3,18 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{Function, FunctionCallContext, JsValue, Uint32Array};
+use napi::bindgen_prelude::{Function, FunctionCallContext, JsValue, Object, Uint32Array};
 use napi::{Env, JsString};
 use napi_derive::napi;
 use zqlite_acl::{
-    Change, ChangeError, Decision, Direction, Engine, Explanation, Label, Options, Peer, PeerError, PeerFault,
-    PeerField, PortRange, Query, Rule, RuleError, RuleFault, RuleField, Selector, UnknownId, UnusedReason,
+    Change, ChangeError, Decision, Difference, Direction, Engine, Explanation, Label, Options, PairCounts, Party,
+    Passage, Peer, PeerError, PeerFault, PeerField, PortRange, Query, Rule, RuleError, RuleFault, RuleField, Selector,
+    UnknownId, UnusedReason,
 };
 use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
 use zqlite_store::{Error, ErrorCode};
 
-use crate::guard::guard;
+use crate::guard::{guard, to_napi};
 use crate::number::{Bounds, argument, exact};
 
 /// See `AclRule` of `lib/acl.ts`. Numbers come as they are, so that what does not fit is an error that names its place.
@@ -92,6 +93,49 @@ pub struct NativeAclUnusedRule {
 pub struct NativeAclConflict {
     pub deny: f64,
     pub allow: f64,
+}
+
+/// See `AclPassage` of `lib/acl.ts`.
+#[napi(object)]
+pub struct NativeAclPassage {
+    pub protocols: Vec<u32>,
+    pub ports: Vec<(u32, u32)>,
+}
+
+/// See `AclParty` of `lib/acl.ts`; one of the two is there.
+#[napi(object)]
+pub struct NativeAclParty {
+    pub peers: Option<Uint32Array>,
+    pub addresses: Option<String>,
+}
+
+/// See `AclDifferenceRow` of `lib/acl.ts`.
+#[napi(object)]
+pub struct NativeAclDifferenceRow {
+    pub sources: Vec<u32>,
+    pub destinations: Vec<u32>,
+    pub gained: Vec<NativeAclPassage>,
+    pub lost: Vec<NativeAclPassage>,
+}
+
+/// See `AclPairCounts` of `lib/acl.ts`.
+#[napi(object)]
+pub struct NativeAclPairCounts {
+    pub gaining: f64,
+    pub losing: f64,
+    pub opened: f64,
+    pub closed: f64,
+}
+
+/// See `AclDifference` of `lib/acl.ts`.
+#[napi(object)]
+pub struct NativeAclDifference {
+    pub pairs: NativeAclPairCounts,
+    pub behind: NativeAclPairCounts,
+    pub concerned: Uint32Array,
+    pub parties: Vec<NativeAclParty>,
+    pub rows: Vec<NativeAclDifferenceRow>,
+    pub complete: bool,
 }
 
 /// See `lib/acl.ts`. The functions of [`decider`](Self::decider) and of its kind share the engine; JavaScript calls one
@@ -281,6 +325,45 @@ impl NativeAclEngine {
     }
 
     #[napi]
+    pub fn explain_addresses(
+        &self,
+        source: String,
+        destination: String,
+        protocol: f64,
+        port: f64,
+        at: f64,
+    ) -> napi::Result<NativeAclExplanation> {
+        guard(|| {
+            let ends = (address(source.as_bytes())?, address(destination.as_bytes())?);
+            let query = query(ends.0, ends.1, protocol, port, at)?;
+            Ok(self.engine.borrow().explain_addresses(&query).into())
+        })
+    }
+
+    /// Compares snapshots of both engines on a thread of its own.
+    #[napi(ts_return_type = "Promise<NativeAclDifference>")]
+    pub fn difference<'env>(
+        &self,
+        env: &'env Env,
+        after: &NativeAclEngine,
+        at: f64,
+        limit: f64,
+    ) -> napi::Result<Object<'env>> {
+        let (at, limit) = guard(|| Ok((argument::<i64>("at", at)?, argument::<u32>("limit", limit)? as usize)))?;
+        let (before, after) = (self.engine.borrow().clone(), after.engine.borrow().clone());
+        let (deferred, promise) = env.create_deferred()?;
+        let run = move || match guard(|| Ok(before.difference(&after, at, limit))) {
+            Ok(difference) => deferred.resolve(move |_| Ok(NativeAclDifference::from(difference))),
+            Err(error) => deferred.reject(error),
+        };
+        std::thread::Builder::new()
+            .name("zqlite-acl".into())
+            .spawn(run)
+            .map_err(|error| to_napi(&Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {error}"))))?;
+        Ok(promise)
+    }
+
+    #[napi]
     pub fn visible_peers(&self, peer: f64, direction: String, at: f64) -> napi::Result<Uint32Array> {
         guard(|| {
             let (peer, direction, at) = (argument("peer", peer)?, way(&direction)?, argument("at", at)?);
@@ -291,6 +374,16 @@ impl NativeAclEngine {
     #[napi]
     pub fn peer_class(&self, peer: f64) -> napi::Result<u32> {
         guard(|| self.engine.borrow().peer_class(argument("peer", peer)?).map_err(unknown))
+    }
+
+    /// The class of each peer.
+    #[napi]
+    pub fn peer_classes(&self, peers: &[u32]) -> napi::Result<Uint32Array> {
+        guard(|| {
+            let engine = self.engine.borrow();
+            let classes = peers.iter().map(|&peer| engine.peer_class(peer)).collect::<Result<Vec<u32>, _>>();
+            classes.map(Into::into).map_err(unknown)
+        })
     }
 
     #[napi]
@@ -503,6 +596,46 @@ impl From<Explanation> for NativeAclExplanation {
             rule: rule.map(|id| id as f64),
             routed: explanation.routed.map(|address| address.to_string()),
             matching: matching.collect(),
+        }
+    }
+}
+
+impl From<Difference> for NativeAclDifference {
+    fn from(difference: Difference) -> Self {
+        let parties = difference.parties.into_iter().map(|party| match party {
+            Party::Peers(ids) => NativeAclParty { peers: Some(ids.into()), addresses: None },
+            Party::Behind(range) => NativeAclParty { peers: None, addresses: Some(range_texts(range).join(",")) },
+        });
+        let passages = |passages: Vec<Passage>| passages.into_iter().map(Into::into).collect();
+        let rows = difference.rows.into_iter().map(|row| NativeAclDifferenceRow {
+            sources: row.sources,
+            destinations: row.destinations,
+            gained: passages(row.gained),
+            lost: passages(row.lost),
+        });
+        Self {
+            pairs: difference.pairs.into(),
+            behind: difference.behind.into(),
+            concerned: difference.concerned.into(),
+            parties: parties.collect(),
+            rows: rows.collect(),
+            complete: difference.complete,
+        }
+    }
+}
+
+impl From<PairCounts> for NativeAclPairCounts {
+    fn from(counts: PairCounts) -> Self {
+        let PairCounts { gaining, losing, opened, closed } = counts;
+        Self { gaining: gaining as f64, losing: losing as f64, opened: opened as f64, closed: closed as f64 }
+    }
+}
+
+impl From<Passage> for NativeAclPassage {
+    fn from(passage: Passage) -> Self {
+        Self {
+            protocols: passage.protocols.into_iter().map(u32::from).collect(),
+            ports: passage.ports.into_iter().map(|range| (range.low.into(), range.high.into())).collect(),
         }
     }
 }

@@ -22,6 +22,9 @@ export const requireAdmin =
     if (!keys.accepts(bearer(request))) throw new GhostwireError('ERR_UNAUTHORIZED', 'the bearer token is not a working admin key');
   };
 
+/** The id of the admin key that is asking; a hook of the route has let it pass. */
+export const askingAdmin = (keys: AdminKeys, request: FastifyRequest): string | null => keys.idOf(bearer(request)) ?? null;
+
 /** The peer that is asking. @throws GhostwireError ERR_UNAUTHORIZED */
 export function askingPeer(directory: Directory, request: FastifyRequest): Peer {
   const peer = directory.withToken(bearer(request));

@@ -11,6 +11,7 @@ import { collectOpenApi } from './openapi.js';
 import { keyRoutes } from './routes/keys.js';
 import { peerRoutes } from './routes/peers.js';
 import { policyRoutes } from './routes/policy.js';
+import { ruleRoutes } from './routes/rules.js';
 
 /** What a peer needs to follow its netmap. */
 export interface Connection {
@@ -110,6 +111,7 @@ export function createRest(options: RestOptions): Rest {
   peerRoutes(routes, options);
   keyRoutes(routes, domain);
   policyRoutes(routes, domain);
+  ruleRoutes(routes, domain);
   routes.get('/openapi.json', { schema: { summary: 'This document' } }, () => openapi.document());
   return app;
 }

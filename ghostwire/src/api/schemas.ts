@@ -141,12 +141,134 @@ export const NewPreauthKey = closed({
 });
 export const CreatedPreauthKey = closed({ ...preauthFields, key: Type.String({ description: 'Shown this once.' }) });
 
-export const Policy = closed({
-  revision: Type.Integer({ description: 'For If-Match; 0 when no policy was ever set, which allows everything.' }),
-  text: nullable(Type.String({ description: 'HuJSON' })),
+const versionFields = {
+  version: Type.Integer({ description: 'For If-Match; 0 when no policy was ever set, which allows everything.' }),
   writtenAt: nullable(Type.String()),
+  author: nullable(Type.String({ description: 'Id of the admin key that wrote it.' })),
+  comment: Type.String(),
+  rollbackOf: nullable(Type.Integer({ description: 'The version whose text this one brought back.' })),
+};
+export const Policy = closed({
+  ...versionFields,
+  revision: Type.Integer({ description: "The journal's revision that wrote it; 0 when no policy was ever set." }),
+  text: nullable(Type.String({ description: 'HuJSON' })),
 });
-export const PolicyCheck = closed({ rules: Type.Integer({ description: 'Rules that it compiles to.' }) });
+export const PolicyVersionList = closed({ versions: Type.Array(closed({ ...versionFields, size: Type.Integer({ description: 'Characters.' }) })) });
+export const PolicyVersion = closed({ ...versionFields, text: Type.String({ description: 'HuJSON' }) });
+export const VersionNumber = closed({ version: Type.String({ pattern: '^[1-9][0-9]{0,11}$' }) });
+export const PolicyComment = closed({ comment: Type.Optional(line(256, { description: 'Why; kept with the version.' })) });
+export const PolicyRollback = closed({
+  version: Type.Integer({ minimum: 1, description: 'The version whose text is put in force again, as a new version.' }),
+  comment: Type.Optional(line(256)),
+});
+
+const Passages = Type.Array(
+  closed({
+    protocols: Type.Array(Type.Integer(), { description: 'IANA numbers; empty is all.' }),
+    ports: Type.Array(Type.Array(Type.Integer()), { description: 'Ranges, both ends within; empty is all.' }),
+  }),
+);
+const PairCounts = closed(
+  { gaining: Type.Integer(), losing: Type.Integer(), opened: Type.Integer(), closed: Type.Integer() },
+  { description: 'Ordered pairs. Opened: nothing passed before. Closed: nothing passes any more.' },
+);
+const Side = closed({
+  peers: Type.Integer({ description: 'How many; `names` has the first of them.' }),
+  names: Type.Array(Type.String()),
+  ranges: Type.Integer({ description: 'Ranges of addresses behind routers; `subnets` has the first of them.' }),
+  subnets: Type.Array(Type.String()),
+});
+/** Who gains and who loses what, among the peers that there are. */
+export const AccessDifference = closed({
+  pairs: PairCounts,
+  behind: PairCounts,
+  concerned: Type.Integer({ description: 'Peers that may send or be sent something else.' }),
+  changes: Type.Array(closed({ sources: Side, destinations: Side, gained: Passages, lost: Passages }), {
+    description: 'The largest first.',
+  }),
+  complete: Type.Boolean({ description: 'Whether `changes` has all of them; the counts always have.' }),
+});
+
+export const PolicyCheck = closed({
+  rules: Type.Integer({ description: 'Rules that it compiles to.' }),
+  difference: Type.Optional(AccessDifference),
+});
+export const CheckAgainst = closed({
+  against: Type.Optional(Type.Literal('live', { description: 'Also tell what would change for the peers that there are.' })),
+});
+export const DiffQuery = closed({
+  from: Type.String({ pattern: '^(live|[0-9]{1,12})$', description: 'A version; `live` is the one in force, 0 is no policy.' }),
+  to: Type.String({ pattern: '^(live|[0-9]{1,12})$' }),
+});
+export const PolicyDiff = closed({
+  text: nullable(Type.String({ description: 'Unified diff; null when the texts have too little in common.' })),
+  access: AccessDifference,
+});
+export const PolicyExport = closed({
+  text: Type.String({ description: 'HuJSON' }),
+  complete: Type.Boolean({ description: 'Whether the text alone means all that is in force.' }),
+  included: Type.Array(Type.Integer(), { description: 'Native rules that were written into the text.' }),
+  omitted: Type.Array(closed({ id: Type.Integer(), reason: Type.String() }), { description: 'Native rules that no policy file can hold.' }),
+});
+
+const selectors = Type.Array(text(254), { minItems: 1, maxItems: 1_000, description: '`*`, user, group:, tag:, address, prefix, range.' });
+const ruleFields = {
+  action: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
+  priority: Type.Integer({ minimum: -1_000_000, maximum: 1_000_000, description: 'Higher decides first; the policy file has 0. Default 100.' }),
+  sources: selectors,
+  destinations: selectors,
+  protocols: Type.Array(Type.Integer({ minimum: 0, maximum: 255 }), { maxItems: 256, description: 'IANA numbers; empty is all.' }),
+  ports: Type.Array(Type.Array(Type.Integer({ minimum: 0, maximum: 65_535 }), { minItems: 2, maxItems: 2 }), {
+    maxItems: 256,
+    description: 'Ranges of destination ports, both ends within; empty is all.',
+  }),
+  enabled: Type.Boolean(),
+  comment: line(256),
+};
+export const NewRule = closed({
+  action: ruleFields.action,
+  sources: selectors,
+  destinations: selectors,
+  priority: Type.Optional(ruleFields.priority),
+  protocols: Type.Optional(ruleFields.protocols),
+  ports: Type.Optional(ruleFields.ports),
+  enabled: Type.Optional(ruleFields.enabled),
+  comment: Type.Optional(ruleFields.comment),
+  expiresAt: Type.Optional(nullable(time({ description: 'RFC 3339; null never expires.' }))),
+});
+export const RuleUpdate = closed(
+  {
+    action: Type.Optional(ruleFields.action),
+    sources: Type.Optional(selectors),
+    destinations: Type.Optional(selectors),
+    priority: Type.Optional(ruleFields.priority),
+    protocols: Type.Optional(ruleFields.protocols),
+    ports: Type.Optional(ruleFields.ports),
+    enabled: Type.Optional(ruleFields.enabled),
+    comment: Type.Optional(ruleFields.comment),
+    expiresAt: Type.Optional(nullable(time())),
+  },
+  { minProperties: 1 },
+);
+export const Rule = closed({
+  id: Type.Integer(),
+  revision: Type.Integer({ description: 'For If-Match.' }),
+  state: Type.Union([Type.Literal('active'), Type.Literal('disabled'), Type.Literal('expired')]),
+  action: ruleFields.action,
+  priority: Type.Integer(),
+  sources: Type.Array(Type.String()),
+  destinations: Type.Array(Type.String()),
+  protocols: Type.Array(Type.Integer()),
+  ports: Type.Array(Type.Array(Type.Integer())),
+  enabled: Type.Boolean(),
+  expiresAt: nullable(Type.String()),
+  comment: Type.String(),
+  createdAt: Type.String(),
+  author: nullable(Type.String()),
+});
+export type RuleBody = Static<typeof Rule>;
+export const RuleList = closed({ rules: Type.Array(Rule) });
+export const RuleNumber = closed({ id: Type.String({ pattern: '^[1-9][0-9]{0,11}$' }) });
 
 export const Question = closed({
   src: text(64, { description: "A peer's id, name or address, or any other address." }),
@@ -160,5 +282,34 @@ export const Question = closed({
 });
 export const Decision = closed({
   allowed: Type.Boolean(),
-  line: nullable(Type.Integer({ description: "The deciding rule's line in the policy; null when no rule matched or there is no policy." })),
+  line: nullable(Type.Integer({ description: "The deciding rule's line in the policy; null when no line decided." })),
+  rule: nullable(Type.Integer({ description: 'The native rule that decided; null when none did.' })),
+});
+export const Explanation = closed({
+  allowed: Type.Boolean(),
+  reason: Type.String({ description: 'One sentence.' }),
+  routed: nullable(Type.String({ description: 'The address behind the receiving peer that the answer is about.' })),
+  matching: Type.Array(
+    closed({
+      line: nullable(Type.Integer({ description: 'In the policy file.' })),
+      rule: nullable(Type.Integer({ description: 'Id of a native rule.' })),
+      action: ruleFields.action,
+      priority: Type.Integer(),
+      shadowed: Type.Boolean({ description: 'Another rule decided before it.' }),
+      text: Type.String({ description: "The line, or the rule's comment." }),
+    }),
+    { description: 'In the order in which they decide: the first one did. At most 100.' },
+  ),
+  matches: Type.Integer({ description: 'How many rules match.' }),
+});
+export const PacketFilter = closed({
+  rules: Type.Array(
+    closed({
+      sources: Type.Array(Type.String()),
+      destinations: Type.Array(Type.String()),
+      protocols: Type.Array(Type.Integer()),
+      ports: Type.Array(Type.Array(Type.Integer())),
+    }),
+    { description: 'What may come in, denies subtracted; everything else is dropped.' },
+  ),
 });

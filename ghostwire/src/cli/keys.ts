@@ -76,7 +76,8 @@ function revokeCommand(parent: Command, kind: Kind): void {
   });
 }
 
-function expiry(duration: string | undefined): string | undefined {
+/** When something that lasts so long ends. @throws GhostwireError ERR_USAGE */
+export function expiry(duration: string | undefined): string | undefined {
   if (duration === undefined) return undefined;
   const milliseconds = parseDuration(duration);
   if (milliseconds === undefined || milliseconds === 0)

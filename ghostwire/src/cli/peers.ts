@@ -1,8 +1,9 @@
-// ghostwire peers: list, show, delete.
+// ghostwire peers: list, show, filter, delete.
 
 import type { Command } from 'commander';
 import type { Static } from 'typebox';
-import type { PeerBody, PeerList } from '../api/schemas.js';
+import type { PacketFilter, PeerBody, PeerList } from '../api/schemas.js';
+import { passage } from './difference.js';
 import { fields, print, table } from './output.js';
 import { remote } from './remote.js';
 
@@ -29,6 +30,11 @@ export function peerCommands(program: Command): void {
   remote(peers.command('show').description('one peer').argument('<id>'), async ({ api, json, args }) => {
     const peer = await api.request<PeerBody>('GET', `/v1/peers/${encodeURIComponent(args[0] ?? '')}`);
     print(json, peer, fields(peer));
+  });
+  remote(peers.command('filter').description('what a peer may be sent, denies subtracted').argument('<id>'), async ({ api, json, args }) => {
+    const { rules } = await api.request<Static<typeof PacketFilter>>('GET', `/v1/peers/${encodeURIComponent(args[0] ?? '')}/filter`);
+    const rows = rules.map((rule) => [rule.sources.join(), rule.destinations.join(), passage(rule)]);
+    print(json, rules, table(['FROM', 'TO', 'WHAT'], rows));
   });
   remote(
     peers.command('delete').description('revoke a peer; others lose sight of it at once').argument('<id>'),

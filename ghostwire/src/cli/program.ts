@@ -8,6 +8,7 @@ import { keyCommands } from './keys.js';
 import { print } from './output.js';
 import { peerCommands } from './peers.js';
 import { policyCommands } from './policy.js';
+import { ruleCommands } from './rules.js';
 
 /** Runs a command line (without the program's own name) and returns the exit code. */
 export async function run(args: readonly string[]): Promise<number> {
@@ -42,6 +43,7 @@ export async function run(args: readonly string[]): Promise<number> {
   keyCommands(program);
   peerCommands(program);
   policyCommands(program);
+  ruleCommands(program);
 
   try {
     await program.parseAsync([...args], { from: 'user' });

@@ -18,15 +18,22 @@ export interface Session<Options> {
 
 /** Gives a command its connection options, and its action a session with the server. */
 export function remote<Options = RemoteOptions>(command: Command, action: (session: Session<Options>) => Promise<void>): Command {
+  return withServer(command).action(() => action(session<Options>(command)));
+}
+
+/** Gives a command its connection options. */
+export function withServer(command: Command): Command {
   return command
     .option('--url <url>', 'the server (GHOSTWIRE_URL; default http://127.0.0.1:8080); the admin key comes from GHOSTWIRE_ADMIN_KEY')
-    .option('--json', 'print JSON')
-    .action(async () => {
-      const options = command.opts<Options & RemoteOptions>();
-      const api = new Api({
-        url: options.url ?? process.env['GHOSTWIRE_URL'] ?? 'http://127.0.0.1:8080',
-        adminKey: process.env['GHOSTWIRE_ADMIN_KEY'],
-      });
-      await action({ api, json: options.json ?? false, options, args: command.args });
-    });
+    .option('--json', 'print JSON');
+}
+
+/** @throws GhostwireError ERR_USAGE without an admin key */
+export function session<Options>(command: Command): Session<Options> {
+  const options = command.opts<Options & RemoteOptions>();
+  const api = new Api({
+    url: options.url ?? process.env['GHOSTWIRE_URL'] ?? 'http://127.0.0.1:8080',
+    adminKey: process.env['GHOSTWIRE_ADMIN_KEY'],
+  });
+  return { api, json: options.json ?? false, options, args: command.args };
 }

@@ -22,8 +22,13 @@ export class AdminKeys {
 
   /** Whether this is the text of a working admin key. Memory only: cheap enough for every request. */
   accepts(text: string): boolean {
+    return this.idOf(text) !== undefined;
+  }
+
+  /** The id of the working admin key whose text this is. */
+  idOf(text: string): string | undefined {
     const key = this.#ring.find(text);
-    return key !== undefined && stateOf(key.record, Date.now()) === 'active';
+    return key !== undefined && stateOf(key.record, Date.now()) === 'active' ? key.id : undefined;
   }
 
   list(): AdminKey[] {

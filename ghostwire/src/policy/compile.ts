@@ -1,100 +1,243 @@
-// From a policy to what the ACL engine understands: rules over labels, and labels for each peer.
+// From a policy to what the ACL engine understands: rules over labels, and labels, owner and routes for each peer.
+//
+// The engine decides what filters.ts and visibility.ts describe; policy.engine.test.ts holds the two to each other.
 
-import type { AclRule } from 'zqlite';
-import type { AclEntry, Destination, PolicyDocument, PortRange, Target } from './document.js';
+import type { AclPeer, AclRule } from 'zqlite';
+import { formatPrefix, parsePrefix, type Family } from '../addresses/ip.js';
+import { formatRange, overlap, prefixesOf, rangeOf, type AddressRange } from '../addresses/ranges.js';
+import { readPolicy, type PolicyDocument } from './document.js';
+import type { Grant } from './grants.js';
+import { INTERNET } from './reach.js';
+import { approvedRoutes } from './routes.js';
+import { networkText, type Selector } from './selectors.js';
+import { DEFAULT_PROTOCOLS, isAll, type Service } from './services.js';
+
+/** What rules may know of a peer. */
+export interface Subject {
+  readonly user: string | null;
+  readonly tags: readonly string[];
+  /** Prefixes as text. */
+  readonly approvedRoutes?: readonly string[];
+}
 
 export interface CompiledPolicy {
   readonly rules: readonly AclRule[];
   /** Line in the policy's text for a rule's id; rules that no line stands for are not in it. */
   readonly lines: ReadonlyMap<number, number>;
   /** The labels by which rules know a peer. */
-  labels(peer: { readonly user: string | null; readonly tags: readonly string[] }): string[];
+  labels(peer: Subject): string[];
+  /** All that the engine is to know of a peer but its id and addresses. */
+  subject(peer: Subject): Pick<AclPeer, 'labels' | 'owner' | 'routes'>;
   /** Whether tagOwners lets this user give a peer this tag. */
   mayTag(user: string, tag: string): boolean;
+  /** Of the routes that a peer offers, those that autoApprovers approves. */
+  approve(offer: { readonly user: string | null; readonly tags: readonly string[]; readonly advertisedRoutes: readonly string[] }): string[];
 }
+
+/**
+ * Reserved by IANA, so that no packet has it. A rule of this protocol allows nothing, but whom it joins see each other:
+ * routers see those who are reached from behind them, and callers of an application see it.
+ */
+export const VISIBILITY_ONLY = 255;
+
+export const isVisibilityOnly = ({ protocols }: Pick<AclRule, 'protocols'>): boolean => protocols?.length === 1 && protocols[0] === VISIBILITY_ONLY;
 
 const TCP_AND_UDP = [6, 17];
 const ICMP = [1, 58];
 
-export function compilePolicy(document: PolicyDocument): CompiledPolicy {
-  const groupsOf = new Map<string, string[]>();
-  for (const [group, members] of document.groups) {
-    for (const member of members) {
-      const groups = groupsOf.get(member);
-      if (groups === undefined) groupsOf.set(member, [group]);
-      else if (!groups.includes(group)) groups.push(group);
-    }
-  }
-  const rules: AclRule[] = [];
-  const lines = new Map<number, number>();
-  const add = (rule: Omit<AclRule, 'id' | 'priority' | 'action'>, line?: number): void => {
-    const id = rules.length + 1;
-    rules.push({ id, priority: 0, action: 'allow', ...rule });
-    if (line !== undefined) lines.set(id, line);
-  };
-  if (document.acls === undefined) add({ sources: ['*'], destinations: ['*'] });
-  for (const entry of document.acls ?? []) compileEntry(entry, add);
+type Draft = Omit<AclRule, 'id' | 'priority' | 'action'>;
 
+export function compilePolicy(document: PolicyDocument): CompiledPolicy {
+  const compiler = new Compiler();
+  if (document.grants === undefined) compiler.add({ sources: ['*'], destinations: ['*'], protocols: [...DEFAULT_PROTOCOLS] });
+  for (const grant of gathered(document.grants ?? [])) compiler.grant(grant);
+  const groupsOf = groupsByMember(document);
+  const { rules, lines } = compiler;
+  const labels = ({ user, tags, approvedRoutes: routes = [] }: Subject): string[] => {
+    const carried = compiler.carrying(routes, tags);
+    // A tagged peer acts for its tags alone, whoever owns it.
+    if (tags.length > 0) return [TAGGED, ...tags, ...carried];
+    if (user === null) return carried;
+    return [MEMBER, `user:${user}`, ofDomain(user.slice(user.lastIndexOf('@') + 1)), ...(groupsOf.get(user) ?? []), ...carried];
+  };
   return {
     rules,
     lines,
-    labels: ({ user, tags }) => {
-      // A tagged peer acts for its tags alone, whoever owns it.
-      if (tags.length > 0) return [...tags];
-      return user === null ? [] : [`user:${user}`, ...(groupsOf.get(user) ?? [])];
+    labels,
+    subject: (peer) => ({
+      labels: labels(peer),
+      ...(peer.user === null || peer.tags.length > 0 ? {} : { owner: peer.user }),
+      routes: engineRoutes(peer.approvedRoutes ?? []),
+    }),
+    mayTag: (user, tag) => mayTag(document, groupsOf.get(user) ?? [], user, tag),
+    approve: ({ user, tags, advertisedRoutes }) => {
+      const offered = advertisedRoutes.flatMap((route) => parsePrefix(route) ?? []);
+      return approvedRoutes(document, { user: tags.length > 0 ? null : user, tags, offered, approved: [] }).map(formatPrefix);
     },
-    mayTag: (user, tag) => mayTag(document, groupsOf, user, tag, new Set()),
   };
 }
 
+// Names of groups in policies have no second colon, so these are nobody else's.
+const MEMBER = 'group:autogroup:member';
+const TAGGED = 'group:autogroup:tagged';
+const ofDomain = (domain: string): string => `group:domain:${domain}`;
+
+/** A default route leads to the internet only: an exit node is not a router for other people's subnets. */
+function engineRoutes(routes: readonly string[]): string[] {
+  const subnets = routes.filter((route) => !route.endsWith('/0'));
+  return subnets.length === routes.length ? subnets : [...subnets, ...INTERNET_PREFIXES];
+}
+
+const INTERNET_PREFIXES: readonly string[] = INTERNET.flatMap(prefixesOf).map(formatPrefix);
+
+class Compiler {
+  readonly rules: AclRule[] = [];
+  readonly lines = new Map<number, number>();
+  /** Labels of those who carry a subnet, by the subnet and, for `via`, the tag that they need. */
+  readonly #carriers = new Map<string, { readonly range: AddressRange; readonly tag: string | undefined; readonly label: string }>();
+
+  add(draft: Draft, line?: number): void {
+    const id = this.rules.length + 1;
+    this.rules.push({ id, priority: 0, action: 'allow', ...draft });
+    if (line !== undefined) this.lines.set(id, line);
+  }
+
+  grant(grant: Grant): void {
+    const { sources, destinations, services, capabilities, via, line } = grant;
+    if (sources.length === 0 || destinations.length === 0) return;
+    const others = destinations.filter((destination) => !isSelf(destination) && (via.length === 0 || isNetwork(destination)));
+    if (others.length > 0) {
+      for (const [from, to] of byFamily(sources, others)) {
+        for (const service of services) this.#service({ sources: from, destinations: to }, service, line);
+        if (capabilities !== undefined && via.length === 0) this.#see(from, to, line);
+      }
+      const carriers = sources.flatMap((source) => this.#carriersOf(source, [undefined]));
+      if (via.length > 0) this.#see(sources.flatMap(names), others.flatMap((to) => this.#carriersOf(to, via)), line);
+      else this.#see(carriers, others.flatMap(names), line);
+    }
+    if (destinations.length === 0 || !destinations.some(isSelf)) return;
+    const own = { sources: sources.flatMap(names), destinations: [MEMBER], sameOwner: true };
+    for (const service of services) this.#service(own, service, line);
+    if (capabilities !== undefined) this.add({ ...own, protocols: [VISIBILITY_ONLY] }, line);
+  }
+
+  /** The labels of a peer that carries these subnets. */
+  carrying(routes: readonly string[], tags: readonly string[]): string[] {
+    if (routes.length === 0 || this.#carriers.size === 0) return [];
+    const ranges = routes.flatMap((route) => parsePrefix(route) ?? []).filter(({ length }) => length > 0).map(rangeOf);
+    return [...this.#carriers.values()].flatMap(({ range, tag, label }) =>
+      (tag === undefined || tags.includes(tag)) && ranges.some((own) => overlap(own, range)) ? [label] : [],
+    );
+  }
+
+  /** No packet, but they know of each other. */
+  #see(sources: readonly string[], destinations: readonly string[], line: number): void {
+    if (sources.length > 0 && destinations.length > 0) this.add({ sources, destinations, protocols: [VISIBILITY_ONLY] }, line);
+  }
+
+  #service(draft: Draft, { protocol, ports }: Service, line: number): void {
+    if (ports.some(isAll)) return this.add({ ...draft, protocols: protocol === undefined ? [...DEFAULT_PROTOCOLS] : [protocol] }, line);
+    const ranges = ports.map(({ first, last }) => [first, last] as const);
+    this.add({ ...draft, protocols: protocol === undefined ? TCP_AND_UDP : [protocol], ports: ranges }, line);
+    // Without a protocol, who may use some port may also ping.
+    if (protocol === undefined) this.add({ ...draft, protocols: ICMP }, line);
+  }
+
+  #carriersOf(selector: Selector, tags: readonly (string | undefined)[]): string[] {
+    if (selector.kind !== 'network') return [];
+    return tags.map((tag) => {
+      const key = `${networkText(selector.prefix)}${tag === undefined ? '' : ` ${tag}`}`;
+      const known = this.#carriers.get(key);
+      if (known !== undefined) return known.label;
+      const label = `group:carries:${this.#carriers.size}`;
+      this.#carriers.set(key, { range: rangeOf(selector.prefix), tag, label });
+      return label;
+    });
+  }
+}
+
+const isSelf = (selector: Selector): boolean => selector.kind === 'autogroup' && selector.autogroup === 'self';
+const isInternet = (selector: Selector): boolean => selector.kind === 'autogroup' && selector.autogroup === 'internet';
+const isNetwork = (selector: Selector): boolean => selector.kind === 'network' || isInternet(selector);
+
+/** A selector as the engine knows it. */
+function names(selector: Selector): string[] {
+  if (selector.kind === 'any') return ['*'];
+  if (selector.kind === 'network') return [networkText(selector.prefix)];
+  if (selector.kind === 'user') return [`user:${selector.text}`];
+  if (selector.kind === 'domain') return [ofDomain(selector.domain)];
+  if (selector.kind !== 'autogroup') return [selector.text];
+  if (isInternet(selector)) return INTERNET.map(formatRange);
+  if (selector.autogroup === 'danger-all') return ['*'];
+  return [`group:${selector.text === 'autogroup:members' ? 'autogroup:member' : selector.text}`];
+}
+
+/** An entry of acls is a grant for each destination; those with the same ports are one rule. */
+function gathered(grants: readonly Grant[]): Grant[] {
+  const merged: Grant[] = [];
+  const places = new Map<readonly Selector[], Map<string, number>>();
+  for (const grant of grants) {
+    const [service] = grant.services;
+    const key = `${service?.protocol ?? ''} ${service?.ports.map(({ first, last }) => `${first}-${last}`).join() ?? ''}`;
+    const entry = places.get(grant.sources) ?? new Map<string, number>();
+    places.set(grant.sources, entry);
+    const place = entry.get(key);
+    const before = place === undefined ? undefined : merged[place];
+    if (before === undefined) {
+      entry.set(key, merged.length);
+      merged.push({ ...grant, destinations: [...grant.destinations] });
+    } else (before.destinations as Selector[]).push(...grant.destinations);
+  }
+  return merged;
+}
+
+/** Packets are of one family: an IPv4 address is no source for an IPv6 one, though one peer may have both. */
+function byFamily(sources: readonly Selector[], destinations: readonly Selector[]): [string[], string[]][] {
+  const whole: [string[], string[]] = [sources.flatMap(names), destinations.flatMap(names)];
+  if (![...sources, ...destinations].some(({ kind }) => kind === 'network')) return [whole];
+  return ([4, 6] as const)
+    .map((family): [string[], string[]] => [ofFamily(sources, family), ofFamily(destinations, family)])
+    .filter(([from, to]) => from.length > 0 && to.length > 0);
+}
+
+/** Labels, and what of the rest is of the family. */
+function ofFamily(selectors: readonly Selector[], family: Family): string[] {
+  return selectors.flatMap((selector) => {
+    if (selector.kind === 'network') return selector.prefix.family === family ? names(selector) : [];
+    if (isInternet(selector)) return INTERNET.filter((range) => range.family === family).map(formatRange);
+    return names(selector).map((name) => (name === '*' ? EVERYTHING[family] : name));
+  });
+}
+
+const EVERYTHING: Readonly<Record<Family, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
+
+function groupsByMember({ groups }: PolicyDocument): Map<string, string[]> {
+  const groupsOf = new Map<string, string[]>();
+  for (const [group, members] of groups) {
+    for (const member of members) {
+      const own = groupsOf.get(member);
+      if (own === undefined) groupsOf.set(member, [group]);
+      else own.push(group);
+    }
+  }
+  return groupsOf;
+}
+
+/** Owners are users, groups, autogroups, or tags whose owners count as well. */
+function mayTag({ tagOwners }: PolicyDocument, groups: readonly string[], user: string, tag: string): boolean {
+  const pending = new Set([tag]);
+  // A set gives what is added while it is gone through, and nothing twice: cycles end.
+  for (const next of pending) {
+    for (const owner of tagOwners.get(next) ?? []) {
+      if (owner === user || /^autogroup:members?$/.test(owner) || groups.includes(owner)) return true;
+      if (owner.startsWith('tag:')) pending.add(owner);
+    }
+  }
+  return false;
+}
+
 /** No policy yet: everybody may reach everybody, as in a new tailnet. */
-export const ALLOW_ALL: CompiledPolicy = compilePolicy({ groups: new Map(), tagOwners: new Map(), acls: undefined });
+export const ALLOW_ALL: CompiledPolicy = compilePolicy(readPolicy('{}'));
 
 /** For a stored policy that cannot be read: nobody may reach anybody until an admin writes another one. */
-export const DENY_ALL: CompiledPolicy = compilePolicy({ groups: new Map(), tagOwners: new Map(), acls: [] });
-
-function compileEntry(entry: AclEntry, add: (rule: Omit<AclRule, 'id' | 'priority' | 'action'>, line: number) => void): void {
-  const sources = entry.sources.map(selector);
-  if (sources.length === 0) return;
-  // Destinations with the same ports share a rule.
-  const byPorts = new Map<string, Destination[]>();
-  for (const destination of entry.destinations) {
-    const key = destination.ports?.map(({ first, last }) => `${first}-${last}`).join() ?? '*';
-    byPorts.set(key, [...(byPorts.get(key) ?? []), destination]);
-  }
-  for (const group of byPorts.values()) {
-    const destinations = group.map(({ target }) => selector(target));
-    const ports = group[0]?.ports;
-    if (ports === undefined) {
-      add({ sources, destinations, protocols: entry.protocol === undefined ? [...TCP_AND_UDP, ...ICMP] : [entry.protocol] }, entry.line);
-      continue;
-    }
-    add(
-      { sources, destinations, protocols: entry.protocol === undefined ? TCP_AND_UDP : [entry.protocol], ports: ports.map(pair) },
-      entry.line,
-    );
-    // Without `proto`, who may use some port may also ping.
-    if (entry.protocol === undefined) add({ sources, destinations, protocols: ICMP }, entry.line);
-  }
-}
-
-const pair = ({ first, last }: PortRange): [number, number] => [first, last];
-const selector = (target: Target): string => (target.kind === 'any' ? '*' : target.text);
-
-/** Owners are users, groups, or tags whose owners count as well; `seen` ends cycles. */
-function mayTag(
-  document: PolicyDocument,
-  groupsOf: ReadonlyMap<string, readonly string[]>,
-  user: string,
-  tag: string,
-  seen: Set<string>,
-): boolean {
-  if (seen.has(tag)) return false;
-  seen.add(tag);
-  return (document.tagOwners.get(tag) ?? []).some(
-    (owner) =>
-      owner === user ||
-      (groupsOf.get(user)?.includes(owner) ?? false) ||
-      (owner.startsWith('tag:') && mayTag(document, groupsOf, user, owner, seen)),
-  );
-}
+export const DENY_ALL: CompiledPolicy = compilePolicy(readPolicy('{"acls": []}'));

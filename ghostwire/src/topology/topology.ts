@@ -12,9 +12,10 @@ import type { AclEngine, AclPeer } from 'zqlite';
 import type { Directory } from '../peers/directory.js';
 import { publicRecord, type Peer } from '../peers/peer.js';
 import type { CompiledPolicy } from '../policy/compile.js';
+import { relabelled } from '../policy/relabelled.js';
 
 /** The part of the ACL engine used here. */
-export type VisibilityEngine = Pick<AclEngine, 'setRules' | 'putPeers' | 'removePeers' | 'peerClass' | 'visibleClasses'>;
+export type VisibilityEngine = Pick<AclEngine, 'setRules' | 'putPeers' | 'removePeers' | 'peerClass' | 'peerClasses' | 'visibleClasses'>;
 
 /** What sync is told. Handles and views are u32; a record or self is JSON text. */
 export interface NetmapBatch {
@@ -57,6 +58,8 @@ export class Topology {
   /** Handles of peers that came, went or changed since the last publish. */
   #dirty = new Set<number>();
   #policyChanged = true;
+  /** The policy that the engine holds. */
+  #applied: CompiledPolicy | undefined;
   #nextView = 1;
 
   constructor(options: TopologyOptions) {
@@ -94,7 +97,7 @@ export class Topology {
       if (peer !== undefined) present.push(peer);
       else if (this.#published.delete(handle)) draft.removes.push(handle);
     }
-    if (this.#policyChanged) this.#rebuild(draft);
+    if (this.#policyChanged) this.#rebuild(draft, present);
     else this.#update(draft, present);
 
     const batch = this.#finish(draft, present, revision);
@@ -160,7 +163,7 @@ export class Topology {
   }
 
   /** The rules changed, and with them labels and classes: everything is worked out anew, and compared with what was. */
-  #rebuild(draft: Draft): void {
+  #rebuild(draft: Draft, present: readonly Peer[]): void {
     const { engine, directory, policy } = this.#options;
     const oldClasses = this.#classes;
     const oldClassOf = this.#classOf;
@@ -169,13 +172,17 @@ export class Topology {
       oldClassOf.delete(handle);
     }
     engine.removePeers(draft.removes);
-    engine.setRules([...policy().rules]);
-    engine.putPeers(Array.from(directory.all(), (peer) => this.#aclPeer(peer)));
+    const next = policy();
+    engine.setRules([...next.rules]);
+    const others = this.#applied === undefined ? [...directory.all()] : [...relabelled(directory.all(), this.#applied, next), ...present];
+    engine.putPeers([...new Set(others)].map((peer) => this.#aclPeer(peer)));
+    this.#applied = next;
 
     const members = new Map<number, Set<number>>();
     this.#classOf = new Map();
-    for (const { handle } of directory.all()) {
-      const id = engine.peerClass(handle);
+    const handles = Uint32Array.from(directory.all(), ({ handle }) => handle);
+    for (const [index, id] of engine.peerClasses(handles).entries()) {
+      const handle = handles[index] ?? 0;
       this.#classOf.set(handle, id);
       const known = members.get(id);
       if (known === undefined) members.set(id, new Set([handle]));
@@ -216,15 +223,8 @@ export class Topology {
     return handles;
   }
 
-  #aclPeer({ handle, record }: Peer): AclPeer {
-    const { ipv4, ipv6, user, approvedRoutes } = record;
-    return {
-      id: handle,
-      addresses: [ipv4, ipv6],
-      labels: this.#options.policy().labels(record),
-      routes: approvedRoutes,
-      ...(user === null ? {} : { owner: user }),
-    };
+  #aclPeer(peer: Peer): AclPeer {
+    return aclPeer(peer, this.#options.policy());
   }
 
   #finish(draft: Draft, present: readonly Peer[], revision: number): NetmapBatch {
@@ -250,6 +250,11 @@ export class Topology {
     const more = JSON.stringify({ domain: this.#options.domain, advertisedRoutes: peer.record.advertisedRoutes });
     recipients.push({ handle: peer.handle, view: own.view, self: `${record.slice(0, -1)},${more.slice(1)}` });
   }
+}
+
+/** A peer as the ACL engine knows it under a policy. */
+export function aclPeer({ handle, record }: Peer, policy: CompiledPolicy): AclPeer {
+  return { id: handle, addresses: [record.ipv4, record.ipv6], ...policy.subject(record) };
 }
 
 /** Whether the rules see no difference, so that a renamed peer stays where it is. */

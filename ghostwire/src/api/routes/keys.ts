@@ -1,7 +1,6 @@
 // /v1/preauth-keys and /v1/admin-keys: what lets machines and admins in.
 
 import type { Domain } from '../../domain.js';
-import { GhostwireError } from '../../errors.js';
 import type { AdminKey } from '../../keys/admin.js';
 import { stateOf } from '../../keys/keyring.js';
 import type { PreauthKey } from '../../keys/preauth.js';
@@ -9,6 +8,7 @@ import { checkTags, checkUser } from '../../peers/peer.js';
 import { requireAdmin } from '../auth.js';
 import type { Routes } from '../rest.js';
 import * as schemas from '../schemas.js';
+import { future, iso } from './shared.js';
 
 export function keyRoutes(app: Routes, { adminKeys, preauthKeys }: Domain): void {
   const admin = { onRequest: requireAdmin(adminKeys) };
@@ -86,16 +86,6 @@ export function keyRoutes(app: Routes, { adminKeys, preauthKeys }: Domain): void
     async (request) => presentAdmin(await adminKeys.revoke(request.params.id)),
   );
 }
-
-/** @throws GhostwireError ERR_VALIDATION for a time that has passed: such a key could never be used */
-function future(text: string | null | undefined): number | null {
-  if (text === null || text === undefined) return null;
-  const time = Date.parse(text);
-  if (!(time > Date.now())) throw new GhostwireError('ERR_VALIDATION', `expiresAt ${text} is not in the future`, { path: 'expiresAt' });
-  return time;
-}
-
-const iso = (time: number | null): string | null => (time === null ? null : new Date(time).toISOString());
 
 function presentAdmin({ id, record }: AdminKey) {
   const { description, createdAt, expiresAt, revokedAt } = record;

@@ -6,7 +6,7 @@ import type { RestOptions, Routes } from '../rest.js';
 import * as schemas from '../schemas.js';
 
 export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void {
-  const { peers, directory, topology } = domain;
+  const { peers, directory, topology, explainer } = domain;
   const admin = { onRequest: requireAdmin(domain.adminKeys) };
   const errors = { '4xx': schemas.ErrorResponse, '5xx': schemas.ErrorResponse };
   const security = [{ admin: [] }];
@@ -92,6 +92,20 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
       await peers.delete(request.params.id);
       return reply.code(204).send(null);
     },
+  );
+
+  app.get(
+    '/v1/peers/:id/filter',
+    {
+      ...admin,
+      schema: {
+        summary: 'What a peer, and what it routes, may be sent: the rules in force without denies',
+        security,
+        params: schemas.Id,
+        response: { 200: schemas.PacketFilter, ...errors },
+      },
+    },
+    (request) => ({ rules: explainer.packetFilter(peers.get(request.params.id)) }),
   );
 
   app.get(
