@@ -46,7 +46,8 @@ pub(crate) fn bit_counting() -> bool {
 
 fn chosen() -> &'static Result<Instructions, UnknownChoice> {
     static CHOSEN: OnceLock<Result<Instructions, UnknownChoice>> = OnceLock::new();
-    CHOSEN.get_or_init(|| choose(std::env::var_os(VARIABLE).map(|value| value.to_string_lossy().into_owned()).as_deref()))
+    CHOSEN
+        .get_or_init(|| choose(std::env::var_os(VARIABLE).map(|value| value.to_string_lossy().into_owned()).as_deref()))
 }
 
 fn choose(wanted: Option<&str>) -> Result<Instructions, UnknownChoice> {
