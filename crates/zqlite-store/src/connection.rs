@@ -157,6 +157,8 @@ pub(crate) fn open(
         }
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    #[cfg(feature = "fail_points")]
+    crate::fault::weaken(&connection)?;
     options.setup.apply(&mut connection, writable && role == Role::Writer)?;
     if !writable {
         connection.pragma_update(None, "query_only", true)?;

@@ -12,6 +12,10 @@
 mod backup;
 mod connection;
 mod error;
+#[cfg(feature = "fail_points")]
+pub mod fault;
+#[cfg(not(feature = "fail_points"))]
+mod fault;
 mod flow;
 mod job;
 mod metrics;
