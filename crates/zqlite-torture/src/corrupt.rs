@@ -31,7 +31,7 @@ struct Original {
 impl Original {
     fn make(plan: Plan) -> Result<Self, String> {
         let told = |e: zqlite_store::Error| e.to_string();
-        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let folder = crate::folder::fresh()?;
         let path = folder.path().join("test.db");
         let db = Client::open(&path, true).map_err(told)?;
         work::prepare(&db).map_err(told)?;
@@ -168,7 +168,7 @@ pub fn victim(seed: u64, from: u64, to: u64) -> Result<(), String> {
 fn one(original: &Original, plan: Plan, seed: u64, round: u64) -> Result<bool, String> {
     let mut rng = Rng::with_seed(seed ^ round << 16 ^ 0xbad);
     let region = Region::ALL[rng.usize(0..Region::ALL.len())];
-    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let folder = crate::folder::fresh()?;
     let path = folder.path().join("test.db");
     let (mut database, mut log) = (original.database.clone(), original.log.clone());
     damage(if region.is_log() { &mut log } else { &mut database }, region, &mut rng);
