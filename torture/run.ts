@@ -1,0 +1,28 @@
+/** The attacks that are written in TypeScript: `scripts/torture.mjs` starts this when all is built. */
+import { parseArgs } from 'node:util'
+import { kill } from './kill'
+import { Report } from './report'
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string' }, seed: { type: 'string' }, json: { type: 'string' } },
+})
+const [command = ''] = positionals
+
+function whole(name: 'rounds' | 'seed', fallback: number): number {
+  const text = values[name]
+  if (text === undefined) return fallback
+  if (!/^\d{1,15}$/.test(text)) throw new Error(`--${name} is a whole number, not ${text}`)
+  return Number(text)
+}
+
+const seed = whole('seed', Math.floor(Date.now() / 1000))
+const attacks: Record<string, { rounds: number; run: (rounds: number, report: Report) => Promise<void> }> = {
+  kill: { rounds: 50, run: (rounds, report) => kill({ rounds, seed, addon: process.env['TORTURE_ADDON']! }, report) },
+}
+const attack = attacks[command]
+if (attack === undefined) throw new Error(`there is no attack ${command}; there are ${Object.keys(attacks).join(', ')}`)
+const rounds = whole('rounds', attack.rounds)
+const report = new Report(command, seed, rounds)
+await attack.run(rounds, report)
+process.exit(report.finish(values.json) ? 0 : 1)
