@@ -24,6 +24,15 @@ for (const workspace of ['.', 'ghostwire']) {
   })
 }
 
+// Each attack is a test, and so is each of its controls, which must fail to pass.
+for (const [attack, ...options] of [['kill', '--rounds', '50'], ['power', '--rounds', '200'], ['io'], ['corrupt', '--rounds', '400'], ['workers', '--rounds', '40'], ['leaks', '--rounds', '60']]) {
+  await suite(`torture: ${attack}`, process.execPath, [join(root, 'scripts/torture.mjs'), attack, ...options], root, (line) => {
+    const [, failed, controls, skipped] = /^[a-z]+: \d+ rounds, (\d+) failed, (\d+) controls, (\d+) skipped/.exec(line) ?? []
+    if (failed !== undefined) count(Number(failed) === 0 ? 1 + Number(controls) : 0, failed, skipped)
+    return true
+  })
+}
+
 say('')
 process.stdout.write(`${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ''}\n`)
 process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0)

@@ -1,7 +1,9 @@
 /** The attacks that are written in TypeScript: `scripts/torture.mjs` starts this when all is built. */
 import { parseArgs } from 'node:util'
 import { kill } from './kill'
+import { leaks } from './leaks'
 import { Report } from './report'
+import { workers } from './workers'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -19,6 +21,8 @@ function whole(name: 'rounds' | 'seed', fallback: number): number {
 const seed = whole('seed', Math.floor(Date.now() / 1000))
 const attacks: Record<string, { rounds: number; run: (rounds: number, report: Report) => Promise<void> }> = {
   kill: { rounds: 50, run: (rounds, report) => kill({ rounds, seed, addon: process.env['TORTURE_ADDON']! }, report) },
+  workers: { rounds: 1_000, run: (rounds, report) => workers(rounds, seed, report) },
+  leaks: { rounds: 500, run: (rounds, report) => leaks(rounds, seed, report) },
 }
 const attack = attacks[command]
 if (attack === undefined) throw new Error(`there is no attack ${command}; there are ${Object.keys(attacks).join(', ')}`)
