@@ -3,11 +3,11 @@
  * answers, and what watchers saw, must be: O(n) in calls and events.
  */
 import assert from 'node:assert/strict'
-import { type Call, checkHistory } from '../ghostwire/__test__/journal.history'
-import { COUNTERS } from '../ghostwire/src/journal/journal'
-import type { Change, Condition, Journal, JournalCommit, Position } from '../ghostwire/src/journal/journal'
-import type { Projection } from '../ghostwire/src/journal/projection'
-import type { Random } from './random'
+import { type Call, checkHistory } from '../ghostwire/__test__/journal.history.js'
+import { COUNTERS } from '../ghostwire/src/journal/journal.js'
+import type { Change, Condition, Journal, JournalCommit, Position } from '../ghostwire/src/journal/journal.js'
+import type { Projection } from '../ghostwire/src/journal/projection.js'
+import type { Random } from './random.js'
 
 /** So few that clients meet. */
 const NAMES = 40

@@ -6,11 +6,11 @@ import { writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Database, ZqliteError } from 'zqlite'
-import type { Change, CommitResult, Journal, JournalCommit, Position } from '../ghostwire/src/journal/journal'
-import { SqliteJournal } from '../ghostwire/src/journal/sqlite'
-import { nextChange, projection } from './journal-clients'
-import { Random } from './random'
-import { BULK, CLIENTS, indexChanges, migrations, write } from './tables'
+import type { Change, CommitResult, Journal, JournalCommit, Position } from '../ghostwire/src/journal/journal.js'
+import { SqliteJournal } from '../ghostwire/src/journal/sqlite.js'
+import { nextChange, projection } from './journal-clients.js'
+import { Random } from './random.js'
+import { BULK, CLIENTS, indexChanges, migrations, write } from './tables.js'
 
 /** What the parent gives along. */
 export interface Orders {

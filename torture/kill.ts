@@ -9,15 +9,17 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import type { Readable } from 'node:stream'
+import { build } from 'esbuild'
 import { Database } from 'zqlite'
-import type { CommitResult, JournalCommit } from '../ghostwire/src/journal/journal'
-import { SqliteJournal } from '../ghostwire/src/journal/sqlite'
-import { type Call, checkHistory, checkProjection, checkUnique, checkWatch, projection, readLog } from './journal-clients'
-import type { Orders, Told } from './kill-child'
-import { Random } from './random'
-import type { Report } from './report'
-import { check, checkMigrations, CLIENTS, type Writes } from './tables'
+import type { CommitResult, JournalCommit } from '../ghostwire/src/journal/journal.js'
+import { SqliteJournal } from '../ghostwire/src/journal/sqlite.js'
+import { type Call, checkHistory, checkProjection, checkUnique, checkWatch, projection, readLog } from './journal-clients.js'
+import type { Orders, Told } from './kill-child.js'
+import { Random } from './random.js'
+import type { Report } from './report.js'
+import { check, checkMigrations, CLIENTS, type Writes } from './tables.js'
 
 /** Rounds on the same files, so that recovery follows recovery. */
 const ROUNDS_PER_LIFE = 6
@@ -87,7 +89,7 @@ class Life {
     const visit = 1 + random.below(visits.find(([prefix]) => point.startsWith(prefix))?.[1] ?? 1)
     const byPoint = early || random.unit() < 0.5
     const moment = random.below(orders.life + 300)
-    const child = spawn(process.execPath, ['--import=tsx', new URL('kill-child.ts', import.meta.url).pathname, JSON.stringify(orders)], {
+    const child = spawn(process.execPath, [bundled, JSON.stringify(orders)], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       env: {
         ...process.env,
@@ -210,8 +212,12 @@ class Life {
   }
 }
 
+/** The child in one file of JavaScript, because it starts again and again. */
+const bundled = fileURLToPath(new URL('../target/torture/kill-child.mjs', import.meta.url))
+
 /** Kills and judges, round after round. */
 export async function kill({ rounds, seed, addon }: KillOptions, report: Report): Promise<void> {
+  await build({ entryPoints: [fileURLToPath(new URL('kill-child.ts', import.meta.url))], outfile: bundled, bundle: true, platform: 'node', format: 'esm', external: ['zqlite'] })
   const deaths = new Map<string, number>()
   let acknowledged = 0
   for (let done = 0; done < rounds && !report.over; ) {

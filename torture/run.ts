@@ -1,9 +1,10 @@
 /** The attacks that are written in TypeScript: `scripts/torture.mjs` starts this when all is built. */
 import { parseArgs } from 'node:util'
-import { kill } from './kill'
-import { leaks } from './leaks'
-import { Report } from './report'
-import { workers } from './workers'
+import { kill } from './kill.js'
+import { leaks } from './leaks.js'
+import { model } from './model.js'
+import { Report } from './report.js'
+import { workers } from './workers.js'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -21,6 +22,7 @@ function whole(name: 'rounds' | 'seed', fallback: number): number {
 const seed = whole('seed', Math.floor(Date.now() / 1000))
 const attacks: Record<string, { rounds: number; run: (rounds: number, report: Report) => Promise<void> }> = {
   kill: { rounds: 50, run: (rounds, report) => kill({ rounds, seed, addon: process.env['TORTURE_ADDON']! }, report) },
+  model: { rounds: 100, run: (rounds, report) => model(rounds, seed, report) },
   workers: { rounds: 1_000, run: (rounds, report) => workers(rounds, seed, report) },
   leaks: { rounds: 500, run: (rounds, report) => leaks(rounds, seed, report) },
 }

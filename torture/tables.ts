@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type { Database, Migration } from 'zqlite'
-import { Random } from './random'
+import { Random } from './random.js'
 
 export const CLIENTS = 8
 

@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { Database } from 'zqlite'
-import { Random } from './random'
-import type { Report } from './report'
+import { Random } from './random.js'
+import type { Report } from './report.js'
 
 /** Longer than any call of the store takes; a call that is still there has no end. */
 const PATIENCE = 30_000
