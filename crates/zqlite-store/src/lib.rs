@@ -17,7 +17,10 @@ pub mod fault;
 #[cfg(not(feature = "fail_points"))]
 mod fault;
 mod flow;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleaved;
 mod job;
+mod lock;
 mod metrics;
 mod options;
 mod owner;

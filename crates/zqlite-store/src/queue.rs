@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::job::{Cancel, Job, Maintenance, TransactionId, Work};
+use crate::lock::{Condvar, Mutex};
 use crate::{Error, ErrorCode};
 
 /// A queue of jobs and, for the writer, the steps of the callback transaction that owns the lane.
