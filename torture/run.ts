@@ -1,5 +1,6 @@
 /** The attacks that are written in TypeScript: `scripts/torture.mjs` starts this when all is built. */
 import { parseArgs } from 'node:util'
+import { config } from './config.js'
 import { kill } from './kill.js'
 import { leaks } from './leaks.js'
 import { model } from './model.js'
@@ -23,6 +24,7 @@ const seed = whole('seed', Math.floor(Date.now() / 1000))
 const attacks: Record<string, { rounds: number; run: (rounds: number, report: Report) => Promise<void> }> = {
   kill: { rounds: 50, run: (rounds, report) => kill({ rounds, seed, addon: process.env['TORTURE_ADDON']! }, report) },
   model: { rounds: 100, run: (rounds, report) => model(rounds, seed, report) },
+  config: { rounds: 10_000, run: (rounds, report) => config(rounds, seed, report) },
   workers: { rounds: 1_000, run: (rounds, report) => workers(rounds, seed, report) },
   leaks: { rounds: 500, run: (rounds, report) => leaks(rounds, seed, report) },
 }

@@ -30,6 +30,13 @@ impl Sink for Counts {
 }
 
 impl Counts {
+    /// Without any further call that could wake a lane.
+    fn wait_for(&self, n: usize) {
+        while self.0.iter().map(|count| count.load(SeqCst)).sum::<usize>() < n {
+            thread::yield_now();
+        }
+    }
+
     fn each_once(&self, n: usize) {
         for (token, count) in self.0.iter().enumerate().take(n) {
             assert_eq!(count.load(SeqCst), 1, "answers to call {token}");
@@ -77,6 +84,7 @@ fn readers_share_what_callers_hand_over() {
                 })
                 .collect();
             callers.into_iter().for_each(|c| c.join().unwrap());
+            sink.wait_for(6);
             queue.close();
             lanes.into_iter().for_each(|l| l.join().unwrap());
             sink.each_once(6);

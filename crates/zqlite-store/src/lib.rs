@@ -17,6 +17,9 @@ pub mod fault;
 #[cfg(not(feature = "fail_points"))]
 mod fault;
 mod flow;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleaved;
 mod job;
