@@ -44,6 +44,9 @@ pub(crate) fn load_extension(connection: &Connection, path: &Path) -> Result<()>
     })
 }
 
+/// The largest page. A VFS need not write more at a time, and SQLite's own does not.
+const MOST_WRITTEN: usize = 64 << 10;
+
 /// The write-ahead log that a connection has open. It is reached through the VFS, so that whoever stands in for the file
 /// system sees these writes among SQLite's own.
 pub(crate) struct LogFile<'c> {
@@ -80,10 +83,14 @@ impl<'c> LogFile<'c> {
         Ok(size.cast_unsigned())
     }
 
-    pub(crate) fn write_all_at(&mut self, bytes: &[u8], at: u64) -> Result<()> {
-        let (length, at) = (bytes.len() as i32, at.cast_signed());
-        // SAFETY: the method belongs to this open file, and only reads the given number of bytes from the pointer.
-        told(self.methods.xWrite.map(|f| unsafe { f(self.file, bytes.as_ptr().cast::<c_void>(), length, at) }))
+    pub(crate) fn write_all_at(&mut self, bytes: &[u8], mut at: u64) -> Result<()> {
+        for bytes in bytes.chunks(MOST_WRITTEN) {
+            let (start, length, offset) = (bytes.as_ptr().cast::<c_void>(), bytes.len() as i32, at.cast_signed());
+            // SAFETY: the method belongs to this open file, and only reads the given number of bytes from the pointer.
+            told(self.methods.xWrite.map(|f| unsafe { f(self.file, start, length, offset) }))?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     pub(crate) fn sync_data(&mut self) -> Result<()> {
