@@ -135,7 +135,8 @@ impl NativeDatabase {
     #[napi]
     pub fn submit(&mut self, requests: BufferSlice<'_>) -> napi::Result<()> {
         guard(|| {
-            let sender = Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
+            let sender =
+                Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
             let jobs = sender.read(Bytes::copy_from_slice(&requests), &mut self.handles)?;
             self.store()?.submit(jobs);
             Ok(())
@@ -168,7 +169,8 @@ impl NativeDatabase {
     ) -> napi::Result<JsString<'env>> {
         let collected = guard(|| {
             let store = self.store.as_ref().ok_or_else(|| Error::new(ErrorCode::Closed, "the database is closed"))?;
-            let sender = Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
+            let sender =
+                Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
             let queued = Instant::now();
             let call = sender.one(Bytes::copy_from_slice(&request))?;
             if self.sync.is_none() {

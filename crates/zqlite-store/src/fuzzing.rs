@@ -83,9 +83,8 @@ pub fn enter(sql: &str) {
         return;
     }
     let Ok(mut connection) = Connection::open_in_memory() else { return };
-    let judged = connection.authorizer(Some(|context: rusqlite::hooks::AuthContext<'_>| {
-        authorization(judge(&context))
-    }));
+    let judged =
+        connection.authorizer(Some(|context: rusqlite::hooks::AuthContext<'_>| authorization(judge(&context))));
     let bounded = connection.progress_handler(1_000, Some(|| true));
     if judged.and(bounded).is_err() {
         return;

@@ -171,7 +171,11 @@ fn what_is_handed_over_while_the_queue_closes_is_served_or_refused() {
                         }
                     })
                 };
-                if aborts { queue.abort() } else { queue.close() }
+                if aborts {
+                    queue.abort()
+                } else {
+                    queue.close()
+                }
                 caller.join().unwrap();
                 lane.join().unwrap();
                 sink.each_once(4);

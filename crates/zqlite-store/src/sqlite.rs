@@ -67,7 +67,9 @@ impl<'c> LogFile<'c> {
         // calls into SQLite; its table of methods is null or a constant of the VFS.
         let methods = unsafe {
             let op = ffi::SQLITE_FCNTL_JOURNAL_POINTER;
-            if ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), op, out.cast::<c_void>()) != ffi::SQLITE_OK {
+            if ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), op, out.cast::<c_void>())
+                != ffi::SQLITE_OK
+            {
                 return None;
             }
             file.as_ref()?.pMethods.as_ref()?

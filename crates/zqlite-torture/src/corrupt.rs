@@ -122,7 +122,15 @@ pub fn run(rounds: u64, seed: u64, report: &mut Report) {
 fn batch(seed: u64, from: u64, rounds: u64, report: &mut Report) -> Result<(u64, u64), String> {
     let me = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut child = Command::new(me)
-        .args(["corrupt-victim", "--seed", &seed.to_string(), "--from", &from.to_string(), "--rounds", &rounds.to_string()])
+        .args([
+            "corrupt-victim",
+            "--seed",
+            &seed.to_string(),
+            "--from",
+            &from.to_string(),
+            "--rounds",
+            &rounds.to_string(),
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| e.to_string())?;

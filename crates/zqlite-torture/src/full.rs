@@ -47,7 +47,9 @@ fn fill(folder: &Path, leave: u64) -> Result<(), String> {
 pub fn run(seed: u64, report: &mut Report) {
     let mounted = match Mounted::new() {
         Ok(mounted) => mounted,
-        Err(why) => return report.skip(format!("a tmpfs cannot be mounted ({why}); a disk that fills up is not tried")),
+        Err(why) => {
+            return report.skip(format!("a tmpfs cannot be mounted ({why}); a disk that fills up is not tried"));
+        }
     };
     let mut refused = 0;
     for leave in (0..200).step_by(8) {

@@ -277,7 +277,13 @@ pub fn second_opinion(seed: u64, rounds: u64, report: &mut Report) {
             for point in points {
                 command.arg("-c").arg(format!("enable_random name={point},probability={probability},failinfo=28"));
             }
-            command.arg(&me).arg("io-victim").arg("--seed").arg(of_round.to_string()).arg("--folder").arg(folder.path());
+            command
+                .arg(&me)
+                .arg("io-victim")
+                .arg("--seed")
+                .arg(of_round.to_string())
+                .arg("--folder")
+                .arg(folder.path());
             let out = command.stderr(Stdio::inherit()).output().map_err(|e| e.to_string())?;
             let text = String::from_utf8_lossy(&out.stdout);
             let Some(line) = text.lines().last().filter(|_| out.status.success()) else {
@@ -301,7 +307,8 @@ pub fn second_opinion(seed: u64, rounds: u64, report: &mut Report) {
 pub fn victim(folder: &Path, seed: u64) -> String {
     let mut attack = Attack::new(folder, seed, true);
     attack.work();
-    let clients: Vec<_> = attack.ledger.clients.iter().map(|(c, (least, most))| format!("{c},{least},{most}")).collect();
+    let clients: Vec<_> =
+        attack.ledger.clients.iter().map(|(c, (least, most))| format!("{c},{least},{most}")).collect();
     format!("{};{};{}", clients.join(" "), attack.refused, attack.wrong.join(" | "))
 }
 

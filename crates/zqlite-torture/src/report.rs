@@ -50,7 +50,13 @@ impl Report {
         if self.told.elapsed() > PROGRESS {
             self.told = Instant::now();
             let of = if self.planned > 0 { format!(" of {}", self.planned) } else { String::new() };
-            eprintln!("{}: {}{of} rounds, {} failed, {:.0?}", self.command, self.rounds, self.failures.len(), self.started.elapsed());
+            eprintln!(
+                "{}: {}{of} rounds, {} failed, {:.0?}",
+                self.command,
+                self.rounds,
+                self.failures.len(),
+                self.started.elapsed()
+            );
         }
     }
 
@@ -60,7 +66,8 @@ impl Report {
             Ok(how) => eprintln!("control, must fail and did: {name}: {how}"),
             Err(what) => {
                 eprintln!("FAILED control: {name}: {what}");
-                self.failures.push((format!("{} --seed {}", self.command, self.seed), format!("control {name}: {what}")));
+                self.failures
+                    .push((format!("{} --seed {}", self.command, self.seed), format!("control {name}: {what}")));
             }
         }
         self.controls.push(json!({ "name": name, "noticed": noticed.is_ok() }));

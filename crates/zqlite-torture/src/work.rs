@@ -164,11 +164,13 @@ impl Plan {
         if parts != expected.len() as i64 {
             return Err(format!("client {client}: {parts} parts are counted, {} were written", expected.len()));
         }
-        let rows = db
-            .sql("SELECT n, part, payload FROM log WHERE client = ? ORDER BY n, part", &id)
-            .map_err(told)?;
+        let rows = db.sql("SELECT n, part, payload FROM log WHERE client = ? ORDER BY n, part", &id).map_err(told)?;
         if rows.len() != expected.len() {
-            return Err(format!("client {client}: {} rows, expected {} after write {made}", rows.len(), expected.len()));
+            return Err(format!(
+                "client {client}: {} rows, expected {} after write {made}",
+                rows.len(),
+                expected.len()
+            ));
         }
         for (row, (n, part)) in rows.iter().zip(expected) {
             let [_, rest @ ..] = self.row(client, n, part);
