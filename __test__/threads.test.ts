@@ -81,3 +81,26 @@ for (const how of ['process.exit(0)', "process.kill(process.pid, 'SIGKILL')"]) {
     t.deepEqual(await again.get('PRAGMA integrity_check'), { integrity_check: 'ok' })
   })
 }
+
+test('a query without an end goes with the thread that asked for it', async (t) => {
+  const db = await fresh(t)
+  const endless = `
+    const { parentPort, workerData } = require('node:worker_threads')
+    const { Database } = require('zqlite')
+    void (async () => {
+      const db = await Database.open(workerData)
+      const call = db.query('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n')
+      call.catch(() => {})
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      parentPort.postMessage('running')
+      await call
+    })()
+  `
+  // More of them than there are lanes.
+  const workers = Array.from({ length: 4 }, () => new Worker(endless, { eval: true, workerData: db.path }))
+  await Promise.all(workers.map((worker) => once(worker, 'message')))
+  await Promise.all(workers.map((worker) => worker.terminate()))
+  t.deepEqual(await db.get('SELECT 1 AS one', [], { timeout: '20s' }), { one: 1 })
+  const late = sleep(20_000).then(() => 'late')
+  t.is(await Promise.race([db.close().then(() => 'closed'), late]), 'closed')
+})

@@ -115,9 +115,13 @@ export class Channel {
   #idle: (() => void) | undefined
   #nextBackup = 1
 
-  private constructor(database: native.NativeDatabase, tracer: Tracer) {
+  /** Has the native part's wake-up, which lives as long as the native part does, forget this. */
+  readonly #detach: () => void
+
+  private constructor(database: native.NativeDatabase, tracer: Tracer, detach: () => void) {
     this.#native = database
     this.tracer = tracer
+    this.#detach = detach
   }
 
   static async open(options: native.NativeOptions, tracer: Tracer): Promise<Channel> {
@@ -125,7 +129,9 @@ export class Channel {
     // Opening may take a while, and nothing else may be keeping the process alive.
     const alive = setInterval(() => {}, 2 ** 31 - 1)
     try {
-      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), tracer)
+      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), tracer, () => {
+        channel = undefined
+      })
       return channel
     } catch (error) {
       throw fromNative(error)
@@ -146,6 +152,7 @@ export class Channel {
       await this.#native.close()
     } finally {
       clearInterval(this.#alive)
+      this.#detach()
     }
   }
 

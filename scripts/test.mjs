@@ -8,12 +8,8 @@ setup()
 
 const total = { passed: 0, failed: 0, skipped: 0 }
 
-await suite('Rust tests', 'cargo', ['test', '--workspace', '--quiet', '--no-fail-fast'], root, (line) => {
-  const [, passed, failed, ignored] = /^test result: .*? (\d+) passed; (\d+) failed; (\d+) ignored/.exec(line) ?? []
-  if (passed === undefined) return true
-  count(passed, failed, ignored)
-  return false
-})
+await suite('Rust tests', 'cargo', ['test', '--workspace', '--quiet', '--no-fail-fast'], root, ofCargo)
+await suite('interleavings of the lanes', 'cargo', ['test', '--quiet', '-p', 'zqlite-store', '--features', 'shuttle', '--lib', 'interleaved'], root, ofCargo)
 for (const workspace of ['.', 'ghostwire']) {
   const ava = join(root, 'node_modules/ava/entrypoints/cli.mjs')
   await suite(`ava tests of ${workspace === '.' ? 'zqlite' : workspace}`, process.execPath, [ava, '--tap'], join(root, workspace), (line) => {
@@ -24,9 +20,35 @@ for (const workspace of ['.', 'ghostwire']) {
   })
 }
 
+// Each attack is a test, and so is each of its controls, which must fail to pass.
+const attacks = [
+  ['kill', '--rounds', '50'],
+  ['power', '--rounds', '200'],
+  ['io'],
+  ['corrupt', '--rounds', '400'],
+  ['model', '--rounds', '100'],
+  ['config', '--rounds', '2000'],
+  ['workers', '--rounds', '40'],
+  ['leaks', '--rounds', '60'],
+]
+for (const [attack, ...options] of attacks) {
+  await suite(`torture: ${attack}`, process.execPath, [join(root, 'scripts/torture.mjs'), attack, ...options], root, (line) => {
+    const [, failed, controls, skipped] = /^[a-z]+: \d+ rounds, (\d+) failed, (\d+) controls, (\d+) skipped/.exec(line) ?? []
+    if (failed !== undefined) count(Number(failed) === 0 ? 1 + Number(controls) : 0, failed, skipped)
+    return true
+  })
+}
+
 say('')
 process.stdout.write(`${total.passed} passed, ${total.failed} failed${total.skipped ? `, ${total.skipped} skipped` : ''}\n`)
 process.exit(total.failed > 0 || total.passed === 0 ? 1 : 0)
+
+function ofCargo(line) {
+  const [, passed, failed, ignored] = /^test result: .*? (\d+) passed; (\d+) failed; (\d+) ignored/.exec(line) ?? []
+  if (passed === undefined) return true
+  count(passed, failed, ignored)
+  return false
+}
 
 function count(passed, failed, skipped) {
   total.passed += Number(passed)

@@ -34,6 +34,8 @@ pub struct NativeDatabase {
     statements: Vec<Arc<Statement>>,
     shapes: Vec<Arc<Shape>>,
     sender: u32,
+    /// Carried by every call: a thread that ended takes no answers, and its work must not hold a lane.
+    ended: Cancel,
 }
 
 /// Opens a database on a thread of its own. `wake` is called on the JavaScript thread when answers have come.
@@ -105,6 +107,7 @@ impl NativeDatabase {
             statements: Vec::new(),
             shapes: Vec::new(),
             sender,
+            ended: Cancel::default(),
         }
     }
 
@@ -132,7 +135,8 @@ impl NativeDatabase {
     #[napi]
     pub fn submit(&mut self, requests: BufferSlice<'_>) -> napi::Result<()> {
         guard(|| {
-            let sender = Sender { sink: &self.sink, statements: &self.statements, sender: self.sender };
+            let sender =
+                Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
             let jobs = sender.read(Bytes::copy_from_slice(&requests), &mut self.handles)?;
             self.store()?.submit(jobs);
             Ok(())
@@ -165,7 +169,8 @@ impl NativeDatabase {
     ) -> napi::Result<JsString<'env>> {
         let collected = guard(|| {
             let store = self.store.as_ref().ok_or_else(|| Error::new(ErrorCode::Closed, "the database is closed"))?;
-            let sender = Sender { sink: &self.sink, statements: &self.statements, sender: self.sender };
+            let sender =
+                Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
             let queued = Instant::now();
             let call = sender.one(Bytes::copy_from_slice(&request))?;
             if self.sync.is_none() {
@@ -315,6 +320,7 @@ impl Drop for NativeDatabase {
     fn drop(&mut self) {
         self.sync = None;
         self.backups.values().for_each(Cancel::cancel);
+        self.ended.cancel();
         if let Some(store) = self.store.take() {
             let _ = std::thread::Builder::new().name("zqlite-close".into()).spawn(move || drop(store));
         }

@@ -33,6 +33,8 @@ pub(crate) struct Sender<'a> {
     pub(crate) statements: &'a [Arc<Statement>],
     /// Distinguishes the transactions of several senders of one process.
     pub(crate) sender: u32,
+    /// Gives up all of its calls, when nobody is left to take their answers.
+    pub(crate) ended: &'a Cancel,
 }
 
 /// What can be said of calls after they were handed over, by their tokens.
@@ -54,7 +56,9 @@ struct Request {
     token: u32,
     work: Work,
     deadline: Option<Instant>,
-    cancel: Option<Cancel>,
+    cancel: Cancel,
+    /// Whether it may be given up alone.
+    single: bool,
 }
 
 impl Sender<'_> {
@@ -74,14 +78,14 @@ impl Sender<'_> {
         }
         Ok(parsed
             .into_iter()
-            .map(|Request { token, work, deadline, cancel }| {
-                if let Some(cancel) = &cancel {
+            .map(|Request { token, work, deadline, cancel, single }| {
+                if single {
                     handles.cancels.insert(token, cancel.clone());
                 }
                 if let Work::Stream(_, flow) = &work {
                     handles.flows.insert(token, flow.clone());
                 }
-                Job { ticket: Ticket::new(self.sink.clone(), token), work, queued, deadline, cancel }
+                Job { ticket: Ticket::new(self.sink.clone(), token), work, queued, deadline, cancel: Some(cancel) }
             })
             .collect())
     }
@@ -147,8 +151,9 @@ impl Sender<'_> {
             return Err(malformed());
         }
         let deadline = deadline.map(|ms| queued + Duration::from_millis(ms.into()));
-        let cancel = (flags & MAY_BE_CANCELLED != 0).then(Cancel::default);
-        Ok(Request { token, work, deadline, cancel })
+        let single = flags & MAY_BE_CANCELLED != 0;
+        let cancel = if single { self.ended.of_one() } else { self.ended.clone() };
+        Ok(Request { token, work, deadline, cancel, single })
     }
 
     fn items(&self, bytes: &mut Bytes) -> Result<Vec<BatchItem>> {

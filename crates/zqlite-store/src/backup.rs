@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use crate::connection::{self, Role};
+use crate::fault::{fail_point, file_event};
 use crate::job::Cancel;
 use crate::owner::open_error;
 use crate::store::Shared;
@@ -59,13 +60,20 @@ pub(crate) fn backup(
     partial.push("-partial");
     let partial = Partial(partial.into());
     remove(&partial.0);
+    fail_point!("backup.begun");
     let done = copy(shared, &partial.0, options, progress)?;
+    fail_point!("backup.copied");
     let file = File::open(&partial.0).map_err(|e| open_error(&partial.0, &e))?;
     file.sync_all().map_err(|e| open_error(&partial.0, &e))?;
+    file_event!(crate::fault::FileEvent::Synced(&partial.0));
+    fail_point!("backup.synced");
     std::fs::rename(&partial.0, path).map_err(|e| open_error(path, &e))?;
+    file_event!(crate::fault::FileEvent::Renamed(&partial.0, path));
+    fail_point!("backup.renamed");
     if let Some(folder) = path.parent() {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         File::open(folder).and_then(|f| f.sync_all()).map_err(|e| open_error(folder, &e))?;
+        file_event!(crate::fault::FileEvent::FolderSynced(folder));
     }
     Ok(done)
 }

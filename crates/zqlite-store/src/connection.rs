@@ -158,6 +158,8 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
         }
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    #[cfg(feature = "fail_points")]
+    crate::fault::weaken(&connection)?;
     options.setup.apply(&mut connection, writable && role == Role::Writer)?;
     if !writable {
         connection.pragma_update(None, "query_only", true)?;

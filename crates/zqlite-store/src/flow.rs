@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use crate::lock::{Condvar, Mutex};
 
 /// Chunks, of about 64 KiB each, that are on their way or unread.
 const AHEAD: u32 = 4;

@@ -250,17 +250,27 @@ pub enum Nest {
 
 /// Tells a call that its caller gave it up. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    own: Arc<AtomicBool>,
+    /// Of all calls of a sender together.
+    sender: Option<Arc<AtomicBool>>,
+}
 
 impl Cancel {
+    /// For one of the calls of a sender: given up on its own, or with all that carry `self`.
+    #[must_use]
+    pub fn of_one(&self) -> Self {
+        Self { own: Arc::default(), sender: Some(self.own.clone()) }
+    }
+
     /// Gives the call up: it does not start any more, or is interrupted and undone. A call that is past the point of no
     /// return is answered as if nothing had happened.
     pub fn cancel(&self) {
-        self.0.store(true, Relaxed);
+        self.own.store(true, Relaxed);
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.0.load(Relaxed)
+        self.own.load(Relaxed) || self.sender.as_ref().is_some_and(|sender| sender.load(Relaxed))
     }
 }
 

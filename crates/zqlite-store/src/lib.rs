@@ -12,9 +12,19 @@
 mod backup;
 mod connection;
 mod error;
+#[cfg(feature = "fail_points")]
+pub mod fault;
+#[cfg(not(feature = "fail_points"))]
+mod fault;
 mod flow;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod histogram;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleaved;
 mod job;
+mod lock;
 mod metrics;
 mod options;
 mod owner;

@@ -3,9 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::job::{BeginMode, Cancel, Job, Maintenance, TransactionId, Work};
+use crate::lock::{Condvar, Mutex};
 use crate::{Error, ErrorCode};
 
 /// A queue of jobs and, for the writer, the steps of the callback transaction that owns the lane.
@@ -310,8 +309,14 @@ impl State {
 
 /// What a reader took. While it holds one with a long statement, it counts as working on it.
 pub(crate) struct Share<'q> {
-    pub(crate) jobs: Vec<Job>,
+    jobs: Vec<Job>,
     long: Option<&'q Queue>,
+}
+
+impl Share<'_> {
+    pub(crate) fn take(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
 }
 
 impl Drop for Share<'_> {

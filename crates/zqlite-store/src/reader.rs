@@ -40,7 +40,7 @@ fn serve_with(shared: &Arc<Shared>, opened: &Opened, lanes: usize) -> Ended {
     let old = opened.since + shared.options.pool.max_lifetime;
     loop {
         let Some(mut share) = shared.readers.take_share(lanes, old) else { return Ended::Closed };
-        let jobs = std::mem::take(&mut share.jobs);
+        let jobs = share.take();
         if !jobs.is_empty() {
             lane.refresh(shared);
             let started = Instant::now();

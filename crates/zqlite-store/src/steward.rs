@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::connection::{Lane, Opened};
+use crate::fault::fail_point;
 use crate::store::Shared;
 use crate::{Error, ErrorCode, Result};
 
@@ -138,9 +139,11 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
         shared.readers.hold(Some(started + HOLD));
         lane.connection.busy_timeout(HOLD).map_err(Error::from)?;
     }
+    fail_point!("checkpoint.before");
     // A log that readers keep from being moved whole is reported as "busy" in the row, which is no failure here.
     let sql = if restart { "PRAGMA wal_checkpoint(RESTART)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
     let result = lane.internal(|connection| connection.query_row(sql, [], |row| row.get::<_, i64>(0)));
+    fail_point!("checkpoint.done");
     if restart {
         shared.readers.hold(None);
     }

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::backup::{self, BackupOptions, BackupProgress};
 use crate::connection::{self, Role};
+use crate::fault::fail_point;
 use crate::job::{Job, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
 use crate::owner::{Identity, Owner, open_error};
@@ -113,6 +114,7 @@ impl Store {
                 continue;
             }
             let owner = Owner::take(&path, options.shared)?;
+            fail_point!("open.owned");
             let identity = owner.identity;
             let mut owners = vec![owner];
             for attached in options.setup.attach.iter().filter(|attached| !attached.readonly) {
@@ -120,6 +122,7 @@ impl Store {
             }
             let store = Arc::new(Self::start(options, owners).map_err(|e| naming(&path, e))?);
             open.insert(identity, Arc::downgrade(&store));
+            fail_point!("open.ready");
             return Ok(store);
         }
     }
@@ -278,10 +281,12 @@ impl Drop for Store {
         while self.shared.stream_lanes.count() > 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
+        fail_point!("close.readers-gone");
         self.shared.writer.close();
         if let Some(writer) = writer {
             let _ = writer.join();
         }
+        fail_point!("close.writer-gone");
         if !self.owners.is_empty() {
             let first = self.owners.remove(0);
             self.owners.clear();

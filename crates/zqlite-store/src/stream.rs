@@ -65,7 +65,7 @@ fn serve(shared: &Arc<Shared>) {
     loop {
         let idle = Instant::now() + shared.options.pool.idle_timeout;
         let Some(mut share) = shared.streams.take_share(usize::MAX, idle) else { return };
-        let Some(job) = share.jobs.pop() else { return };
+        let Some(job) = share.take().pop() else { return };
         let old = opened.as_ref().is_none_or(|o| o.since.elapsed() > shared.options.pool.max_lifetime);
         if old {
             match connection::open_lane(shared, Role::Stream) {

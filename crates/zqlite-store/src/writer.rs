@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::connection::{BUSY_TIMEOUT, Lane, Opened};
+use crate::fault::fail_point;
 use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, TransactionId, Work};
 use crate::metrics::{Counters, Operation, Waiting};
 use crate::queue::Turn;
@@ -25,7 +26,9 @@ type Answer = Result<Vec<Record>>;
 /// Serves the writer's queue until it closes.
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
     let mut writer = Writer { shared, lane: opened.lane(), outbox: Outbox::default() };
-    let mut room = Room::of(shared.options.path.as_deref(), shared.options.shared);
+    // Not where other processes append to the log.
+    let ahead = shared.options.path.is_some() && !shared.options.readonly && !shared.options.shared;
+    let mut room = Room::new(ahead);
     let mut after_transaction = false;
     while let Some(turn) = shared.writer.take_turn(|| shared.settings.group_limit(MAX_GROUP), after_transaction) {
         let started = Instant::now();
@@ -38,7 +41,8 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
             Turn::Maintenance(job, what) => writer.maintain(job, what),
         }
         writer.outbox.flush();
-        room.ahead_of(shared.steward.wal_bytes.load(Relaxed));
+        fail_point!("writer.answered");
+        room.ahead_of(writer.lane.connection, shared.steward.wal_bytes.load(Relaxed));
         shared.counters.active.fetch_sub(1, Relaxed);
         Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
     }
@@ -63,6 +67,10 @@ impl Writer<'_, '_> {
                 members.push(job);
             }
         }
+        #[cfg(feature = "fail_points")]
+        if crate::fault::is_weak(crate::fault::Weakness::AcknowledgeEarly) {
+            return self.acknowledge_early(members);
+        }
         let mut answers: Vec<Option<Answer>> = Vec::new();
         answers.resize_with(members.len(), || None);
         let together = members.len() > 1;
@@ -80,6 +88,24 @@ impl Writer<'_, '_> {
         }
     }
 
+    /// What a harness must notice: the answer is given before COMMIT.
+    #[cfg(feature = "fail_points")]
+    fn acknowledge_early(&mut self, members: Vec<Job>) {
+        for member in members {
+            let begun = self.lane.control("BEGIN IMMEDIATE");
+            let answer = begun.and_then(|()| self.member(&member));
+            let failed = answer.is_err();
+            self.reply(member, Operation::Write, answer);
+            self.outbox.flush();
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            if failed {
+                self.lane.rollback();
+            } else {
+                let _ = self.commit(1);
+            }
+        }
+    }
+
     /// Runs the members in one transaction. False when it was taken down: then the answers that are there are errors
     /// that stand, and the members without one have to run again.
     fn together(&mut self, members: &[Job], answers: &mut [Option<Answer>]) -> bool {
@@ -91,8 +117,10 @@ impl Writer<'_, '_> {
             }
             return !each;
         }
+        fail_point!("writer.begun");
         for (i, member) in members.iter().enumerate() {
             let answer = self.in_savepoint(member);
+            fail_point!("writer.member");
             if self.lane.connection.is_autocommit() {
                 // This member ended the transaction. Its own error stands; the work of the others is undone.
                 answers.iter_mut().for_each(|a| {
@@ -153,10 +181,12 @@ impl Writer<'_, '_> {
         self.lane.control("SAVEPOINT member")?;
         let answer = self.member(member);
         if !self.lane.connection.is_autocommit() {
-            if answer.is_err() {
-                self.lane.control("ROLLBACK TO member")?;
+            let undone = if answer.is_err() { self.lane.control("ROLLBACK TO member") } else { Ok(()) };
+            if let Err(error) = undone.and_then(|()| self.lane.control("RELEASE member")) {
+                // What cannot be undone alone must not be committed with the others.
+                self.lane.rollback();
+                return answer.and(Err(error));
             }
-            self.lane.control("RELEASE member")?;
         }
         answer
     }
@@ -181,8 +211,10 @@ impl Writer<'_, '_> {
     }
 
     fn commit(&mut self, members: usize) -> Result<()> {
+        fail_point!("writer.before-commit");
         let started = Instant::now();
         let result = self.lane.control("COMMIT");
+        fail_point!("writer.committed");
         Counters::add(&self.shared.counters.commit_ns, started.elapsed().as_nanos() as u64);
         if let Err(error) = result {
             let error = error.at_commit();
@@ -225,6 +257,7 @@ impl Writer<'_, '_> {
         Counters::add(&self.shared.counters.transactions_started, 1);
         self.outbox.finish(begin.ticket, Record::default());
         self.outbox.flush();
+        fail_point!("transaction.begun");
         let end = now + limits.total;
         let timed_out = loop {
             let Some(job) = self.shared.writer.take_step(end.min(Instant::now() + limits.idle)) else {
@@ -250,6 +283,7 @@ impl Writer<'_, '_> {
                     return self.outbox.finish(job.ticket, Record::default());
                 }
             };
+            fail_point!("transaction.step");
             let ended = self.lane.connection.is_autocommit();
             let late = Instant::now() >= end;
             self.reply(job, Operation::Transaction, result.map(|()| records));
@@ -278,9 +312,11 @@ impl Writer<'_, '_> {
                     params: crate::Params::default(),
                     want: crate::Want::Rows,
                 };
+                fail_point!("maintenance.before");
                 self.lane.run_own(&call, &mut records)
             }
         };
+        fail_point!("maintenance.done");
         if result.is_ok() && what == Maintenance::Checkpoint(CheckpointMode::Truncate) {
             self.shared.steward.truncated();
         }
@@ -292,8 +328,9 @@ impl Writer<'_, '_> {
             Nest::Begin => self.lane.control("SAVEPOINT nested"),
             Nest::Release => self.lane.control("RELEASE nested"),
             Nest::Undo => {
-                self.lane.control("ROLLBACK TO nested")?;
-                self.lane.control("RELEASE nested")
+                let undone = self.lane.control("ROLLBACK TO nested").and_then(|()| self.lane.control("RELEASE nested"));
+                // What cannot be undone alone must not be committed with the rest.
+                undone.inspect_err(|_| self.lane.rollback())
             }
         }
     }
@@ -310,10 +347,12 @@ impl Writer<'_, '_> {
         self.lane.control("SAVEPOINT batch")?;
         let result = self.lane.run_batch(items, records);
         if !self.lane.connection.is_autocommit() {
-            if result.is_err() {
-                self.lane.control("ROLLBACK TO batch")?;
+            let undone = if result.is_err() { self.lane.control("ROLLBACK TO batch") } else { Ok(()) };
+            if let Err(error) = undone.and_then(|()| self.lane.control("RELEASE batch")) {
+                // What cannot be undone alone must not be committed with the rest.
+                self.lane.rollback();
+                return result.and(Err(error));
             }
-            self.lane.control("RELEASE batch")?;
         }
         result
     }

@@ -531,6 +531,26 @@ fn a_call_that_is_given_up_ends_and_the_next_is_untouched() {
 }
 
 #[test]
+fn calls_end_with_their_sender_and_one_of_them_alone() {
+    let sender = Cancel::default();
+    let (one, other) = (sender.of_one(), sender.of_one());
+    let (_folder, client) = fresh();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    let start = |cancel: &Cancel| {
+        let (token, mut job) = client.job(Work::Run(client.call(endless, &[], Want::Rows)));
+        job.cancel = Some(cancel.clone());
+        client.store.submit([job]);
+        token
+    };
+    let (first, second) = (start(&one), start(&other));
+    one.cancel();
+    assert_eq!(code(&client.wait(first)), ErrorCode::Cancelled);
+    assert!(!client.inbox.done.lock().contains_key(&second));
+    sender.cancel();
+    assert_eq!(code(&client.wait(second)), ErrorCode::Cancelled);
+}
+
+#[test]
 fn a_write_that_is_given_up_while_it_waits_is_never_made() {
     let (_folder, client) = fresh();
     let id = TransactionId(77);

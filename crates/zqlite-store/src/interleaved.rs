@@ -1,0 +1,298 @@
+//! The hand-over between callers and lanes under a scheduler that tries many interleavings: no wake-up is lost, and every
+//! call is answered once. `cargo test -p zqlite-store --features shuttle --lib interleaved`
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use shuttle::thread;
+
+use crate::flow::{Flow, Room};
+use crate::job::{Answer, BeginMode, Call, Job, Sink, Ticket, TransactionId, Want, Work};
+use crate::queue::{Queue, Turn};
+use crate::statement::Statements;
+use crate::{ErrorCode, Params, Record};
+
+const TRIES: usize = 300;
+
+/// Counts answers, by token.
+#[derive(Default)]
+struct Counts([AtomicUsize; 8]);
+
+impl Sink for Counts {
+    fn deliver(&self, answers: &mut Vec<Answer>) {
+        for answer in answers.drain(..) {
+            self.0[answer.token as usize].fetch_add(1, SeqCst);
+        }
+    }
+}
+
+impl Counts {
+    /// Without any further call that could wake a lane.
+    fn wait_for(&self, n: usize) {
+        while self.0.iter().map(|count| count.load(SeqCst)).sum::<usize>() < n {
+            thread::yield_now();
+        }
+    }
+
+    fn each_once(&self, n: usize) {
+        for (token, count) in self.0.iter().enumerate().take(n) {
+            assert_eq!(count.load(SeqCst), 1, "answers to call {token}");
+        }
+    }
+}
+
+fn call() -> Call {
+    Call { statement: Statements::default().intern("SELECT 1"), params: Params::default(), want: Want::Rows }
+}
+
+fn job(sink: &Arc<Counts>, token: u32, work: Work) -> Job {
+    Job { ticket: Ticket::new(sink.clone(), token), work, queued: Instant::now(), deadline: None, cancel: None }
+}
+
+fn queue() -> Arc<Queue> {
+    Arc::new(Queue::new(100, Duration::from_secs(1_000)))
+}
+
+fn late() -> Instant {
+    Instant::now() + Duration::from_secs(1_000)
+}
+
+#[test]
+fn readers_share_what_callers_hand_over() {
+    shuttle::check_random(
+        || {
+            let (queue, sink) = (queue(), Arc::<Counts>::default());
+            let lanes: Vec<_> = (0..2)
+                .map(|_| {
+                    let queue = queue.clone();
+                    thread::spawn(move || {
+                        while let Some(mut share) = queue.take_share(2, late()) {
+                            share.take().into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                        }
+                    })
+                })
+                .collect();
+            let callers: Vec<_> = (0..3)
+                .map(|i| {
+                    let (queue, sink) = (queue.clone(), sink.clone());
+                    thread::spawn(move || {
+                        queue.push([job(&sink, 2 * i, Work::Run(call())), job(&sink, 2 * i + 1, Work::Run(call()))]);
+                    })
+                })
+                .collect();
+            callers.into_iter().for_each(|c| c.join().unwrap());
+            sink.wait_for(6);
+            queue.close();
+            lanes.into_iter().for_each(|l| l.join().unwrap());
+            sink.each_once(6);
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn long_statements_take_turns_and_leave_nobody_waiting_when_the_queue_closes() {
+    shuttle::check_random(
+        || {
+            // Statements that never ran count as long.
+            let queue = Arc::new(Queue::for_readers(100, Duration::from_secs(1_000), 1));
+            let (sink, running) = (Arc::<Counts>::default(), Arc::new(AtomicUsize::new(0)));
+            let lanes: Vec<_> = (0..3)
+                .map(|_| {
+                    let (queue, running) = (queue.clone(), running.clone());
+                    thread::spawn(move || {
+                        while let Some(mut share) = queue.take_share(2, late()) {
+                            assert_eq!(running.fetch_add(1, SeqCst), 0, "two long statements at a time");
+                            thread::yield_now();
+                            share.take().into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                            running.fetch_sub(1, SeqCst);
+                        }
+                    })
+                })
+                .collect();
+            for token in 0..5 {
+                queue.push([job(&sink, token, Work::Run(call()))]);
+            }
+            queue.close();
+            lanes.into_iter().for_each(|l| l.join().unwrap());
+            sink.each_once(5);
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn the_writer_serves_groups_and_a_transaction() {
+    shuttle::check_random(
+        || {
+            let (queue, sink) = (queue(), Arc::<Counts>::default());
+            let id = TransactionId(1);
+            let begun = Arc::new(AtomicUsize::new(0));
+            let writer = {
+                let (queue, begun) = (queue.clone(), begun.clone());
+                thread::spawn(move || {
+                    let mut after = false;
+                    while let Some(turn) = queue.take_turn(|| 8, after) {
+                        after = matches!(turn, Turn::Transaction(..));
+                        match turn {
+                            Turn::Group(jobs) => {
+                                jobs.into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                            }
+                            Turn::Transaction(begin, id, _) => {
+                                begin.ticket.answer(Ok(Record::default()));
+                                begun.store(1, SeqCst);
+                                while let Some(step) = queue.take_step(late()) {
+                                    let ends = matches!(step.work, Work::Commit(_));
+                                    step.ticket.answer(Ok(Record::default()));
+                                    if ends {
+                                        break;
+                                    }
+                                }
+                                queue.end_transaction(id, false);
+                            }
+                            Turn::Maintenance(..) => panic!("nobody asked for maintenance"),
+                        }
+                    }
+                })
+            };
+            let other = {
+                let (queue, sink) = (queue.clone(), sink.clone());
+                thread::spawn(move || {
+                    queue.push([job(&sink, 0, Work::Run(call()))]);
+                    queue.push([job(&sink, 1, Work::Run(call()))]);
+                })
+            };
+            queue.push([job(&sink, 2, Work::Begin(id, BeginMode::Immediate))]);
+            while begun.load(SeqCst) == 0 {
+                thread::yield_now();
+            }
+            queue.push([job(&sink, 3, Work::Step(id, call())), job(&sink, 4, Work::Step(id, call()))]);
+            queue.push([job(&sink, 5, Work::Commit(id))]);
+            other.join().unwrap();
+            queue.close();
+            writer.join().unwrap();
+            sink.each_once(6);
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn what_is_handed_over_while_the_queue_closes_is_served_or_refused() {
+    for aborts in [false, true] {
+        shuttle::check_random(
+            move || {
+                let (queue, sink) = (queue(), Arc::<Counts>::default());
+                let lane = {
+                    let queue = queue.clone();
+                    thread::spawn(move || {
+                        while let Some(mut share) = queue.take_share(1, late()) {
+                            share.take().into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                        }
+                    })
+                };
+                let caller = {
+                    let (queue, sink) = (queue.clone(), sink.clone());
+                    thread::spawn(move || {
+                        for token in 0..4 {
+                            queue.push([job(&sink, token, Work::Run(call()))]);
+                        }
+                    })
+                };
+                if aborts {
+                    queue.abort()
+                } else {
+                    queue.close()
+                }
+                caller.join().unwrap();
+                lane.join().unwrap();
+                sink.each_once(4);
+            },
+            TRIES,
+        );
+    }
+}
+
+#[test]
+fn steps_that_come_after_the_end_are_told() {
+    shuttle::check_random(
+        || {
+            let (queue, sink) = (queue(), Arc::<Counts>::default());
+            let id = TransactionId(1);
+            queue.push([job(&sink, 0, Work::Begin(id, BeginMode::Immediate))]);
+            let Some(Turn::Transaction(begin, ..)) = queue.take_turn(|| 8, false) else { panic!("no transaction") };
+            begin.ticket.answer(Ok(Record::default()));
+            let caller = {
+                let (queue, sink) = (queue.clone(), sink.clone());
+                thread::spawn(move || {
+                    queue.push([job(&sink, 1, Work::Step(id, call()))]);
+                    queue.push([job(&sink, 2, Work::Step(id, call()))]);
+                })
+            };
+            queue.end_transaction(id, true);
+            caller.join().unwrap();
+            sink.each_once(3);
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn a_stream_runs_ahead_by_a_few_chunks_and_ends_with_its_reader() {
+    shuttle::check_random(
+        || {
+            let flow = Arc::new(Flow::default());
+            let (sent, taken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let lane = {
+                let (flow, sent, taken) = (flow.clone(), sent.clone(), taken.clone());
+                thread::spawn(move || {
+                    loop {
+                        flow.sent();
+                        let ahead = sent.fetch_add(1, SeqCst) + 1 - taken.load(SeqCst);
+                        assert!(ahead <= 6, "{ahead} chunks ahead");
+                        match flow.room(late()) {
+                            Room::Free => {}
+                            Room::None => panic!("nothing times out here"),
+                            Room::Ended => return,
+                        }
+                    }
+                })
+            };
+            for _ in 0..6 {
+                while sent.load(SeqCst) <= taken.load(SeqCst) {
+                    thread::yield_now();
+                }
+                taken.fetch_add(1, SeqCst);
+                flow.take();
+            }
+            flow.end();
+            lane.join().unwrap();
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn a_queue_that_is_held_is_served_when_it_is_let_go() {
+    shuttle::check_random(
+        || {
+            let (queue, sink) = (queue(), Arc::<Counts>::default());
+            queue.hold(Some(late()));
+            let lane = {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    let jobs = queue.take_share(1, late()).map(|mut share| share.take()).unwrap_or_default();
+                    jobs.into_iter().for_each(|job| job.ticket.fail(crate::Error::new(ErrorCode::Busy, "seen")));
+                })
+            };
+            queue.push([job(&sink, 0, Work::Run(call()))]);
+            queue.hold(None);
+            lane.join().unwrap();
+            sink.each_once(1);
+        },
+        TRIES,
+    );
+}

@@ -1,0 +1,226 @@
+//! `corrupt`: bytes change in any region of the database and its log. Every answer is right or a typed error, nothing
+//! crashes or hangs, and nothing is wrong where a checksum or the integrity check can tell.
+//!
+//! What can tell: the log has checksums, so a damaged log gives a state that the database once had, as after a crash. The
+//! database file has none. A changed byte in the middle of a value reads as another value, which no check of SQLite's
+//! notices; such rounds are counted.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use fastrand::Rng;
+use zqlite_store::{CheckpointMode, Maintenance};
+
+use crate::client::Client;
+use crate::report::Report;
+use crate::work::{self, Plan};
+
+const CLIENTS: u32 = 2;
+const WRITES: u32 = 14;
+
+/// An intact database, with part of it in the log.
+struct Original {
+    _folder: tempfile::TempDir,
+    database: Vec<u8>,
+    log: Vec<u8>,
+    /// Writes of each client at every moment since the last checkpoint.
+    moments: Vec<[u32; CLIENTS as usize]>,
+}
+
+impl Original {
+    fn make(plan: Plan) -> Result<Self, String> {
+        let told = |e: zqlite_store::Error| e.to_string();
+        let folder = crate::folder::fresh()?;
+        let path = folder.path().join("test.db");
+        let db = Client::open(&path, true).map_err(told)?;
+        work::prepare(&db).map_err(told)?;
+        let mut moments = vec![[0; CLIENTS as usize]];
+        for n in 1..=WRITES {
+            for client in 0..CLIENTS {
+                plan.write(&db, client, n).map_err(told)?;
+                let mut now = moments.last().copied().unwrap_or_default();
+                now[client as usize] = n;
+                moments.push(now);
+            }
+            if n == WRITES / 2 {
+                db.maintain(Maintenance::Checkpoint(CheckpointMode::Truncate)).map_err(told)?;
+                moments.drain(..moments.len() - 1);
+            }
+        }
+        let read = |path: PathBuf| std::fs::read(path).map_err(|e| e.to_string());
+        let (database, log) = (read(path.clone())?, read(path.with_extension("db-wal"))?);
+        Ok(Self { _folder: folder, database, log, moments })
+    }
+}
+
+/// Where bytes change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Region {
+    DatabaseHeader,
+    /// The first page: what tables and indexes there are.
+    Definitions,
+    Database,
+    LogHeader,
+    Log,
+}
+
+impl Region {
+    const ALL: [Self; 5] = [Self::DatabaseHeader, Self::Definitions, Self::Database, Self::LogHeader, Self::Log];
+
+    fn is_log(self) -> bool {
+        matches!(self, Self::LogHeader | Self::Log)
+    }
+
+    fn end(self, length: usize) -> usize {
+        length.min(match self {
+            Self::DatabaseHeader => 100,
+            Self::Definitions => 4096,
+            Self::LogHeader => 32,
+            Self::Database | Self::Log => usize::MAX,
+        })
+    }
+}
+
+/// Changes some bytes.
+fn damage(bytes: &mut Vec<u8>, region: Region, rng: &mut Rng) {
+    let end = region.end(bytes.len());
+    if end == 0 {
+        return;
+    }
+    match rng.u8(0..8) {
+        0..=3 => bytes[rng.usize(0..end)] ^= 1 << rng.u8(0..8),
+        4 | 5 => {
+            for _ in 0..rng.u8(2..16) {
+                bytes[rng.usize(0..end)] = rng.u8(..);
+            }
+        }
+        6 => {
+            let from = rng.usize(0..end);
+            bytes[from..end.min(from + 512)].fill(0);
+        }
+        _ => bytes.truncate(rng.usize(0..end)),
+    }
+}
+
+/// Damages `rounds` copies, in a process of its own that may crash.
+pub fn run(rounds: u64, seed: u64, report: &mut Report) {
+    let (mut next, mut blind) = (0, 0u64);
+    while next < rounds && !report.is_over() {
+        match batch(seed, next, rounds, report) {
+            Ok((done, seen)) => {
+                next = done;
+                blind += seen;
+            }
+            Err(what) => return report.round(&format!("corrupt --seed {seed}"), Err(what)),
+        }
+    }
+    report.detail("changed values that no check can tell", blind);
+}
+
+/// Runs the rounds from `from` until the process ends; returns the round after the last and how many no check could tell.
+fn batch(seed: u64, from: u64, rounds: u64, report: &mut Report) -> Result<(u64, u64), String> {
+    let me = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut child = Command::new(me)
+        .args([
+            "corrupt-victim",
+            "--seed",
+            &seed.to_string(),
+            "--from",
+            &from.to_string(),
+            "--rounds",
+            &rounds.to_string(),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    let (mut at, mut blind) = (from, 0);
+    if let Some(out) = child.stdout.take() {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            let Some((number, what)) = line.split_once(' ') else { continue };
+            at = number.parse::<u64>().map_err(|e| e.to_string())? + 1;
+            blind += u64::from(what == "blind");
+            let result = if matches!(what, "right" | "blind") { Ok(()) } else { Err(what.to_owned()) };
+            report.round(&format!("corrupt --seed {seed} --round {number}"), result);
+        }
+    }
+    let status = child.wait().map_err(|e| e.to_string())?;
+    if !status.success() {
+        let what = format!("the process ended with {status}");
+        report.round(&format!("corrupt --seed {seed} --round {at}"), Err(what));
+        at += 1;
+    }
+    Ok((at, blind))
+}
+
+/// Does rounds, and writes a line about each.
+///
+/// # Errors
+/// When there is nothing to damage.
+pub fn victim(seed: u64, from: u64, to: u64) -> Result<(), String> {
+    let plan = Plan::new(seed);
+    let original = Original::make(plan)?;
+    let mut out = std::io::stdout();
+    for round in from..to {
+        let what = match one(&original, plan, seed, round) {
+            Ok(true) => "right".to_owned(),
+            Ok(false) => "blind".to_owned(),
+            Err(what) => what.replace('\n', " "),
+        };
+        writeln!(out, "{round} {what}").map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// One round; returns whether the answers were right or errors. `false` is a wrong answer that no check can tell.
+fn one(original: &Original, plan: Plan, seed: u64, round: u64) -> Result<bool, String> {
+    let mut rng = Rng::with_seed(seed ^ round << 16 ^ 0xbad);
+    let region = Region::ALL[rng.usize(0..Region::ALL.len())];
+    let folder = crate::folder::fresh()?;
+    let path = folder.path().join("test.db");
+    let (mut database, mut log) = (original.database.clone(), original.log.clone());
+    damage(if region.is_log() { &mut log } else { &mut database }, region, &mut rng);
+    std::fs::write(&path, database).map_err(|e| e.to_string())?;
+    std::fs::write(path.with_extension("db-wal"), log).map_err(|e| e.to_string())?;
+    look(&path, plan, original, region).map_err(|what| format!("{region:?}: {what}"))
+}
+
+fn look(path: &Path, plan: Plan, original: &Original, region: Region) -> Result<bool, String> {
+    let typed = |what: String| match what.contains("ERR_") && !what.contains("ERR_INTERNAL") {
+        true => Ok(()),
+        false => Err(what),
+    };
+    let db = match Client::open(path, true) {
+        Ok(db) => db,
+        Err(error) => return typed(error.to_string()).map(|()| true),
+    };
+    let sound = work::integrity(&db);
+    let mut found = [0; CLIENTS as usize];
+    let mut wrong = Vec::new();
+    let mut refused = false;
+    for client in 0..CLIENTS {
+        match plan.check(&db, client, 0, WRITES) {
+            Ok(made) => found[client as usize] = made,
+            Err(what) if what.contains("ERR_") => {
+                refused = true;
+                typed(what)?;
+            }
+            Err(what) => wrong.push(what),
+        }
+    }
+    // Writing to it ends in one way or the other.
+    if let Err(error) = plan.write(&db, CLIENTS + 1, 1) {
+        typed(error.to_string())?;
+    }
+    drop(db);
+    if refused || sound.is_err() {
+        return Ok(true);
+    }
+    let once = original.moments.contains(&found);
+    match (wrong.is_empty(), region.is_log()) {
+        (true, true) if once => Ok(true),
+        (true, false) if original.moments.last() == Some(&found) || region != Region::Database && once => Ok(true),
+        (_, true) => Err(format!("the log's checksums did not tell: {found:?}; {}", wrong.join("; "))),
+        _ => Ok(false),
+    }
+}

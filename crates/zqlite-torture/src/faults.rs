@@ -1,0 +1,108 @@
+//! A door at which the n-th call of a kind fails, once or from then on.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use rusqlite::ffi;
+
+use crate::vfs::{Call, Door};
+
+/// What fails, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A write that the disk reports as failed.
+    Write,
+    /// A write for which there is no space.
+    Full,
+    /// A sync.
+    Sync,
+    /// A change of a file's length.
+    Truncate,
+    /// Opening a file.
+    Open,
+    /// Mapping the log's index.
+    ShmMap,
+    /// Removing a file.
+    Delete,
+}
+
+impl Fault {
+    /// All of them, with their names.
+    pub const ALL: [(Self, &str); 7] = [
+        (Self::Write, "write"),
+        (Self::Full, "full"),
+        (Self::Sync, "sync"),
+        (Self::Truncate, "truncate"),
+        (Self::Open, "open"),
+        (Self::ShmMap, "shm-map"),
+        (Self::Delete, "delete"),
+    ];
+
+    fn is(self, call: &Call<'_>) -> bool {
+        match self {
+            Self::Write | Self::Full => matches!(call, Call::Write(..)),
+            Self::Sync => matches!(call, Call::Sync(..)),
+            Self::Truncate => matches!(call, Call::Truncate(..)),
+            Self::Open => matches!(call, Call::Open(..)),
+            Self::ShmMap => matches!(call, Call::ShmMap(_)),
+            Self::Delete => matches!(call, Call::Delete(..)),
+        }
+    }
+
+    fn code(self) -> c_int {
+        match self {
+            Self::Write => ffi::SQLITE_IOERR_WRITE,
+            Self::Full => ffi::SQLITE_FULL,
+            Self::Sync => ffi::SQLITE_IOERR_FSYNC,
+            Self::Truncate => ffi::SQLITE_IOERR_TRUNCATE,
+            Self::Open => ffi::SQLITE_CANTOPEN,
+            Self::ShmMap => ffi::SQLITE_IOERR_SHMMAP,
+            Self::Delete => ffi::SQLITE_IOERR_DELETE,
+        }
+    }
+
+    /// Whether it can happen within a COMMIT that may have reached the disk all the same.
+    pub fn can_leave_unknown(self) -> bool {
+        matches!(self, Self::Write | Self::Sync | Self::ShmMap)
+    }
+}
+
+/// The door.
+#[derive(Debug)]
+pub struct Failing {
+    fault: Fault,
+    nth: u64,
+    for_ever: bool,
+    seen: AtomicU64,
+    mended: AtomicBool,
+}
+
+impl Failing {
+    /// The `nth` call fails, counted from 1; the ones after it too, if `for_ever`.
+    pub fn new(fault: Fault, nth: u64, for_ever: bool) -> Self {
+        Self { fault, nth, for_ever, seen: AtomicU64::new(0), mended: AtomicBool::new(false) }
+    }
+
+    /// From now on nothing fails.
+    pub fn mend(&self) {
+        self.mended.store(true, SeqCst);
+    }
+
+    /// Whether a call has failed.
+    pub fn struck(&self) -> bool {
+        self.seen.load(SeqCst) >= self.nth
+    }
+}
+
+impl Door for Failing {
+    fn before(&self, call: &Call<'_>) -> Result<(), c_int> {
+        if !self.fault.is(call) || self.mended.load(SeqCst) {
+            return Ok(());
+        }
+        let seen = self.seen.fetch_add(1, SeqCst) + 1;
+        let fails = if self.for_ever { seen >= self.nth } else { seen == self.nth };
+        if fails { Err(self.fault.code()) } else { Ok(()) }
+    }
+
+    fn after(&self, _: &Call<'_>) {}
+}

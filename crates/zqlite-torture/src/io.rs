@@ -1,0 +1,334 @@
+//! `io`: the n-th call of each kind to the file system fails, once or for ever, for every n until none is left to fail.
+//! Every call ends with a typed error, `unknown` only where it is; nothing acknowledged is lost; what was refused is not
+//! there; reads go on; and when the disk works again the same store goes on or, if it went read-only, another one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use zqlite_store::{BackupOptions, Cancel, CheckpointMode, Error, ErrorCode, Maintenance, Outcome};
+
+use crate::client::Client;
+use crate::faults::{Failing, Fault};
+use crate::report::Report;
+use crate::vfs;
+use crate::work::{self, Ledger, Plan};
+
+/// Clients that write at the same time, so that they share commits.
+const CLIENTS: u32 = 2;
+
+/// Goes through all kinds of faults.
+pub fn run(seed: u64, report: &mut Report) {
+    for (fault, name) in Fault::ALL {
+        for for_ever in [false, true] {
+            let mut nth = 1;
+            while one(seed, fault, name, nth, for_ever, report) && !report.is_over() {
+                nth += 1;
+            }
+            report.detail(&format!("{name}{}", if for_ever { " for ever" } else { " once" }), nth - 1);
+        }
+    }
+}
+
+/// One fault; returns whether it struck.
+pub fn one(seed: u64, fault: Fault, name: &str, nth: u64, for_ever: bool, report: &mut Report) -> bool {
+    let door = Arc::new(Failing::new(fault, nth, for_ever));
+    vfs::set_door(Some(door.clone()));
+    let result = crate::folder::fresh().and_then(|folder| {
+        let mut attack = Attack::new(folder.path(), seed, fault.can_leave_unknown());
+        attack.work();
+        door.mend();
+        attack.recover()
+    });
+    vfs::set_door(None);
+    let ever = if for_ever { " --for-ever" } else { "" };
+    report.round(&format!("io --seed {seed} --fault {name} --nth {nth}{ever}"), result);
+    door.struck()
+}
+
+/// Work on one database whose disk may fail.
+pub struct Attack {
+    path: PathBuf,
+    plan: Plan,
+    db: Option<Client>,
+    prepared: bool,
+    ledger: Ledger,
+    /// The next write of each client.
+    next: [u32; CLIENTS as usize],
+    /// Whether the outcome of a commit may be unknown.
+    may_be_unknown: bool,
+    /// The last commit of a client whose outcome is unknown.
+    unknown: [bool; CLIENTS as usize],
+    wrong: Vec<String>,
+    refused: u32,
+}
+
+impl Attack {
+    /// In a folder of its own.
+    pub fn new(folder: &Path, seed: u64, may_be_unknown: bool) -> Self {
+        Self {
+            path: folder.join("test.db"),
+            plan: Plan::new(seed),
+            db: None,
+            prepared: false,
+            ledger: Ledger::default(),
+            next: [1; CLIENTS as usize],
+            may_be_unknown,
+            unknown: [false; CLIENTS as usize],
+            wrong: Vec::new(),
+            refused: 0,
+        }
+    }
+
+    /// How many calls ended with an error.
+    pub fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    /// Judges an error: it must be one of the catalogue that says what to do.
+    fn judge(&mut self, doing: &str, error: &Error) {
+        self.refused += 1;
+        let unknown = error.outcome == Outcome::Unknown;
+        if error.code == ErrorCode::Internal || error.code == ErrorCode::Sql && error.sqlite_code == 0 {
+            self.wrong.push(format!("{doing}: {error}"));
+        }
+        if unknown != (error.code == ErrorCode::CommitUnknown) {
+            self.wrong.push(format!("{doing}: {error}, outcome {:?}", error.outcome));
+        }
+        if unknown && !self.may_be_unknown {
+            self.wrong.push(format!("{doing}: the outcome is known, but the error says {error}"));
+        }
+    }
+
+    fn open(&mut self) -> bool {
+        if self.db.is_none() {
+            match Client::open(&self.path, true) {
+                Ok(db) => self.db = Some(db),
+                Err(error) => self.judge("open", &error),
+            }
+        }
+        self.db.is_some()
+    }
+
+    fn with(&mut self, doing: &str, f: impl FnOnce(&Client) -> zqlite_store::Result<()>) -> bool {
+        let result = match &self.db {
+            Some(db) => f(db),
+            None => return false,
+        };
+        if let Err(error) = &result {
+            self.judge(doing, error);
+        }
+        result.is_ok()
+    }
+
+    /// All clients write at once.
+    pub fn write(&mut self) {
+        if !self.open() {
+            return;
+        }
+        if !self.prepared {
+            self.prepared = self.with("prepare", work::prepare);
+            if !self.prepared {
+                return;
+            }
+        }
+        let Some(db) = &self.db else { return };
+        let (plan, next, ledger) = (self.plan, self.next, &mut self.ledger);
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..CLIENTS)
+                .filter(|client| !self.unknown[*client as usize])
+                .map(|client| {
+                    let by = db.other();
+                    ledger.begun(client, next[client as usize]);
+                    (client, scope.spawn(move || plan.write(&by, client, next[client as usize])))
+                })
+                .collect();
+            threads.into_iter().map(|(client, t)| (client, t.join())).collect()
+        });
+        for (client, result) in results {
+            let n = self.next[client as usize];
+            match result {
+                Ok(Ok(())) => {
+                    self.ledger.acknowledged(client, n);
+                    self.next[client as usize] += 1;
+                }
+                Ok(Err(error)) => {
+                    self.judge("write", &error);
+                    if error.outcome == Outcome::Unknown {
+                        self.unknown[client as usize] = true;
+                    } else if let Some(entry) = self.ledger.clients.get_mut(&client) {
+                        // What was refused must not be there.
+                        entry.1 = n - 1;
+                    }
+                }
+                Err(_) => self.wrong.push("a client panicked".to_owned()),
+            }
+        }
+        // Reads go on, whatever became of the writes.
+        let Some(db) = &self.db else { return };
+        for (client, (least, most)) in &self.ledger.clients {
+            if let Err(what) = self.plan.check(db, *client, *least, *most)
+                && !what.contains("ERR_")
+            {
+                self.wrong.push(format!("a read after a failure: {what}"));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.db = None;
+    }
+
+    /// Everything that a store does, in a fixed order.
+    pub fn work(&mut self) {
+        for _ in 0..2 {
+            self.write();
+        }
+        for mode in [CheckpointMode::Restart, CheckpointMode::Truncate] {
+            self.with("checkpoint", |db| db.maintain(Maintenance::Checkpoint(mode)).map(drop));
+            self.write();
+        }
+        self.with("vacuum", |db| db.maintain(Maintenance::Vacuum).map(drop));
+        let path = self.path.with_file_name("copy.db");
+        self.with("backup", |db| {
+            let options =
+                BackupOptions { path, overwrite: true, pages: 10, pause: Duration::ZERO, cancel: Cancel::default() };
+            db.store().backup(&options, &mut |_| {}).map(drop)
+        });
+        self.write();
+        self.close();
+        self.write();
+        self.close();
+    }
+
+    /// The disk works again. A store that is open goes on, unless it went read-only: then it is opened again.
+    ///
+    /// # Errors
+    /// All that was wrong.
+    pub fn recover(&mut self) -> Result<(), String> {
+        self.may_be_unknown = false;
+        for attempt in 0..2 {
+            let before = self.refused;
+            self.settle()?;
+            self.write();
+            if self.refused == before {
+                break;
+            }
+            if attempt > 0 {
+                self.wrong.push("the disk works again, but a store that was just opened cannot write".to_owned());
+            }
+            self.close();
+        }
+        self.settle()?;
+        if let Some(db) = &self.db
+            && let Err(what) = self.ledger.check(self.plan, db)
+        {
+            self.wrong.push(what);
+        }
+        self.close();
+        if self.wrong.is_empty() { Ok(()) } else { Err(self.wrong.join("; ")) }
+    }
+
+    /// Opens, and finds out what became of commits whose outcome is unknown.
+    fn settle(&mut self) -> Result<(), String> {
+        if self.unknown.contains(&true) {
+            self.close();
+        }
+        if !self.open() {
+            return Err(format!("the disk works again, but the database cannot be opened: {}", self.wrong.join("; ")));
+        }
+        let Some(db) = &self.db else { return Ok(()) };
+        for client in 0..CLIENTS {
+            if std::mem::take(&mut self.unknown[client as usize]) {
+                let (least, most) = self.ledger.clients.get(&client).copied().unwrap_or_default();
+                let made = self.plan.check(db, client, least, most)?;
+                self.ledger.acknowledged(client, made);
+                if let Some(entry) = self.ledger.clients.get_mut(&client) {
+                    entry.1 = made;
+                }
+                self.next[client as usize] = made + 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A second opinion: libfiu fails calls of the C library at random, in a process of its own.
+pub fn second_opinion(seed: u64, rounds: u64, report: &mut Report) {
+    let installed = Command::new("fiu-run").arg("-x").arg("true").stderr(Stdio::null()).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        return report.skip("libfiu is not installed (Debian: fiu-utils); its second opinion is not heard".into());
+    }
+    let Ok(me) = std::env::current_exe() else {
+        return report.skip("the harness does not find its own program".into());
+    };
+    let mut rng = Rng::with_seed(seed);
+    let mut refused = 0;
+    for round in 0..rounds {
+        let of_round = seed.wrapping_add(round);
+        let repeat = format!("io --seed {of_round} --fiu");
+        let points = ["posix/io/rw/write", "posix/io/rw/pwrite", "posix/io/sync/fdatasync", "posix/io/sync/fsync"];
+        let probability = [0.01, 0.05, 0.2][rng.usize(0..3)];
+        let result = crate::folder::fresh().and_then(|folder| {
+            let mut command = Command::new("fiu-run");
+            command.arg("-x");
+            for point in points {
+                command.arg("-c").arg(format!("enable_random name={point},probability={probability},failinfo=28"));
+            }
+            command
+                .arg(&me)
+                .arg("io-victim")
+                .arg("--seed")
+                .arg(of_round.to_string())
+                .arg("--folder")
+                .arg(folder.path());
+            let out = command.stderr(Stdio::inherit()).output().map_err(|e| e.to_string())?;
+            let text = String::from_utf8_lossy(&out.stdout);
+            let Some(line) = text.lines().last().filter(|_| out.status.success()) else {
+                return Err(format!("the process ended with {}", out.status));
+            };
+            refused += judge_victim(line, folder.path(), of_round)?;
+            Ok(())
+        });
+        report.round(&repeat, result);
+        if report.is_over() {
+            return;
+        }
+    }
+    report.detail("libfiu: calls refused", refused);
+    if refused == 0 {
+        report.round("io --fiu", Err("libfiu failed no call at all: its second opinion says nothing".into()));
+    }
+}
+
+/// Does the work of [`second_opinion`], and says in one line what became of it.
+pub fn victim(folder: &Path, seed: u64) -> String {
+    let mut attack = Attack::new(folder, seed, true);
+    attack.work();
+    let clients: Vec<_> =
+        attack.ledger.clients.iter().map(|(c, (least, most))| format!("{c},{least},{most}")).collect();
+    format!("{};{};{}", clients.join(" "), attack.refused, attack.wrong.join(" | "))
+}
+
+fn judge_victim(line: &str, folder: &Path, seed: u64) -> Result<u32, String> {
+    let parts: Vec<_> = line.splitn(3, ';').collect();
+    let [clients, refused, wrong] = parts.as_slice() else { return Err(format!("the process said {line:?}")) };
+    if !wrong.is_empty() {
+        return Err((*wrong).to_owned());
+    }
+    let mut ledger = Ledger::default();
+    for client in clients.split_whitespace() {
+        let numbers: Vec<u32> = client.split(',').filter_map(|n| n.parse().ok()).collect();
+        let [client, least, most] = numbers.as_slice() else { return Err(format!("the process said {line:?}")) };
+        ledger.clients.insert(*client, (*least, *most));
+    }
+    let db = Client::open(&folder.join("test.db"), true).map_err(|e| e.to_string())?;
+    if ledger.clients.is_empty() {
+        work::integrity(&db)?;
+    } else {
+        ledger.check(Plan::new(seed), &db)?;
+    }
+    refused.parse().map_err(|_| format!("the process said {line:?}"))
+}

@@ -1,0 +1,7 @@
+//! The decoder of packed parameters: no bytes make it panic, and what is packed arrives as it was.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use zqlite_store::fuzzing;
+
+fuzz_target!(|data: &[u8]| fuzzing::bind(data));
