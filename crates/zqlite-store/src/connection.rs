@@ -9,6 +9,7 @@ use hashlink::LruCache;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, StatementStatus};
 
+use crate::index::{Keeper, Local, SchemaChange, Shelf};
 use crate::job::{BatchItem, Call, Cancel, Expect, Job, Want};
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::statement::{Refusal, Statement, authorization, judge};
@@ -66,9 +67,26 @@ pub(crate) struct Watch {
     looks: AtomicU64,
     /// Whether the write-ahead log is above its limit.
     pressure: Arc<AtomicBool>,
+    /// What a function of ours failed with; SQLite has room for a text only.
+    failure: Mutex<Option<Error>>,
 }
 
 impl Watch {
+    /// Whether what follows is the lane's own; returns what held before.
+    pub(crate) fn set_internal(&self, internal: bool) -> bool {
+        self.internal.swap(internal, Relaxed)
+    }
+
+    /// Keeps an error until the statement that it ends tells of it.
+    pub(crate) fn fail(&self, error: Error) {
+        *self.failure.lock() = Some(error);
+    }
+
+    /// Says in full what SQLite only hints at.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        explain(self, error)
+    }
+
     fn now(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64
     }
@@ -112,7 +130,16 @@ impl Watch {
 pub(crate) struct Opened {
     connection: Connection,
     watch: Arc<Watch>,
+    local: Option<Arc<Local>>,
     pub(crate) since: Instant,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(local) = &self.local {
+            local.close();
+        }
+    }
 }
 
 /// Opens and configures a connection.
@@ -171,6 +198,7 @@ pub(crate) fn open(
         may_be_cancelled: AtomicBool::new(false),
         looks: AtomicU64::new(u64::MAX),
         pressure: pressure.clone(),
+        failure: Mutex::default(),
     });
     let seen = watch.clone();
     connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
@@ -185,13 +213,17 @@ pub(crate) fn open(
     }))?;
     let seen = watch.clone();
     connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.look()))?;
-    Ok(Opened { connection, watch, since: Instant::now() })
+    Ok(Opened { connection, watch, local: None, since: Instant::now() })
 }
 
 /// Another connection for a lane of `shared`.
 pub(crate) fn open_lane(shared: &Shared, role: Role) -> Result<Opened> {
     let path = shared.options.path.as_deref();
-    open(path, role, &shared.options, shared.connections, &shared.steward.pressure)
+    open(path, role, &shared.options, shared.connections, &shared.steward.pressure)?.with_indexes(
+        role,
+        &shared.options,
+        &shared.shelf,
+    )
 }
 
 impl Opened {
@@ -205,10 +237,24 @@ impl Opened {
         Ok(())
     }
 
+    /// Gives the connection the functions of indexes; the writer's makes them.
+    pub(crate) fn with_indexes(mut self, role: Role, options: &Options, shelf: &Arc<Shelf>) -> Result<Self> {
+        let (connection, watch) = (&self.connection, &self.watch);
+        self.local = Some(match role {
+            Role::Writer => Local::writer(connection, watch, shelf)?,
+            _ if options.readonly => Local::alone(connection, watch)?,
+            _ => Local::reader(connection, watch, shelf)?,
+        });
+        Ok(self)
+    }
+
     pub(crate) fn lane(&self) -> Lane<'_> {
+        let keeper = self.local.as_deref().and_then(Local::keeper);
         Lane {
             connection: &self.connection,
             watch: &self.watch,
+            keeper,
+            epoch: keeper.map_or(0, Keeper::epoch),
             statements: LruCache::new(CACHED_STATEMENTS),
             settings: 0,
             packer: Packer::default(),
@@ -228,6 +274,10 @@ struct Prepared<'c> {
 pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
     watch: &'c Watch,
+    /// Of the indexes, on the connection that writes.
+    keeper: Option<&'c Keeper>,
+    /// The keeper's when the statements were prepared.
+    epoch: u64,
     statements: LruCache<u64, Prepared<'c>>,
     /// The version of the settings that the connection has.
     settings: u64,
@@ -245,7 +295,30 @@ pub(crate) enum Ran {
 impl<'c> Lane<'c> {
     /// Runs a statement of the lane's own, such as BEGIN.
     pub(crate) fn control(&self, sql: &'static str) -> Result<()> {
-        self.internal(|connection| connection.prepare_cached(sql)?.raw_execute()).map(|_| ())
+        self.internal(|connection| connection.prepare_cached(sql)?.raw_execute())?;
+        match self.keeper {
+            Some(keeper) if sql.starts_with("BEGIN") => keeper.begin(),
+            Some(keeper) if sql.starts_with("ROLLBACK TO") => {
+                keeper.undone();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the indexes that belong to the open transaction; COMMIT follows.
+    pub(crate) fn prepare_indexes(&self) -> Result<()> {
+        self.keeper.map_or(Ok(()), Keeper::prepare)
+    }
+
+    /// The COMMIT stands: they are what everybody asks from now on.
+    pub(crate) fn publish_indexes(&self) {
+        self.keeper.into_iter().for_each(Keeper::committed);
+    }
+
+    /// Whether the rows that the transaction has changed fit the indexes.
+    pub(crate) fn check_indexes(&self) -> Result<()> {
+        self.keeper.map_or(Ok(()), Keeper::check)
     }
 
     /// Does something that no caller may do, such as controlling a transaction.
@@ -299,6 +372,72 @@ impl<'c> Lane<'c> {
 
     /// Runs a statement; full chunks go to `emit` on the way, the last piece comes back.
     pub(crate) fn run(&mut self, call: &Call, may_write: bool, emit: Emit<'_>) -> Result<Ran> {
+        let result = match &call.statement.schema_change {
+            Some(change) => self.run_schema_change(call, change, may_write, emit),
+            None => self.run_prepared(call, may_write, emit),
+        };
+        if let (Err(_), Some(keeper)) = (&result, self.keeper) {
+            // SQLite has undone what the statement did.
+            keeper.undone();
+        }
+        result
+    }
+
+    /// Runs what SQLite cannot parse, and has the indexes follow what it can.
+    fn run_schema_change(
+        &mut self,
+        call: &Call,
+        change: &SchemaChange,
+        may_write: bool,
+        emit: Emit<'_>,
+    ) -> Result<Ran> {
+        let Some(keeper) = self.keeper else {
+            return match change {
+                SchemaChange::Create(_) | SchemaChange::DropIndex { .. } => Ok(Ran::Writes),
+                _ => self.run_prepared(call, may_write, emit),
+            };
+        };
+        let ours = match change {
+            SchemaChange::Create(_) => true,
+            SchemaChange::DropIndex { name, .. } => keeper.has(name)?,
+            _ => false,
+        };
+        if !may_write && ours {
+            return Ok(Ran::Writes);
+        }
+        if !ours && (!may_write || !keeper.is_used()) {
+            return self.run_prepared(call, may_write, emit);
+        }
+        self.control("SAVEPOINT schema")?;
+        let done =
+            || Ran::Done { last: Record { rows: None, item: Some(Item::default()) }, rows: 0, item: Item::default() };
+        let result = match change {
+            SchemaChange::Create(create) => create
+                .clone()
+                .and_then(|create| call.params.expect_none().and_then(|()| keeper.create(&create)))
+                .map(|()| done()),
+            SchemaChange::DropIndex { name, .. } if ours => {
+                call.params.expect_none().and_then(|()| keeper.drop(name)).map(|()| done())
+            }
+            _ => self.run_prepared(call, may_write, emit).and_then(|ran| keeper.follow(change).map(|()| ran)),
+        };
+        if !self.connection.is_autocommit() {
+            if result.is_err() {
+                self.control("ROLLBACK TO schema")?;
+            }
+            self.control("RELEASE schema")?;
+        }
+        result
+    }
+
+    fn run_prepared(&mut self, call: &Call, may_write: bool, emit: Emit<'_>) -> Result<Ran> {
+        if let Some(keeper) = self.keeper
+            && keeper.epoch() != self.epoch
+        {
+            // What was prepared before the first index may empty a table without telling of its rows.
+            self.epoch = keeper.epoch();
+            self.statements.clear();
+        }
         let connection = self.connection;
         let prepared = prepare(connection, self.watch, &mut self.statements, &call.statement)?;
         if !prepared.readonly && !may_write {
@@ -478,6 +617,9 @@ fn step(
 /// Says what SQLite only hints at: why the authorizer refused, and whose clock interrupted.
 fn explain(watch: &Watch, mut error: Error) -> Error {
     let refusal = Refusal::from_u8(watch.refusal.swap(Refusal::None as u8, Relaxed));
+    if let (Some(failure), true) = (watch.failure.lock().take(), error.sqlite_code != 0) {
+        return failure;
+    }
     match error.code {
         // A refused function is a plain error to SQLite, everything else that is refused SQLITE_AUTH.
         ErrorCode::NotAllowed | ErrorCode::Sql if refusal != Refusal::None => {

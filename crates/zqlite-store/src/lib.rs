@@ -6,6 +6,7 @@
 //! - [`error`]: the catalogue of everything that can go wrong.
 //! - [`params`], [`rows`]: values on their way in and out, packed.
 //! - [`statement`], [`connection`]: one SQL text; one configured connection with its statement cache.
+//! - [`index`]: index kinds that SQLite lacks, followed by the writer, asked by everybody.
 //! - [`queue`], [`writer`], [`reader`], [`stream`], [`steward`]: the lanes; [`sync`]: a connection without one.
 //! - [`store`]: opening, routing, closing. [`backup`]: a copy while work goes on. [`owner`]: one process to a file.
 
@@ -13,6 +14,7 @@ mod backup;
 mod connection;
 mod error;
 mod flow;
+mod index;
 mod job;
 mod metrics;
 mod options;
@@ -35,6 +37,7 @@ mod writer;
 pub use backup::{BackupOptions, BackupProgress};
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};
 pub use flow::Flow;
+pub use index::{BitmapIndex, CidrIndex, CidrRow, Indexes, KindName};
 pub use job::{
     Answer, BatchItem, Call, Cancel, CheckpointMode, Expect, Job, Maintenance, Nest, Sink, Ticket, TransactionId, Want,
     Work,

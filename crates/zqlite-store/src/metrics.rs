@@ -70,6 +70,16 @@ pub struct Histogram {
     pub sum_ns: u64,
 }
 
+/// A counter for each line of the catalogue.
+#[derive(Debug)]
+struct ByCode([AtomicU64; CATALOGUE.len()]);
+
+impl Default for ByCode {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; CATALOGUE.len()])
+    }
+}
+
 macro_rules! counters {
     ($($name:ident: $doc:literal)*) => {
         /// The live counters.
@@ -77,7 +87,7 @@ macro_rules! counters {
         pub struct Counters {
             $(#[doc = $doc] pub $name: AtomicU64,)*
             durations: [LiveHistogram; Operation::ALL.len()],
-            errors_by_code: [AtomicU64; CATALOGUE.len()],
+            errors_by_code: ByCode,
         }
 
         /// The counters at one moment.
@@ -102,7 +112,7 @@ macro_rules! counters {
                     $($name: self.$name.load(Relaxed),)*
                     lanes,
                     durations: std::array::from_fn(|i| load(&self.durations[i])),
-                    errors_by_code: std::array::from_fn(|i| self.errors_by_code[i].load(Relaxed)),
+                    errors_by_code: std::array::from_fn(|i| self.errors_by_code.0[i].load(Relaxed)),
                 }
             }
         }
@@ -160,7 +170,7 @@ impl Counters {
     /// Notes a call that failed.
     pub(crate) fn failed(&self, error: &Error) {
         Self::add(&self.errors, 1);
-        Self::add(&self.errors_by_code[error.code as usize], 1);
+        Self::add(&self.errors_by_code.0[error.code as usize], 1);
     }
 
     /// Notes a call that failed before it began.

@@ -147,6 +147,7 @@ impl Writer<'_, '_> {
             Work::Batch(items) => self.lane.run_batch(items, &mut records),
             _ => Err(Error::new(ErrorCode::Internal, "not a member of a group")),
         };
+        let result = result.and_then(|()| self.lane.check_indexes());
         self.lane.watch_nothing();
         result?;
         if sqlite::has_deferred_violations(self.lane.connection) {
@@ -158,6 +159,10 @@ impl Writer<'_, '_> {
     }
 
     fn commit(&mut self, members: usize) -> Result<()> {
+        if let Err(error) = self.lane.prepare_indexes() {
+            self.lane.rollback();
+            return Err(error);
+        }
         let started = Instant::now();
         let result = self.lane.control("COMMIT");
         Counters::add(&self.shared.counters.commit_ns, started.elapsed().as_nanos() as u64);
@@ -170,6 +175,7 @@ impl Writer<'_, '_> {
             }
             return Err(error);
         }
+        self.lane.publish_indexes();
         Counters::add(&self.shared.counters.groups, 1);
         Counters::add(&self.shared.counters.grouped_members, members as u64);
         self.shared.steward.look();
