@@ -117,6 +117,11 @@ impl Keeper {
     /// A transaction has begun.
     pub(crate) fn begin(&self) -> Result<()> {
         let mut state = self.state.lock();
+        if state.schema {
+            // The one before was rolled back, and what it watched with it.
+            let watched = watched(&state.base.indexes).into_iter();
+            self.noted.0.lock().tables = watched.map(|(table, watched)| (table, TableChanges::of(watched))).collect();
+        }
         self.noted.0.lock().clear();
         (state.next, state.pending, state.schema, state.lenient) = (None, None, false, false);
         state.definitions = false;
