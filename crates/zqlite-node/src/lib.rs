@@ -7,8 +7,10 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod acl;
+mod bitmap_index;
 mod catalogue;
 mod cidr;
+mod cidr_index;
 mod database;
 mod guard;
 mod log;

@@ -37,7 +37,7 @@ mod writer;
 pub use backup::{BackupOptions, BackupProgress};
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};
 pub use flow::Flow;
-pub use index::{BitmapIndex, CidrIndex, CidrRow, Indexes, KindName};
+pub use index::{AclIndex, BitmapIndex, CidrIndex, CidrRow, Indexes, KindName};
 pub use job::{
     Answer, BatchItem, Call, Cancel, CheckpointMode, Expect, Job, Maintenance, Nest, Sink, Ticket, TransactionId, Want,
     Work,

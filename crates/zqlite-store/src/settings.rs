@@ -163,9 +163,7 @@ impl Settings {
             Name::CacheSize => self.cache_size.load(Relaxed).cast_signed(),
             Name::ParallelWrites => self.parallel_writes.load(Relaxed).into(),
             Name::MeshOptimization => self.mesh.load(Relaxed).into(),
-            Name::Rtree | Name::Bitmap | Name::Cidr => 1,
-            // This index kind does not exist yet.
-            Name::Acl => 0,
+            Name::Rtree | Name::Bitmap | Name::Cidr | Name::Acl => 1,
         })
     }
 }

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use crate::Result;
+use crate::index::acl::{self, Acl};
 use crate::index::bitmap::Bitmap;
 use crate::index::cidr::Cidr;
 use crate::index::definition::{Definition, KindName};
@@ -14,6 +15,7 @@ use crate::index::source::{Fault, Source};
 pub(crate) enum Content {
     Cidr(Cidr),
     Bitmap(Bitmap),
+    Acl(Box<Acl>),
 }
 
 /// Calls `f` with each row of a source: its id and what its columns hold.
@@ -46,11 +48,12 @@ impl From<crate::Error> for BuildError {
 impl Content {
     /// The tables and columns that `definition` is about, as they are now.
     pub(crate) fn bind(connection: &Connection, definition: &Definition) -> Result<Vec<Source>> {
+        if definition.kind == KindName::Acl {
+            return acl::bind(connection, definition);
+        }
         let source = Source::bind(connection, definition, &definition.table, &definition.columns)?;
-        match definition.kind {
-            KindName::Cidr => {}
-            KindName::Bitmap => Bitmap::check(connection, definition, &source)?,
-            KindName::Acl => return Err(definition.kind.wrong(&definition.name, "this kind is not available yet")),
+        if definition.kind == KindName::Bitmap {
+            Bitmap::check(connection, definition, &source)?;
         }
         Ok(vec![source])
     }
@@ -63,7 +66,8 @@ impl Content {
     ) -> std::result::Result<Self, BuildError> {
         Ok(match definition.kind {
             KindName::Bitmap => Self::Bitmap(Bitmap::build(sources, scan)?),
-            KindName::Cidr | KindName::Acl => Self::Cidr(Cidr::build(definition, scan)?),
+            KindName::Cidr => Self::Cidr(Cidr::build(definition, scan)?),
+            KindName::Acl => Self::Acl(Box::new(Acl::build(definition, scan)?)),
         })
     }
 
@@ -71,7 +75,7 @@ impl Content {
     /// be made anew.
     pub(crate) fn change(
         &mut self,
-        _source: usize,
+        source: usize,
         row: i64,
         old: Option<&[Value]>,
         new: Option<&[Value]>,
@@ -79,6 +83,20 @@ impl Content {
         match self {
             Self::Cidr(index) => index.change(row, old, new),
             Self::Bitmap(index) => Ok(index.change(row, old, new)),
+            Self::Acl(index) => index.change(source, row, old, new),
         }
+    }
+
+    /// Rows may fit alone and not together: called when all have changed.
+    pub(crate) fn settle(&mut self) -> std::result::Result<(), Fault> {
+        match self {
+            Self::Acl(index) => index.settle(),
+            Self::Cidr(_) | Self::Bitmap(_) => Ok(()),
+        }
+    }
+
+    /// Whether [`Self::settle`] has something to do.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Acl(index) if index.is_unsettled())
     }
 }

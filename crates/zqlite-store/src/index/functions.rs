@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::functions::{Context, FunctionFlags};
-use rusqlite::types::ValueRef;
+use rusqlite::types::{Value, ValueRef};
 use zqlite_cidr::{HostBits, Prefix};
 
+use crate::index::acl::Question;
+use crate::index::cidr::owned;
 use crate::index::content::Content;
 use crate::index::definition::KindName;
 use crate::index::local::Local;
@@ -43,7 +45,28 @@ pub(crate) fn register(connection: &Connection, local: &Arc<Local>) -> Result<()
             _ => Ok(None),
         })
     })?;
+    let deciding = local.clone();
+    connection.create_scalar_function("acl_decide", -1, FunctionFlags::SQLITE_UTF8, move |context| {
+        decide(context, &deciding)
+    })?;
     Ok(())
+}
+
+/// `acl_decide('index', source, destination, protocol, port [, at])`: 1 when it is allowed, 0 when not.
+fn decide(context: &Context<'_>, local: &Local) -> rusqlite::Result<Option<bool>> {
+    if !(5..=6).contains(&context.len()) {
+        let message = "acl_decide takes index, source, destination, protocol, port, and if need be at";
+        return Err(local.error(Error::new(ErrorCode::Parameters, message)));
+    }
+    let Some(name) = text(context, 0).map_err(|error| local.error(error))? else { return Ok(None) };
+    let arguments: Vec<Value> = (1..context.len()).map(|i| owned(context.get_raw(i))).collect();
+    if arguments.iter().take(4).any(|value| *value == Value::Null) {
+        return Ok(None);
+    }
+    local.answer(name, KindName::Acl, |content| match content {
+        Content::Acl(index) => index.decide(&Question::of(&arguments)?).map(|decision| Some(decision.allowed)),
+        _ => Ok(None),
+    })
 }
 
 /// A text; `None` is NULL.

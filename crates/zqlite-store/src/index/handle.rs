@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use rusqlite::types::Value;
+use zqlite_acl::{Decision, Explanation};
 use zqlite_cidr::Address;
 
+use crate::index::acl::{Acl, Question};
 use crate::index::bitmap::Bitmap;
 use crate::index::cidr::{Cidr, address};
 use crate::index::content::Content;
@@ -35,6 +38,11 @@ impl Indexes {
     /// The index of kind `bitmap` with this name.
     pub fn bitmap(&self, name: impl Into<String>) -> BitmapIndex {
         BitmapIndex { indexes: self.clone(), name: name.into() }
+    }
+
+    /// The index of kind `acl` with this name.
+    pub fn acl(&self, name: impl Into<String>) -> AclIndex {
+        AclIndex { indexes: self.clone(), name: name.into() }
     }
 
     fn with<T>(&self, name: &str, kind: KindName, f: impl FnOnce(&Content) -> Result<T>) -> Result<T> {
@@ -147,5 +155,51 @@ impl BitmapIndex {
     /// See [`BitmapIndex`].
     pub fn count(&self, filter: &str) -> Result<u64> {
         self.with(|index| index.count(filter).map(|count| count as u64))
+    }
+}
+
+/// Access rules. Each call is about what is committed when it is made.
+///
+/// All calls fail with `ERR_INDEX_UNKNOWN` and `ERR_INDEX_UNUSABLE`; those that ask with `ERR_TYPE`, `ERR_CIDR_SYNTAX` and
+/// `ERR_ACL_UNKNOWN`. A question is source, destination, protocol, port and, if need be, a time in milliseconds since 1970:
+/// source and destination are two numbers of peers or two texts of addresses.
+#[derive(Debug, Clone)]
+pub struct AclIndex {
+    indexes: Indexes,
+    name: String,
+}
+
+impl AclIndex {
+    fn with<T>(&self, f: impl FnOnce(&Acl) -> Result<T>) -> Result<T> {
+        self.indexes.with(&self.name, KindName::Acl, |content| match content {
+            Content::Acl(index) => f(index),
+            _ => Err(other_kind()),
+        })
+    }
+
+    /// Whether the index is there and can answer.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<()> {
+        self.with(|_| Ok(()))
+    }
+
+    /// May one reach the other?
+    ///
+    /// # Errors
+    /// See [`AclIndex`].
+    pub fn decide(&self, question: &[Value]) -> Result<Decision> {
+        let question = Question::of(question)?;
+        self.with(|index| index.decide(&question))
+    }
+
+    /// As [`Self::decide`], with every rule that matches.
+    ///
+    /// # Errors
+    /// See [`AclIndex`].
+    pub fn explain(&self, question: &[Value]) -> Result<Explanation> {
+        let question = Question::of(question)?;
+        self.with(|index| index.explain(&question))
     }
 }

@@ -284,9 +284,21 @@ impl Keeper {
                 again |= !self.read_again(state, &table, &watched, rows)?;
             }
             if !again {
-                return Ok(());
+                return self.settle(state);
             }
         }
+    }
+
+    fn settle(&self, state: &mut State) -> Result<()> {
+        let unsettled = |index: &Index| index.content.as_ref().is_ok_and(Content::is_unsettled);
+        let names: Vec<String> =
+            state.indexes().iter().filter(|(_, index)| unsettled(index)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            if let Some(Index { definition, sources, content: Ok(content) }) = state.next_mut().get_mut(&name) {
+                content.settle().map_err(|fault| fault.explain(definition, sources, None))?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the definitions and finds their tables. Tables whose rows have to be read whole are marked.

@@ -3,10 +3,11 @@
 //!
 //! - [`token`], [`statement`], [`definition`], [`definitions`]: from SQL to a definition and to its row.
 //! - [`source`]: the tables behind one. [`changes`]: what a transaction did to them.
-//! - [`content`]: the kinds, [`cidr`] and [`bitmap`].
+//! - [`content`]: the kinds, [`cidr`], [`bitmap`] and [`acl`].
 //! - [`keeper`]: the writer's side. [`shelf`]: the snapshots. [`local`]: which of them a connection sees.
 //! - [`functions`], [`tables`]: what SQL calls. [`handle`]: what everybody else does.
 
+mod acl;
 mod bitmap;
 mod changes;
 mod cidr;
@@ -27,7 +28,7 @@ mod token;
 pub(crate) use changes::{Noted, RowChange};
 pub use definition::KindName;
 pub(crate) use definitions::TABLES;
-pub use handle::{BitmapIndex, CidrIndex, CidrRow, Indexes};
+pub use handle::{AclIndex, BitmapIndex, CidrIndex, CidrRow, Indexes};
 pub(crate) use keeper::Keeper;
 pub(crate) use local::Local;
 pub(crate) use shelf::Shelf;

@@ -1,4 +1,4 @@
-//! SQL functions whose answer is a table: `cidr_lookup`, `cidr_matches`, `cidr_range`, `bitmap_rows`. Their arguments are
+//! SQL functions whose answer is a table: `cidr_lookup`, `cidr_matches`, `cidr_range`, `bitmap_rows`, `acl_explain`. Their arguments are
 //! hidden columns, <https://sqlite.org/vtab.html#table_valued_functions>, named so that no column of a caller's has their name; each answer is found when the arguments are known,
 //! and then walked.
 
@@ -6,21 +6,27 @@ use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::sync::Arc;
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::Value;
 use rusqlite::vtab::{
     Context, Filters, IndexConstraintOp, IndexInfo, Module, VTab, VTabConfig, VTabConnection, VTabCursor,
 };
 use rusqlite::{Connection, ffi};
+use zqlite_acl::MatchingRule;
 use zqlite_cidr::{AddressRange, Prefix};
 
-use crate::index::cidr::{Cidr, address};
+use crate::index::acl::Question;
+use crate::index::cidr::{Cidr, address, owned};
 use crate::index::content::Content;
 use crate::index::definition::KindName;
 use crate::index::local::Local;
 use crate::{Error, ErrorCode, Result};
 
 /// A row of an answer.
-type Row = (i64, Option<Prefix>);
+enum Row {
+    Id(i64),
+    Prefix(i64, Prefix),
+    Rule(MatchingRule),
+}
 
 /// What a function is.
 struct Function {
@@ -31,26 +37,26 @@ struct Function {
     /// Columns that are no arguments.
     columns: c_int,
     arguments: &'static [&'static str],
+    /// How many of them must be given.
+    required: usize,
     /// About how many rows it has.
     rows: i64,
-    answer: fn(&Content, &[&str]) -> Result<Vec<Row>>,
+    answer: fn(&Content, &[Value]) -> Result<Vec<Row>>,
 }
 
-const FUNCTIONS: [Function; 4] = [
+const FUNCTIONS: [Function; 5] = [
     Function {
         name: "cidr_lookup",
         declaration: c"CREATE TABLE x(id INTEGER, prefix TEXT, _index HIDDEN, _address HIDDEN)",
         kind: KindName::Cidr,
         columns: 2,
         arguments: &["index", "address"],
+        required: 2,
         rows: 1,
         answer: |content, arguments| {
-            let address = address(argument(arguments, 0))?;
+            let address = address(text(arguments, 0)?)?;
             let found = cidr(content)?.lookup(address);
-            Ok(found
-                .into_iter()
-                .flat_map(|(prefix, rows)| rows.into_iter().map(move |row| (row, Some(prefix))))
-                .collect())
+            Ok(found.into_iter().flat_map(|(prefix, rows)| rows.into_iter().map(move |row| Row::Prefix(row, prefix))).collect())
         },
     },
     Function {
@@ -59,10 +65,11 @@ const FUNCTIONS: [Function; 4] = [
         kind: KindName::Cidr,
         columns: 2,
         arguments: &["index", "address"],
+        required: 2,
         rows: 4,
         answer: |content, arguments| {
-            let address = address(argument(arguments, 0))?;
-            Ok(cidr(content)?.matches(address).into_iter().map(|(prefix, row)| (row, Some(prefix))).collect())
+            let address = address(text(arguments, 0)?)?;
+            Ok(cidr(content)?.matches(address).into_iter().map(|(prefix, row)| Row::Prefix(row, prefix)).collect())
         },
     },
     Function {
@@ -71,13 +78,14 @@ const FUNCTIONS: [Function; 4] = [
         kind: KindName::Cidr,
         columns: 2,
         arguments: &["index", "first", "last"],
+        required: 3,
         rows: 100,
         answer: |content, arguments| {
-            let (first, last) = (address(argument(arguments, 0))?, address(argument(arguments, 1))?);
+            let (first, last) = (address(text(arguments, 0)?)?, address(text(arguments, 1)?)?);
             let range = AddressRange::new(first, last).map_err(|reason| {
                 Error::new(ErrorCode::CidrSyntax, format!("not a range: {first} to {last}: {reason}"))
             })?;
-            Ok(cidr(content)?.within(range).into_iter().map(|(prefix, row)| (row, Some(prefix))).collect())
+            Ok(cidr(content)?.within(range).into_iter().map(|(prefix, row)| Row::Prefix(row, prefix)).collect())
         },
     },
     Function {
@@ -86,18 +94,38 @@ const FUNCTIONS: [Function; 4] = [
         kind: KindName::Bitmap,
         columns: 1,
         arguments: &["index", "filter"],
+        required: 2,
         rows: 1000,
         answer: |content, arguments| match content {
             Content::Bitmap(index) => {
-                Ok(index.ids(argument(arguments, 0))?.into_iter().map(|row| (row, None)).collect())
+                Ok(index.ids(text(arguments, 0)?)?.into_iter().map(Row::Id).collect())
+            }
+            _ => Err(other_kind()),
+        },
+    },
+    Function {
+        name: "acl_explain",
+        declaration: c"CREATE TABLE x(rule INTEGER, action TEXT, priority INTEGER, shadowed INTEGER, _index HIDDEN, _source HIDDEN, _destination HIDDEN, _protocol HIDDEN, _port HIDDEN, _at HIDDEN)",
+        kind: KindName::Acl,
+        columns: 4,
+        arguments: &["index", "source", "destination", "protocol", "port", "at"],
+        required: 5,
+        rows: 4,
+        answer: |content, arguments| match content {
+            Content::Acl(index) => {
+                Ok(index.explain(&Question::of(arguments)?)?.matching.into_iter().map(Row::Rule).collect())
             }
             _ => Err(other_kind()),
         },
     },
 ];
 
-fn argument<'a>(arguments: &[&'a str], at: usize) -> &'a str {
-    arguments.get(at).copied().unwrap_or_default()
+/// An argument that is a text.
+fn text(arguments: &[Value], at: usize) -> Result<&str> {
+    match arguments.get(at) {
+        Some(Value::Text(text)) => Ok(text),
+        _ => Err(Error::new(ErrorCode::Type, format!("argument {} must be a text", at + 2))),
+    }
 }
 
 fn cidr(content: &Content) -> Result<&Cidr> {
@@ -168,15 +196,17 @@ unsafe impl<'t> VTab<'t> for Answers {
                 unusable = true;
             }
         }
-        if places.iter().any(Option::is_none) && unusable {
+        if unusable {
             // Another order of the tables gives the arguments first.
             return Ok(false);
         }
-        for (i, place) in places.iter().enumerate() {
-            let Some(place) = place else {
-                let message = format!("{} takes {}", function.name, function.arguments.join(", "));
-                return Err(self.aux.local.error(Error::new(ErrorCode::Parameters, message)));
-            };
+        // SQLite gives arguments from the left, so none is missing before one that is there.
+        let given = places.iter().take_while(|place| place.is_some()).count();
+        if given < function.required {
+            let message = format!("{} takes {}", function.name, function.arguments.join(", "));
+            return Err(self.aux.local.error(Error::new(ErrorCode::Parameters, message)));
+        }
+        for (i, place) in places.iter().flatten().enumerate() {
             let mut usage = info.constraint_usage(*place);
             usage.set_argv_index(i as c_int + 1);
             usage.set_omit(true);
@@ -206,19 +236,16 @@ unsafe impl VTabCursor for Walk<'_> {
     fn filter(&mut self, _number: c_int, _text: Option<&str>, filters: &Filters<'_>) -> rusqlite::Result<()> {
         let Aux { function, local } = self.aux;
         (self.rows, self.at) = (Vec::new(), 0);
-        let mut arguments = Vec::with_capacity(function.arguments.len());
-        for (value, name) in filters.iter().zip(function.arguments) {
-            match value {
-                // SQL's rule: of what is unknown nothing is known.
-                ValueRef::Null => return Ok(()),
-                ValueRef::Text(text) => arguments.push(std::str::from_utf8(text).unwrap_or("\u{fffd}")),
-                _ => {
-                    let message = format!("{}: {name} must be a text", function.name);
-                    return Err(local.error(Error::new(ErrorCode::Type, message)));
-                }
-            }
+        let arguments: Vec<Value> = filters.iter().map(owned).collect();
+        // SQL's rule: of what is unknown nothing is known.
+        if arguments.iter().take(function.required).any(|value| *value == Value::Null) {
+            return Ok(());
         }
         let Some((name, arguments)) = arguments.split_first() else { return Ok(()) };
+        let Value::Text(name) = name else {
+            let message = format!("{}: the name of an index must be a text", function.name);
+            return Err(local.error(Error::new(ErrorCode::Type, message)));
+        };
         self.rows = local.answer(name, function.kind, |content| (function.answer)(content, arguments))?;
         Ok(())
     }
@@ -233,10 +260,13 @@ unsafe impl VTabCursor for Walk<'_> {
     }
 
     fn column(&self, context: &mut Context, column: c_int) -> rusqlite::Result<()> {
-        let Some((row, prefix)) = self.rows.get(self.at) else { return Ok(()) };
-        match (column, prefix) {
-            (0, _) => context.set_result(*row),
-            (1, Some(prefix)) => context.set_result(prefix.to_string()),
+        match (self.rows.get(self.at), column) {
+            (Some(Row::Id(row) | Row::Prefix(row, _)), 0) => context.set_result(*row),
+            (Some(Row::Prefix(_, prefix)), 1) => context.set_result(prefix.to_string()),
+            (Some(Row::Rule(rule)), 0) => context.set_result(i64::try_from(rule.rule).unwrap_or(i64::MAX)),
+            (Some(Row::Rule(rule)), 1) => context.set_result(rule.action.to_string()),
+            (Some(Row::Rule(rule)), 2) => context.set_result(rule.priority),
+            (Some(Row::Rule(rule)), 3) => context.set_result(rule.shadowed),
             _ => Ok(()),
         }
     }

@@ -19,8 +19,8 @@ use crate::index::definition::Definition;
 use crate::index::source::{Column, Source};
 use filter::Filter;
 use key::Key;
-use rows::{Found, Rows};
-use sorted::Sorted;
+use rows::{Found, Rows, Union};
+pub(crate) use sorted::Sorted;
 
 /// Rows by the values of columns.
 #[derive(Debug, Clone)]
@@ -170,22 +170,16 @@ impl Bitmap {
     }
 
     fn everything(&self) -> Found {
-        let mut found = Found::default();
-        found.add(&self.all);
-        found
+        Found::of(&self.all)
     }
 
     fn nulls(&self, column: usize) -> Found {
-        let mut found = Found::default();
-        if let Some(values) = self.values.get(column) {
-            found.add(&values.nulls);
-        }
-        found
+        self.values.get(column).map(|values| Found::of(&values.nulls)).unwrap_or_default()
     }
 
     fn within(&self, column: usize, spans: &[filter::Span]) -> Found {
-        let mut found = Found::default();
-        let Some(values) = self.values.get(column) else { return found };
+        let mut found = Union::default();
+        let Some(values) = self.values.get(column) else { return Found::default() };
         for span in spans {
             if let (Bound::Included(low), Bound::Included(high)) = (&span.low, &span.high)
                 && low == high
@@ -197,6 +191,6 @@ impl Bitmap {
                 found.add(rows);
             }
         }
-        found
+        found.finish()
     }
 }

@@ -155,11 +155,18 @@ impl Rows {
     }
 }
 
-/// A set that a question builds up.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Found(BTreeMap<i64, Block>);
+/// A set that is joined of many.
+#[derive(Debug, Default)]
+pub(crate) struct Union(BTreeMap<i64, Gathered>);
 
-impl Found {
+/// A block as it comes, bits from the second on.
+#[derive(Debug)]
+enum Gathered {
+    First(Block),
+    Bits(Box<Words>),
+}
+
+impl Union {
     pub(crate) fn add(&mut self, rows: &Rows) {
         match rows {
             Rows::One(row) => {
@@ -172,23 +179,47 @@ impl Found {
 
     fn merge(&mut self, at: i64, block: &Block) {
         use std::collections::btree_map::Entry;
-        match self.0.entry(at) {
+        let gathered = match self.0.entry(at) {
             Entry::Vacant(entry) => {
-                entry.insert(block.clone());
+                entry.insert(Gathered::First(block.clone()));
+                return;
             }
-            Entry::Occupied(mut entry) => {
-                let mut words = entry.get().words();
-                words.iter_mut().zip(block.words()).for_each(|(a, b)| *a |= b);
-                if let Some(merged) = Block::of(&words) {
-                    entry.insert(merged);
-                }
-            }
+            Entry::Occupied(entry) => entry.into_mut(),
+        };
+        if let Gathered::First(first) = gathered {
+            *gathered = Gathered::Bits(Box::new(first.words()));
+        }
+        let Gathered::Bits(words) = gathered else { return };
+        match block {
+            Block::Few(places) => places.iter().for_each(|place| words[usize::from(*place) / 64] |= 1 << (place % 64)),
+            Block::Bits(bits) => words.iter_mut().zip(bits.iter()).for_each(|(a, b)| *a |= b),
         }
     }
 
-    pub(crate) fn or(mut self, other: Self) -> Self {
-        other.0.iter().for_each(|(at, block)| self.merge(*at, block));
-        self
+    pub(crate) fn finish(self) -> Found {
+        let block = |gathered| match gathered {
+            Gathered::First(block) => Some(block),
+            Gathered::Bits(words) => Block::of(&words),
+        };
+        Found(self.0.into_iter().filter_map(|(at, gathered)| Some((at, block(gathered)?))).collect())
+    }
+}
+
+/// A set that a question builds up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Found(BTreeMap<i64, Block>);
+
+impl Found {
+    pub(crate) fn of(rows: &Rows) -> Self {
+        let mut union = Union::default();
+        union.add(rows);
+        union.finish()
+    }
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        let mut union = Union(self.0.into_iter().map(|(at, block)| (at, Gathered::First(block))).collect());
+        other.0.iter().for_each(|(at, block)| union.merge(*at, block));
+        union.finish()
     }
 
     pub(crate) fn and(self, other: &Self) -> Self {
@@ -234,9 +265,7 @@ mod tests {
     }
 
     fn found(rows: &Rows) -> Found {
-        let mut found = Found::default();
-        found.add(rows);
-        found
+        Found::of(rows)
     }
 
     proptest! {
