@@ -22,7 +22,7 @@ export type {
 export { errorCatalogue, ZqliteError } from './lib/errors'
 export type { ErrorCode, ErrorDetails } from './lib/errors'
 export { NO_ROW } from './lib/indexes'
-export type { BitmapIndex, CidrHit, CidrIndex, CidrRow, RowId } from './lib/indexes'
+export type { AclIndex, AclIndexQuery, AclReasons, BitmapIndex, CidrHit, CidrIndex, CidrRow, RowId } from './lib/indexes'
 export { initLogging } from './lib/log'
 export type { DurationHistogram, Metrics } from './lib/metrics'
 export { MigrationError } from './lib/migrate'

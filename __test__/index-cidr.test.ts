@@ -83,8 +83,8 @@ test('a row that does not parse fails alone, and says which it is', async (t) =>
 test('migrations make indexes', async (t) => {
   const db = await fresh(t)
   await db.migrate([
-    { version: 1, name: 'nets', sql: `CREATE TABLE nets (id INTEGER PRIMARY KEY, net TEXT); CREATE INDEX nets_by_net ON nets USING cidr(net) WITH (host_bits = 'mask'); INSERT INTO nets VALUES (1, '10.1.2.3/8')` },
-    { version: 2, name: 'more', sql: `ALTER TABLE nets RENAME TO networks; INSERT INTO networks VALUES (2, '10.0.0.0/24'); CREATE INDEX IF NOT EXISTS nets_by_net ON networks USING cidr(net)` },
+    { version: 1, name: 'nets', up: `CREATE TABLE nets (id INTEGER PRIMARY KEY, net TEXT); CREATE INDEX nets_by_net ON nets USING cidr(net) WITH (host_bits = 'mask'); INSERT INTO nets VALUES (1, '10.1.2.3/8')` },
+    { version: 2, name: 'more', up: `ALTER TABLE nets RENAME TO networks; INSERT INTO networks VALUES (2, '10.0.0.0/24'); CREATE INDEX IF NOT EXISTS nets_by_net ON networks USING cidr(net)` },
   ])
   t.deepEqual(db.cidr('nets_by_net').matches('10.0.0.1'), [{ prefix: '10.0.0.0/8', row: 1 }, { prefix: '10.0.0.0/24', row: 2 }])
   t.is((await db.get<{ n: number }>('SELECT count(*) AS n FROM zqlite_index'))?.n, 1)

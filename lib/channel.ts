@@ -269,6 +269,10 @@ export class Channel {
     return callNative(() => this.#native.bitmapIndex(name))
   }
 
+  aclIndex(name: string): native.NativeAclIndex {
+    return callNative(() => this.#native.aclIndex(name))
+  }
+
   health(): Promise<native.NativeHealth> {
     return this.#native.health()
   }

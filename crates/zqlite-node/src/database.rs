@@ -16,6 +16,7 @@ use zqlite_store::{
     Answer, BackupOptions, BackupProgress, Cancel, Error, ErrorCode, Shape, Sink, Statement, Store, SyncLane,
 };
 
+use crate::acl_index::NativeAclIndex;
 use crate::bitmap_index::NativeBitmapIndex;
 use crate::cidr_index::NativeCidrIndex;
 use crate::guard::{guard, to_napi};
@@ -313,6 +314,16 @@ impl NativeDatabase {
             let index = self.store()?.indexes().bitmap(name);
             index.check()?;
             Ok(NativeBitmapIndex::of(index, self.closed.clone()))
+        })
+    }
+
+    /// The index of kind `acl` with this name.
+    #[napi]
+    pub fn acl_index(&self, name: String) -> napi::Result<NativeAclIndex> {
+        guard(|| {
+            let index = self.store()?.indexes().acl(name);
+            index.check()?;
+            Ok(NativeAclIndex::of(index, self.closed.clone()))
         })
     }
 

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(dead_code))]
 
 mod acl;
+mod acl_index;
 mod bitmap_index;
 mod catalogue;
 mod cidr;

@@ -46,6 +46,7 @@ pub use metrics::{Counters, DURATION_BOUNDS, Histogram, LaneGauge, Operation, Sn
 pub use options::{Options, PoolOptions, TransactionLimits};
 pub use params::Params;
 pub use rows::{Chunk, Item, Record, Shape};
+pub use rusqlite::types::Value as SqlValue;
 pub use setup::{Attached, LIMITS, Setup};
 pub use statement::Statement;
 pub use steward::Health;

@@ -520,6 +520,45 @@ fn a_stock_sqlite_sees_plain_tables_and_its_changes_are_found() {
 }
 
 #[test]
+fn a_hostile_file_opens_and_its_indexes_do_not_answer() {
+    for (made, expected) in [
+        ("CREATE TABLE zqlite_index (x)", ErrorCode::IndexUnknown),
+        (
+            "CREATE TABLE zqlite_index (name, tbl_name, sql); INSERT INTO zqlite_index VALUES ('i', x'00ff', x'00ff')",
+            ErrorCode::IndexUnusable,
+        ),
+        (
+            "CREATE TABLE zqlite_index (name, tbl_name, sql); INSERT INTO zqlite_index VALUES ('i', NULL, NULL), (NULL, 1, 2), (7, 7, 7)",
+            ErrorCode::IndexUnusable,
+        ),
+        (
+            "CREATE TABLE zqlite_index (name, tbl_name, sql); INSERT INTO zqlite_index VALUES ('i', 't', 'DROP TABLE t')",
+            ErrorCode::IndexUnusable,
+        ),
+        (
+            "CREATE TABLE zqlite_index (name, tbl_name, sql); INSERT INTO zqlite_index VALUES ('i', 't', 'CREATE INDEX other ON t USING cidr(p)')",
+            ErrorCode::IndexUnusable,
+        ),
+        (
+            "CREATE TABLE zqlite_index_commit (one, number); INSERT INTO zqlite_index_commit VALUES (1, 'many')",
+            ErrorCode::IndexUnknown,
+        ),
+        ("CREATE TABLE zqlite_index_commit (x); CREATE VIEW zqlite_index AS SELECT 1 AS name", ErrorCode::IndexUnknown),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(&format!("CREATE TABLE t (id INTEGER PRIMARY KEY, p TEXT); {made}"))
+            .unwrap();
+        let client = Client::open(&path);
+        assert_eq!(client.fails("SELECT * FROM cidr_lookup('i', '::')").code, expected, "{made}");
+        client.run("INSERT INTO t VALUES (1, 'anything')");
+        assert_eq!(client.text("SELECT p FROM t"), "anything");
+    }
+}
+
+#[test]
 fn another_process_that_writes_meanwhile_is_noticed() {
     let (folder, client) = routes();
     let stock = Connection::open(folder.path().join("test.db")).unwrap();

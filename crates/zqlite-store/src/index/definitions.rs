@@ -24,7 +24,12 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<(String, Result<Definit
     if !exists(connection, TABLES)? {
         return Ok(Vec::new());
     }
-    let mut statement = connection.prepare_cached("SELECT name, sql FROM main.zqlite_index ORDER BY name")?;
+    // Whoever wrote the file may have put anything there; it must open all the same.
+    let sql = "SELECT CAST(name AS TEXT), coalesce(CAST(sql AS TEXT), '') FROM main.zqlite_index WHERE name IS NOT NULL ORDER BY name";
+    let Ok(mut statement) = connection.prepare_cached(sql) else {
+        tracing::warn!("the table zqlite_index is not one of definitions; there are no indexes");
+        return Ok(Vec::new());
+    };
     let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
     rows.map(|row| {
         let (name, sql) = row?;
@@ -49,10 +54,9 @@ pub(crate) fn nameless(name: &str) -> Definition {
 
 /// The number of the last commit that changed an index; 0 before the first.
 pub(crate) fn number(connection: &Connection) -> Result<i64> {
-    match connection.prepare_cached("SELECT number FROM main.zqlite_index_commit WHERE one = 1") {
+    match connection.prepare_cached("SELECT CAST(number AS INTEGER) FROM main.zqlite_index_commit WHERE one = 1") {
         Ok(mut statement) => Ok(statement.query_row([], |row| row.get(0)).optional()?.unwrap_or(0)),
-        Err(_) if !exists(connection, "zqlite_index_commit")? => Ok(0),
-        Err(error) => Err(error.into()),
+        Err(_) => Ok(0),
     }
 }
 
