@@ -13,7 +13,7 @@ use crate::index::source::{Fault, Source};
 /// The kinds.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
-    Cidr(Cidr),
+    Cidr(Box<Cidr>),
     Bitmap(Bitmap),
     Acl(Box<Acl>),
 }
@@ -66,7 +66,7 @@ impl Content {
     ) -> std::result::Result<Self, BuildError> {
         Ok(match definition.kind {
             KindName::Bitmap => Self::Bitmap(Bitmap::build(sources, scan)?),
-            KindName::Cidr => Self::Cidr(Cidr::build(definition, scan)?),
+            KindName::Cidr => Self::Cidr(Box::new(Cidr::build(definition, scan)?)),
             KindName::Acl => Self::Acl(Box::new(Acl::build(definition, scan)?)),
         })
     }

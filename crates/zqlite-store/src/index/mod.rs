@@ -4,7 +4,7 @@
 //! - [`token`], [`statement`], [`definition`], [`definitions`]: from SQL to a definition and to its row.
 //! - [`source`]: the tables behind one. [`changes`]: what a transaction did to them.
 //! - [`content`]: the kinds, [`cidr`], [`bitmap`] and [`acl`].
-//! - [`keeper`]: the writer's side. [`shelf`]: the snapshots. [`local`]: which of them a connection sees.
+//! - [`keeper`], [`refresh`]: the writer's side; [`lane`]: where the writer's lane meets it. [`shelf`]: the snapshots. [`local`]: which of them a connection sees.
 //! - [`functions`], [`tables`]: what SQL calls. [`handle`]: what everybody else does.
 
 mod acl;
@@ -17,8 +17,10 @@ mod definitions;
 mod functions;
 mod handle;
 mod keeper;
+mod lane;
 mod local;
 mod own;
+mod refresh;
 mod shelf;
 mod source;
 mod statement;

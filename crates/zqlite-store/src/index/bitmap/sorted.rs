@@ -8,12 +8,13 @@ use std::sync::Arc;
 const MOST: usize = 128;
 
 type Page<K, V> = Arc<Vec<(K, V)>>;
+type List<K, V> = Arc<Vec<Page<K, V>>>;
 
 /// A sorted map. A clone is a snapshot.
 #[derive(Debug)]
 pub(crate) struct Sorted<K, V> {
     /// Neither a list nor a page is empty.
-    lists: Arc<Vec<Arc<Vec<Page<K, V>>>>>,
+    lists: Arc<Vec<List<K, V>>>,
 }
 
 impl<K, V> Clone for Sorted<K, V> {

@@ -1,23 +1,27 @@
 //! The kind `acl(source, destination, protocol, ports, priority, action, enabled[, expires_at])`: a thin adapter from rows to
 //! the engine of `zqlite-acl`. Further tables hold the peers' addresses (`peer`, `address`) and labels (`peer`, `label`).
 
+mod parse;
+mod question;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
 use zqlite_acl::{
-    Action, Decision, Engine, Explanation, Label, Peer, PeerError, PeerField, PeerId, PortRange, Query, Rule,
-    RuleError, RuleField, RuleId, Selector,
+    Decision, Engine, Explanation, Label, Peer, PeerError, PeerField, PeerId, Rule, RuleError, RuleField, RuleId,
 };
 use zqlite_cidr::Address;
 
 use crate::index::bitmap::Sorted;
-use crate::index::cidr::{address, owned};
+use crate::index::cidr::owned;
 use crate::index::content::{BuildError, Scan};
 use crate::index::definition::Definition;
 use crate::index::source::{Fault, Source};
 use crate::{Error, ErrorCode, Result};
+use parse::{peer_address, peer_label, rule_of};
+pub(crate) use question::Question;
 
 /// The fields of a rule, in the order of the columns; the last may be missing.
 const FIELDS: [RuleField; 8] = [
@@ -57,8 +61,6 @@ pub(crate) struct Acl {
     rules: BTreeMap<RuleId, Option<Rule>>,
     unsettled: BTreeSet<PeerId>,
 }
-
-type Parsed<T> = std::result::Result<T, (usize, String)>;
 
 fn roles(definition: &Definition) -> Vec<(Role, &str)> {
     let mut roles = vec![(Role::Rules, definition.table.as_str())];
@@ -265,191 +267,7 @@ fn unknown(error: zqlite_acl::UnknownId) -> Error {
     Error::new(ErrorCode::AclUnknown, error.to_string())
 }
 
-/// A question about two peers or two addresses.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Question {
-    Peers(Query<PeerId>),
-    Addresses(Query<Address>),
-}
-
-impl Question {
-    /// Of values as SQL has them: ids of peers or texts of addresses, a protocol by number or name, a port, and a time in
-    /// milliseconds since 1970, by default now.
-    ///
-    /// # Errors
-    /// `ERR_TYPE`, `ERR_CIDR_SYNTAX`
-    pub(crate) fn of(values: &[Value]) -> Result<Self> {
-        let wrong = |what: &str| Error::new(ErrorCode::Type, what.to_owned());
-        let [source, destination, protocol, port, rest @ ..] = values else {
-            return Err(Error::new(ErrorCode::Parameters, "source, destination, protocol and port are needed"));
-        };
-        let protocol = match protocol {
-            Value::Integer(number) => u8::try_from(*number).ok(),
-            Value::Text(text) => protocol_of(text),
-            _ => None,
-        };
-        let protocol =
-            protocol.ok_or_else(|| wrong("protocol must be a number from 0 to 255, or tcp, udp, icmp or icmpv6"))?;
-        let port = match port {
-            Value::Integer(number) => u16::try_from(*number).ok(),
-            _ => None,
-        };
-        let port = port.ok_or_else(|| wrong("port must be a number from 0 to 65535"))?;
-        let at = match rest.first() {
-            None | Some(Value::Null) => now(),
-            Some(Value::Integer(at)) => *at,
-            Some(_) => return Err(wrong("at must be a number of milliseconds since 1970")),
-        };
-        match (source, destination) {
-            (Value::Integer(source), Value::Integer(destination)) => {
-                let peer = |id: i64| PeerId::try_from(id).map_err(|_| wrong("a peer has a number from 0 to 2^32-1"));
-                let (source, destination) = (peer(*source)?, peer(*destination)?);
-                Ok(Self::Peers(Query { source, destination, protocol, port, at }))
-            }
-            (Value::Text(source), Value::Text(destination)) => {
-                let (source, destination) = (address(source)?, address(destination)?);
-                Ok(Self::Addresses(Query { source, destination, protocol, port, at }))
-            }
-            _ => Err(wrong("source and destination must both be numbers of peers, or both be texts of addresses")),
-        }
-    }
-}
-
-fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 fn rule_fault(error: &RuleError) -> Fault {
     let column = FIELDS.iter().position(|field| *field == error.field).unwrap_or(0);
     Fault { source: 0, row: i64::try_from(error.rule).unwrap_or(i64::MAX), column, reason: error.fault.to_string() }
-}
-
-fn rule_of(row: i64, values: &[Value]) -> Parsed<Rule> {
-    let value = |at: usize| values.get(at).unwrap_or(&Value::Null);
-    let id = RuleId::try_from(row).map_err(|_| (0, "the id of a rule is not below 0".to_owned()))?;
-    let selectors = |at: usize| match value(at) {
-        Value::Text(text) => {
-            items(text).map(|item| Selector::parse(item).map_err(|error| (at, error.to_string()))).collect()
-        }
-        _ => Err((at, "selectors are a text: *, prefixes, ranges and labels between commas".to_owned())),
-    };
-    let integer = |at: usize| match value(at) {
-        Value::Integer(number) => Ok(*number),
-        _ => Err((at, "an integer is needed".to_owned())),
-    };
-    let action = match value(5) {
-        Value::Text(text) => text.parse::<Action>().map_err(|error| (5, error.to_string()))?,
-        _ => return Err((5, "it is allow or deny".to_owned())),
-    };
-    let enabled = match value(6) {
-        Value::Integer(0) => false,
-        Value::Integer(1) => true,
-        _ => return Err((6, "it is 0 or 1".to_owned())),
-    };
-    let rule = Rule {
-        id,
-        priority: i32::try_from(integer(4)?).map_err(|_| (4, "a priority has 32 bits".to_owned()))?,
-        action,
-        enabled,
-        sources: selectors(0)?,
-        destinations: selectors(1)?,
-        protocols: protocols_of(value(2)).map_err(|reason| (2, reason))?,
-        ports: ports_of(value(3)).map_err(|reason| (3, reason))?,
-        expires_at: if *value(7) == Value::Null { None } else { Some(integer(7)?) },
-        same_owner: false,
-    };
-    for (at, list) in [&rule.sources, &rule.destinations].into_iter().enumerate() {
-        if list.is_empty() {
-            return Err((at, "at least one selector is needed; * selects everything".to_owned()));
-        }
-    }
-    Ok(rule)
-}
-
-/// What stands between commas, without the blanks around it.
-fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(|item| item.trim_matches([' ', '\t', '\n', '\r'])).filter(|item| !item.is_empty())
-}
-
-fn protocol_of(text: &str) -> Option<u8> {
-    match text.to_ascii_lowercase().as_str() {
-        "icmp" => Some(1),
-        "tcp" => Some(6),
-        "udp" => Some(17),
-        "icmpv6" => Some(58),
-        // No sign, no leading zero.
-        text => text.parse().ok().filter(|number: &u8| number.to_string() == text),
-    }
-}
-
-/// NULL and `*` are all.
-fn protocols_of(value: &Value) -> std::result::Result<Vec<u8>, String> {
-    let wrong =
-        || "protocols are numbers from 0 to 255, tcp, udp, icmp or icmpv6, between commas; NULL or * is all".to_owned();
-    match value {
-        Value::Null => Ok(Vec::new()),
-        Value::Integer(number) => Ok(vec![u8::try_from(*number).map_err(|_| wrong())?]),
-        Value::Text(text) if text == "*" => Ok(Vec::new()),
-        Value::Text(text) if items(text).next().is_some() => {
-            items(text).map(|item| protocol_of(item).ok_or_else(wrong)).collect()
-        }
-        _ => Err(wrong()),
-    }
-}
-
-/// NULL and `*` are all, and no port at all.
-fn ports_of(value: &Value) -> std::result::Result<Vec<PortRange>, String> {
-    let wrong = || {
-        "ports are numbers from 0 to 65535 and ranges such as 8000-8999, between commas; NULL or * is all".to_owned()
-    };
-    let port = |text: &str| text.parse().ok().filter(|port: &u16| port.to_string() == text);
-    let range = |item: &str| {
-        let (low, high) = item.split_once('-').unwrap_or((item, item));
-        let range = PortRange { low: port(low)?, high: port(high)? };
-        (range.low <= range.high).then_some(range)
-    };
-    match value {
-        Value::Null => Ok(Vec::new()),
-        Value::Integer(number) => {
-            let port = u16::try_from(*number).map_err(|_| wrong())?;
-            Ok(vec![PortRange { low: port, high: port }])
-        }
-        Value::Text(text) if text == "*" => Ok(Vec::new()),
-        Value::Text(text) if items(text).next().is_some() => {
-            items(text).map(|item| range(item).ok_or_else(wrong)).collect()
-        }
-        _ => Err(wrong()),
-    }
-}
-
-/// Rows with NULL say nothing.
-fn peer_of(values: &[Value]) -> Parsed<Option<PeerId>> {
-    match values.first() {
-        Some(Value::Integer(id)) => {
-            PeerId::try_from(*id).map(Some).map_err(|_| (0, "a peer has a number from 0 to 2^32-1".to_owned()))
-        }
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => Err((0, "a peer is a number".to_owned())),
-    }
-}
-
-fn peer_address(values: &[Value]) -> Parsed<Option<(PeerId, Address)>> {
-    let peer = peer_of(values)?;
-    let found = match values.get(1) {
-        None | Some(Value::Null) => None,
-        Some(Value::Text(text)) => Some(Address::parse(text).map_err(|error| (1, error.to_string()))?),
-        Some(_) => return Err((1, "an address is a text".to_owned())),
-    };
-    Ok(peer.zip(found))
-}
-
-fn peer_label(values: &[Value]) -> Parsed<Option<(PeerId, Label)>> {
-    let peer = peer_of(values)?;
-    let found = match values.get(1) {
-        None | Some(Value::Null) => None,
-        Some(Value::Text(text)) => Some(Label::parse(text).map_err(|error| (1, error.to_string()))?),
-        Some(_) => return Err((1, "a label is a text".to_owned())),
-    };
-    Ok(peer.zip(found))
 }
