@@ -82,6 +82,11 @@ impl Watch {
         *self.failure.lock() = Some(error);
     }
 
+    /// A statement begins.
+    pub(crate) fn forget_failure(&self) {
+        *self.failure.lock() = None;
+    }
+
     /// Says in full what SQLite only hints at.
     pub(crate) fn explain(&self, error: Error) -> Error {
         explain(self, error)
@@ -297,7 +302,7 @@ impl<'c> Lane<'c> {
     pub(crate) fn control(&self, sql: &'static str) -> Result<()> {
         self.internal(|connection| connection.prepare_cached(sql)?.raw_execute())?;
         match self.keeper {
-            Some(keeper) if sql.starts_with("BEGIN") => keeper.begin(),
+            Some(keeper) if sql.starts_with("BEGIN") => keeper.begin().inspect_err(|_| self.rollback()),
             Some(keeper) if sql.starts_with("ROLLBACK TO") => {
                 keeper.undone();
                 Ok(())
@@ -357,6 +362,7 @@ impl<'c> Lane<'c> {
 
     /// Runs a statement; full chunks go to `emit` on the way, the last piece comes back.
     pub(crate) fn run(&mut self, call: &Call, may_write: bool, emit: Emit<'_>) -> Result<Ran> {
+        self.watch.forget_failure();
         let result = match &call.statement.schema_change {
             Some(change) => self.run_schema_change(call, change, may_write, emit),
             None => self.run_prepared(call, may_write, emit),

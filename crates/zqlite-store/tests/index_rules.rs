@@ -565,9 +565,21 @@ fn another_process_that_writes_meanwhile_is_noticed() {
     stock
         .execute_batch("UPDATE routes SET prefix = '10.3.0.0/16' WHERE id = 1; DELETE FROM routes WHERE id = 2")
         .unwrap();
-    // Before anything else is published.
+    // Before anything else is published, also when the transaction that found it came to nothing.
+    let transaction = client.transaction();
+    assert_eq!(agrees_within(&transaction), "1=10.3.0.0/16 3=2001:db8::/32");
+    transaction.rollback();
+    assert_eq!(client.fails("INSERT INTO routes VALUES (1, '10.7.0.0/16', 'x')").code, ErrorCode::Constraint);
     client.run("INSERT INTO routes VALUES (7, '10.7.0.0/16', 'x')");
     assert_eq!(agrees(&client), "1=10.3.0.0/16 3=2001:db8::/32 7=10.7.0.0/16");
+    // An index that another process declared.
+    let sql = "INSERT INTO zqlite_index VALUES ('by_via', 'routes', 'CREATE INDEX by_via ON routes USING bitmap(via)')";
+    stock.execute_batch(sql).unwrap();
+    client.run("UPDATE routes SET via = 'y' WHERE id = 1");
+    assert_eq!(client.text("SELECT group_concat(id) FROM bitmap_rows('by_via', 'via = ''y''')"), "1");
+    stock.execute_batch("DROP TABLE zqlite_index").unwrap();
+    client.run("UPDATE routes SET via = 'z' WHERE id = 1");
+    assert_eq!(client.fails(HELD).code, ErrorCode::IndexUnknown);
 }
 
 #[test]

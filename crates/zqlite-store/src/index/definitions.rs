@@ -1,6 +1,7 @@
 //! The tables in which definitions and the commit number are kept: ordinary ones, so that a stock SQLite sees no more than
 //! two small tables.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::index::definition::{Definition, KindName};
@@ -30,7 +31,11 @@ pub(crate) fn all(connection: &Connection) -> Result<Vec<(String, Result<Definit
         tracing::warn!("the table zqlite_index is not one of definitions; there are no indexes");
         return Ok(Vec::new());
     };
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let text = |row: &rusqlite::Row<'_>, at: usize| match row.get_ref(at)? {
+        ValueRef::Text(text) => Ok(String::from_utf8_lossy(text).into_owned()),
+        _ => Ok::<_, rusqlite::Error>(String::new()),
+    };
+    let rows = statement.query_map([], |row| Ok((text(row, 0)?, text(row, 1)?)))?;
     rows.map(|row| {
         let (name, sql) = row?;
         let definition = match SchemaChange::parse(&sql) {

@@ -45,6 +45,8 @@ pub(crate) struct State {
     /// Of the connection when the base was made.
     cookie: i64,
     data_version: i64,
+    /// The data version that the open transaction found, if it is another.
+    foreign: Option<i64>,
     pub(crate) hooked: bool,
 }
 
@@ -122,9 +124,10 @@ impl Keeper {
         self.noted.0.lock().clear();
         (state.next, state.pending, state.schema, state.lenient) = (None, None, false, false);
         state.definitions = false;
-        if self.own.internal(data_version)? != state.data_version {
-            // Another process has written.
-            self.take_versions(&mut state)?;
+        let version = self.own.internal(data_version)?;
+        state.foreign = (version != state.data_version).then_some(version);
+        if state.foreign.is_some() {
+            // Another process has written. The base is of before until this is committed, whatever becomes of it.
             self.distrust(&mut state);
             state.lenient = true;
         }
@@ -168,12 +171,12 @@ impl Keeper {
     /// `ERR_INDEX_ROW`, or as reading fails; the transaction must not be committed.
     pub(crate) fn prepare(&self) -> Result<()> {
         let mut state = self.state.lock();
-        if !state.hooked && !state.schema {
+        if !state.hooked && !state.schema && !state.definitions {
             return Ok(());
         }
         let now = self.own.internal(cookie)?;
         if now != state.cookie && !state.schema {
-            tracing::warn!("the schema was changed by something other than a statement; indexes are made anew");
+            // VACUUM, another process, or a function of an extension: no statement that was seen.
             state.schema = true;
             self.distrust(&mut state);
         }
@@ -196,6 +199,9 @@ impl Keeper {
             self.shelf.publish(generation.clone());
             state.base = generation;
         }
+        if let Some(version) = state.foreign.take() {
+            state.data_version = version;
+        }
         (state.next, state.schema, state.lenient) = (None, false, false);
         self.noted.0.lock().clear();
     }
@@ -208,7 +214,7 @@ impl Keeper {
     /// Whether schema changes concern anything here.
     pub(crate) fn is_used(&self) -> bool {
         let state = self.state.lock();
-        state.definitions || !state.indexes().is_empty()
+        state.definitions || state.hooked
     }
 
     /// `CREATE INDEX … USING …`
