@@ -246,6 +246,33 @@ export declare interface AclFilterRule {
     ports: [low: number, high: number][];
 }
 
+/**
+ * Rules and peers in tables: `CREATE INDEX name ON rules USING acl(source, destination, protocol, ports, priority, action,
+ * enabled, expires_at) WITH (labels = …, peers = …)`. Every call is about what is committed when it is made, and never waits.
+ *
+ * Calls throw a {@link ZqliteError}: `ERR_ACL_UNKNOWN` for a peer that is in none of the tables, `ERR_CIDR_SYNTAX` for what is
+ * no address, `ERR_TYPE` for other arguments that cannot be, `ERR_INDEX_UNKNOWN` when the index was dropped,
+ * `ERR_INDEX_UNUSABLE` when it cannot answer, `ERR_CLOSED`.
+ */
+export declare interface AclIndex {
+    /** May one reach the other? */
+    decide(query: AclIndexQuery): AclDecision;
+    /** As {@link decide}, with every rule that matches. */
+    explain(query: AclIndexQuery): AclReasons;
+}
+
+/** A question: may `source` reach `destination`? Both are ids of peers, or both addresses. */
+export declare interface AclIndexQuery {
+    source: number | string;
+    destination: number | string;
+    /** IANA protocol number. */
+    protocol: number;
+    /** Destination port; 0 for protocols that have none. */
+    port: number;
+    /** When, in milliseconds since 1970. Default: now. */
+    at?: number;
+}
+
 /** A rule that matches a question. */
 export declare interface AclMatch {
     rule: number;
@@ -309,6 +336,11 @@ export declare interface AclQuery {
     port: number;
     /** When, in milliseconds since 1970. Default: now. */
     at?: number;
+}
+
+/** An answer with every rule that matches, in the order in which they would decide: the first one did. */
+export declare interface AclReasons extends AclDecision {
+    matching: AclMatch[];
 }
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
@@ -388,6 +420,23 @@ export declare interface BatchStatement {
     };
 }
 
+/**
+ * The rows of a table by what its columns hold: `CREATE INDEX name ON table USING bitmap(columns)`. Every call is about what
+ * is committed when it is made, and never waits; the table is not touched.
+ *
+ * A filter is what may stand behind WHERE, without functions and arithmetic: comparisons of a column with a literal, `IN`,
+ * `BETWEEN`, `IS [NOT] NULL`, `AND`, `OR`, `NOT`, parentheses. It means what SQLite would make of it.
+ *
+ * Calls throw a {@link ZqliteError}: `ERR_FILTER_SYNTAX` with the place, `ERR_INDEX_UNKNOWN` when the index was dropped,
+ * `ERR_INDEX_UNUSABLE` when it cannot answer, `ERR_CLOSED`.
+ */
+export declare interface BitmapIndex {
+    /** The ids of the rows of which `filter` is true, ascending. */
+    rows(filter: string): BigInt64Array;
+    /** How many they are. */
+    count(filter: string): number;
+}
+
 /** Options of a single call. */
 export declare interface CallOptions {
     /** Waiting and running together take at most this long, else `ERR_DEADLINE`. */
@@ -411,10 +460,45 @@ export declare interface CheckpointResult {
 /** Addresses of a batch: IPv4 as numbers, IPv6 as 16 bytes each in network order, or texts of either family. */
 export declare type CidrAddresses = Uint32Array | Uint8Array | readonly string[];
 
+/** The longest prefix that holds an address. */
+export declare interface CidrHit {
+    /** In its canonical text. */
+    prefix: string;
+    /** The rows that have this prefix, in order. */
+    rows: RowId[];
+}
+
+/**
+ * The rows of a table by the prefix in one of its columns: `CREATE INDEX name ON table USING cidr(column)`. Every call is
+ * about what is committed when it is made, and never waits.
+ *
+ * Calls throw a {@link ZqliteError}: `ERR_CIDR_SYNTAX` for what is no address, `ERR_INDEX_UNKNOWN` when the index was
+ * dropped, `ERR_INDEX_UNUSABLE` when it cannot answer, `ERR_CLOSED`.
+ */
+export declare interface CidrIndex {
+    /** The longest prefix that holds `address`, with its rows. */
+    lookup(address: string): CidrHit | undefined;
+    /** Each row whose prefix holds `address`, shortest prefix first. */
+    matches(address: string): CidrRow[];
+    /**
+     * For each address the first row of the longest prefix that holds it, or {@link NO_ROW}; all of one moment.
+     *
+     * @param out an array for the answer, with room for it; default: a new one
+     */
+    lookupBatch(addresses: CidrAddresses, out?: BigInt64Array): BigInt64Array;
+}
+
 /** A prefix of a table, in its canonical text, with its value. */
 export declare interface CidrMatch {
     prefix: string;
     value: number;
+}
+
+/** A row whose prefix holds an address. */
+export declare interface CidrRow {
+    /** In its canonical text. */
+    prefix: string;
+    row: RowId;
 }
 
 /**
@@ -597,6 +681,24 @@ export declare class Database {
      * (`transactions` of {@link DatabaseOptions}); prefer {@link executeBatchTransaction} where the steps are known.
      */
     transaction<T>(callback: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T>;
+    /**
+     * The index of kind `cidr` with this name, to be asked at once, on this thread.
+     *
+     * @throws {ZqliteError} `ERR_INDEX_UNKNOWN`, `ERR_INDEX_UNUSABLE`
+     */
+    cidr(name: string): CidrIndex;
+    /**
+     * The index of kind `bitmap` with this name, to be asked at once, on this thread.
+     *
+     * @throws {ZqliteError} `ERR_INDEX_UNKNOWN`, `ERR_INDEX_UNUSABLE`
+     */
+    bitmap(name: string): BitmapIndex;
+    /**
+     * The index of kind `acl` with this name, to be asked at once, on this thread.
+     *
+     * @throws {ZqliteError} `ERR_INDEX_UNKNOWN`, `ERR_INDEX_UNUSABLE`
+     */
+    acl(name: string): AclIndex;
     /** SQLite's plan for a statement, which is not run. */
     explainQuery(sql: string, params?: Params, options?: CallOptions): Promise<QueryPlanStep[]>;
     /** Asks, beside all lanes, whether the database can be read. Never rejects while the database is open. */
@@ -817,6 +919,26 @@ export declare const errorCatalogue: {
         readonly retryable: false;
         readonly description: 'The native addon does not load: no prebuilt binary is installed for this platform, or the system refuses it.';
     };
+    readonly ERR_INDEX_DEFINITION: {
+        readonly retryable: false;
+        readonly description: 'The index cannot be: its kind, table, columns or options are wrong, or its name is taken.';
+    };
+    readonly ERR_INDEX_ROW: {
+        readonly retryable: false;
+        readonly description: 'A row does not fit an index of its table: a value does not parse; nothing was changed.';
+    };
+    readonly ERR_INDEX_UNKNOWN: {
+        readonly retryable: false;
+        readonly description: 'There is no index of this name and kind.';
+    };
+    readonly ERR_INDEX_UNUSABLE: {
+        readonly retryable: false;
+        readonly description: 'The index cannot answer: its definition no longer fits its table, or a row that was there before it was opened does not parse.';
+    };
+    readonly ERR_FILTER_SYNTAX: {
+        readonly retryable: false;
+        readonly description: 'The filter of a bitmap index is not understood.';
+    };
     readonly ERR_INTERNAL: {
         readonly retryable: false;
         readonly description: 'A defect in zqlite; please report it.';
@@ -1024,6 +1146,9 @@ export declare interface MigrationTransaction {
     query<Row = Record<string, unknown>>(sql: string, params?: Params): Promise<Row[]>;
 }
 
+/** Stands for "no row" in the answer to a batch: -(2^63). */
+export declare const NO_ROW: bigint;
+
 /** The `Content-Type` of {@link openMetricsText}. */
 export declare const OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -1066,6 +1191,9 @@ export declare interface QueryPlanStep {
     parent: number;
     detail: string;
 }
+
+/** A row id as rows of a query have it: a bigint beyond ±(2^53-1). */
+export declare type RowId = number | bigint;
 
 /**
  * The rows of a statement, read as they are asked for: about 256 KiB of them are on their way at most. It begins with the

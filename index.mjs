@@ -6,6 +6,7 @@ export {
   errorCatalogue,
   initLogging,
   MigrationError,
+  NO_ROW,
   OPENMETRICS_CONTENT_TYPE,
   PROMETHEUS_CONTENT_TYPE,
   ZqliteError,

@@ -21,6 +21,8 @@ export type {
 } from './lib/database'
 export { errorCatalogue, ZqliteError } from './lib/errors'
 export type { ErrorCode, ErrorDetails } from './lib/errors'
+export { NO_ROW } from './lib/indexes'
+export type { AclIndex, AclIndexQuery, AclReasons, BitmapIndex, CidrHit, CidrIndex, CidrRow, RowId } from './lib/indexes'
 export { initLogging } from './lib/log'
 export type { DurationHistogram, Histogram, Metrics, WaitHistogram } from './lib/metrics'
 export { MigrationError } from './lib/migrate'

@@ -3,7 +3,7 @@
  * a time. One channel serves one {@link Database}.
  */
 import * as native from '../native'
-import { fromNative, Failure, ZqliteError } from './errors'
+import { callNative, fromNative, Failure, ZqliteError } from './errors'
 import { type Params, writeParams, Writer } from './params'
 import { Decoder, type Layout, Reader } from './rows'
 import type { Tracer } from './tracing'
@@ -266,6 +266,18 @@ export class Channel {
   pull(token: number, more: boolean): void {
     this.#flush()
     this.#native.pull(token, more)
+  }
+
+  cidrIndex(name: string): native.NativeCidrIndex {
+    return callNative(() => this.#native.cidrIndex(name))
+  }
+
+  bitmapIndex(name: string): native.NativeBitmapIndex {
+    return callNative(() => this.#native.bitmapIndex(name))
+  }
+
+  aclIndex(name: string): native.NativeAclIndex {
+    return callNative(() => this.#native.aclIndex(name))
   }
 
   health(): Promise<native.NativeHealth> {

@@ -3,6 +3,7 @@ import { type Calls, callsOf, type Columns } from './calls'
 import { Channel, type Interned, Operation } from './channel'
 import { type DatabaseOptions, type Duration, known, parseDuration, resolveOptions, show } from './config'
 import { fromNative, ZqliteError } from './errors'
+import { type AclIndex, type BitmapIndex, type CidrIndex, NativeAcl, NativeBitmap, NativeCidr } from './indexes'
 import { type Metrics, toMetrics } from './metrics'
 import { type MigrateOptions, migrate, type Migration, type MigrationProgress, type MigrationResult } from './migrate'
 import type { Params } from './params'
@@ -205,6 +206,39 @@ export class Database {
   async transaction<T>(callback: (transaction: Transaction) => Promise<T>, options?: TransactionOptions): Promise<T> {
     this.#open()
     return await this.#transactions.run(callback, options)
+  }
+
+  /**
+   * The index of kind `cidr` with this name, to be asked at once, on this thread.
+   *
+   * @throws {ZqliteError} `ERR_INDEX_UNKNOWN`, `ERR_INDEX_UNUSABLE`
+   */
+  cidr(name: string): CidrIndex {
+    this.#open()
+    if (typeof name !== 'string') throw new ZqliteError('ERR_TYPE', `name must be a string, not ${show(name)}`)
+    return new NativeCidr(this.#session.channel.cidrIndex(name))
+  }
+
+  /**
+   * The index of kind `bitmap` with this name, to be asked at once, on this thread.
+   *
+   * @throws {ZqliteError} `ERR_INDEX_UNKNOWN`, `ERR_INDEX_UNUSABLE`
+   */
+  bitmap(name: string): BitmapIndex {
+    this.#open()
+    if (typeof name !== 'string') throw new ZqliteError('ERR_TYPE', `name must be a string, not ${show(name)}`)
+    return new NativeBitmap(this.#session.channel.bitmapIndex(name))
+  }
+
+  /**
+   * The index of kind `acl` with this name, to be asked at once, on this thread.
+   *
+   * @throws {ZqliteError} `ERR_INDEX_UNKNOWN`, `ERR_INDEX_UNUSABLE`
+   */
+  acl(name: string): AclIndex {
+    this.#open()
+    if (typeof name !== 'string') throw new ZqliteError('ERR_TYPE', `name must be a string, not ${show(name)}`)
+    return new NativeAcl(this.#session.channel.aclIndex(name))
   }
 
   /** SQLite's plan for a statement, which is not run. */

@@ -33,6 +33,11 @@ export const errorCatalogue = {
   ERR_ACL_RULE: { retryable: false, description: 'The access rule or peer is not valid.' },
   ERR_ACL_UNKNOWN: { retryable: false, description: 'No peer or class of the engine has this number.' },
   ERR_ADDON: { retryable: false, description: 'The native addon does not load: no prebuilt binary is installed for this platform, or the system refuses it.' },
+  ERR_INDEX_DEFINITION: { retryable: false, description: 'The index cannot be: its kind, table, columns or options are wrong, or its name is taken.' },
+  ERR_INDEX_ROW: { retryable: false, description: 'A row does not fit an index of its table: a value does not parse; nothing was changed.' },
+  ERR_INDEX_UNKNOWN: { retryable: false, description: 'There is no index of this name and kind.' },
+  ERR_INDEX_UNUSABLE: { retryable: false, description: 'The index cannot answer: its definition no longer fits its table, or a row that was there before it was opened does not parse.' },
+  ERR_FILTER_SYNTAX: { retryable: false, description: 'The filter of a bitmap index is not understood.' },
   ERR_INTERNAL: { retryable: false, description: 'A defect in zqlite; please report it.' },
 } as const satisfies Record<string, { retryable: boolean; description: string }>
 

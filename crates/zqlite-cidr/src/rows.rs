@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::prefix::Prefix;
+use crate::range::AddressRange;
 use crate::table::Table;
 
 /// Row ids of one prefix, sorted: one in place, more of them in shared chunks, so that a change copies one chunk and the
@@ -140,6 +141,11 @@ impl RowTable {
     /// The rows of each prefix that `prefix` covers, itself included, sorted.
     pub fn covered(&self, prefix: Prefix) -> impl Iterator<Item = (Prefix, i64)> {
         self.table.covered(prefix).flat_map(each)
+    }
+
+    /// The rows of each prefix that lies within `range`, sorted.
+    pub fn within(&self, range: AddressRange) -> impl Iterator<Item = (Prefix, i64)> {
+        self.table.within(range).flat_map(each)
     }
 
     /// The rows of each prefix that covers `prefix`, itself included, shortest to longest.

@@ -66,7 +66,7 @@ pub fn cidr_range_to_prefixes(text: String) -> napi::Result<Vec<String>> {
 
 /// The bytes of a short text on the stack: no address is longer. `String` would cost an allocation, and as much again as
 /// the lookup.
-enum Text {
+pub(crate) enum Text {
     Short([u8; Text::ROOM], usize),
     Long(String),
 }
@@ -74,7 +74,7 @@ enum Text {
 impl Text {
     const ROOM: usize = 64;
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Short(bytes, length) => &bytes[..*length],
             Self::Long(text) => text.as_bytes(),
@@ -388,12 +388,12 @@ fn answer(found: Option<u32>) -> f64 {
     found.map_or(-1.0, f64::from)
 }
 
-fn texts(array: &Array) -> napi::Result<Vec<Text>> {
+pub(crate) fn texts(array: &Array) -> napi::Result<Vec<Text>> {
     (0..array.len())
         .map(|at| array.get::<Text>(at)?.ok_or_else(|| napi::Error::from_reason("a text is missing")))
         .collect()
 }
 
-fn at_index(what: &str, at: usize, error: &ParseError) -> Error {
+pub(crate) fn at_index(what: &str, at: usize, error: &ParseError) -> Error {
     Error::new(ErrorCode::CidrSyntax, format!("{what}[{at}] is {error}"))
 }

@@ -1,6 +1,8 @@
 //! The database as one thread of JavaScript holds it.
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,9 @@ use zqlite_store::{
     Answer, BackupOptions, BackupProgress, Cancel, Error, ErrorCode, Shape, Sink, Statement, Store, SyncLane,
 };
 
+use crate::acl_index::NativeAclIndex;
+use crate::bitmap_index::NativeBitmapIndex;
+use crate::cidr_index::NativeCidrIndex;
 use crate::guard::{guard, to_napi};
 use crate::mailbox::{Collected, Mailbox, Waker, hand_over};
 use crate::options::{NativeMetrics, NativeOptions};
@@ -36,6 +41,8 @@ pub struct NativeDatabase {
     sender: u32,
     /// Carried by every call: a thread that ended takes no answers, and its work must not hold a lane.
     ended: Cancel,
+    /// Tells the indexes that were asked for here.
+    closed: Rc<Cell<bool>>,
 }
 
 /// Opens a database on a thread of its own. `wake` is called on the JavaScript thread when answers have come.
@@ -108,6 +115,7 @@ impl NativeDatabase {
             shapes: Vec::new(),
             sender,
             ended: Cancel::default(),
+            closed: Rc::default(),
         }
     }
 
@@ -294,6 +302,36 @@ impl NativeDatabase {
         self.shapes.iter().find(|s| s.id == shape).map(|s| s.columns.clone()).unwrap_or_default()
     }
 
+    /// The index of kind `cidr` with this name.
+    #[napi]
+    pub fn cidr_index(&self, name: String) -> napi::Result<NativeCidrIndex> {
+        guard(|| {
+            let index = self.store()?.indexes().cidr(name);
+            index.check()?;
+            Ok(NativeCidrIndex::of(index, self.closed.clone()))
+        })
+    }
+
+    /// The index of kind `bitmap` with this name.
+    #[napi]
+    pub fn bitmap_index(&self, name: String) -> napi::Result<NativeBitmapIndex> {
+        guard(|| {
+            let index = self.store()?.indexes().bitmap(name);
+            index.check()?;
+            Ok(NativeBitmapIndex::of(index, self.closed.clone()))
+        })
+    }
+
+    /// The index of kind `acl` with this name.
+    #[napi]
+    pub fn acl_index(&self, name: String) -> napi::Result<NativeAclIndex> {
+        guard(|| {
+            let index = self.store()?.indexes().acl(name);
+            index.check()?;
+            Ok(NativeAclIndex::of(index, self.closed.clone()))
+        })
+    }
+
     /// The counters now.
     #[napi]
     pub fn metrics(&self) -> napi::Result<NativeMetrics> {
@@ -304,6 +342,7 @@ impl NativeDatabase {
     #[napi(ts_return_type = "Promise<void>")]
     pub fn close<'env>(&mut self, env: &'env Env) -> napi::Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
+        self.closed.set(true);
         self.sync = None;
         self.backups.drain().for_each(|(_, cancel)| cancel.cancel());
         let store = self.store.take();

@@ -11,8 +11,11 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod acl;
+mod acl_index;
+mod bitmap_index;
 mod catalogue;
 mod cidr;
+mod cidr_index;
 mod database;
 mod guard;
 mod log;

@@ -9,6 +9,7 @@ use hashlink::LruCache;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, StatementStatus};
 
+use crate::index::{Keeper, Local, Shelf};
 use crate::job::{BatchItem, Call, Cancel, Expect, Job, Want};
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::settings::Applied;
@@ -69,9 +70,31 @@ pub(crate) struct Watch {
     pressure: Arc<AtomicBool>,
     /// In nanoseconds.
     max_read_age: u64,
+    /// What a function of ours failed with; SQLite has room for a text only.
+    failure: Mutex<Option<Error>>,
 }
 
 impl Watch {
+    /// Whether what follows is the lane's own; returns what held before.
+    pub(crate) fn set_internal(&self, internal: bool) -> bool {
+        self.internal.swap(internal, Relaxed)
+    }
+
+    /// Keeps an error until the statement that it ends tells of it.
+    pub(crate) fn fail(&self, error: Error) {
+        *self.failure.lock() = Some(error);
+    }
+
+    /// A statement begins.
+    pub(crate) fn forget_failure(&self) {
+        *self.failure.lock() = None;
+    }
+
+    /// Says in full what SQLite only hints at.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        explain(self, error)
+    }
+
     fn now(&self) -> u64 {
         self.epoch.elapsed().as_nanos() as u64
     }
@@ -116,7 +139,16 @@ pub(crate) struct Opened {
     connection: Connection,
     role: Role,
     watch: Arc<Watch>,
+    local: Option<Arc<Local>>,
     pub(crate) since: Instant,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(local) = &self.local {
+            local.close();
+        }
+    }
 }
 
 /// Opens and configures a connection.
@@ -175,6 +207,7 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
         looks: AtomicU64::new(u64::MAX),
         pressure: pressure.clone(),
         max_read_age: options.wal.max_read_age.as_nanos() as u64,
+        failure: Mutex::default(),
     });
     let seen = watch.clone();
     connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
@@ -189,13 +222,13 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     }))?;
     let seen = watch.clone();
     connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.look()))?;
-    Ok(Opened { connection, role, watch, since: Instant::now() })
+    Ok(Opened { connection, role, watch, local: None, since: Instant::now() })
 }
 
 /// Another connection for a lane of `shared`.
 pub(crate) fn open_lane(shared: &Shared, role: Role) -> Result<Opened> {
     let path = shared.options.path.as_deref();
-    open(path, role, &shared.options, &shared.steward.pressure)
+    open(path, role, &shared.options, &shared.steward.pressure)?.with_indexes(role, &shared.options, &shared.shelf)
 }
 
 impl Opened {
@@ -209,11 +242,25 @@ impl Opened {
         Ok(())
     }
 
+    /// Gives the connection the functions of indexes; the writer's makes them.
+    pub(crate) fn with_indexes(mut self, role: Role, options: &Options, shelf: &Arc<Shelf>) -> Result<Self> {
+        let (connection, watch) = (&self.connection, &self.watch);
+        self.local = Some(match role {
+            Role::Writer => Local::writer(connection, watch, shelf)?,
+            _ if options.readonly || options.shared => Local::alone(connection, watch)?,
+            _ => Local::reader(connection, watch, shelf)?,
+        });
+        Ok(self)
+    }
+
     pub(crate) fn lane(&self) -> Lane<'_> {
+        let keeper = self.local.as_deref().and_then(Local::keeper);
         Lane {
             connection: &self.connection,
             role: self.role,
             watch: &self.watch,
+            keeper,
+            epoch: keeper.map_or(0, Keeper::epoch),
             statements: LruCache::new(CACHED_STATEMENTS),
             settings: Applied::default(),
             packer: Packer::default(),
@@ -234,6 +281,10 @@ pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
     role: Role,
     watch: &'c Watch,
+    /// Of the indexes, on the connection that writes.
+    pub(crate) keeper: Option<&'c Keeper>,
+    /// The keeper's when the statements were prepared.
+    epoch: u64,
     statements: LruCache<u64, Prepared<'c>>,
     settings: Applied,
     packer: Packer,
@@ -250,7 +301,15 @@ pub(crate) enum Ran {
 impl<'c> Lane<'c> {
     /// Runs a statement of the lane's own, such as BEGIN.
     pub(crate) fn control(&self, sql: &'static str) -> Result<()> {
-        self.internal(|connection| connection.prepare_cached(sql)?.raw_execute()).map(|_| ())
+        self.internal(|connection| connection.prepare_cached(sql)?.raw_execute())?;
+        match self.keeper {
+            Some(keeper) if sql.starts_with("BEGIN") => keeper.begin().inspect_err(|_| self.rollback()),
+            Some(keeper) if sql.starts_with("ROLLBACK TO") => {
+                keeper.undone();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Does something that no caller may do, such as controlling a transaction.
@@ -304,6 +363,26 @@ impl<'c> Lane<'c> {
 
     /// Runs a statement; full chunks go to `emit` on the way, the last piece comes back.
     pub(crate) fn run(&mut self, call: &Call, may_write: bool, emit: Emit<'_>) -> Result<Ran> {
+        self.watch.forget_failure();
+        let result = match &call.statement.schema_change {
+            Some(change) => self.run_schema_change(call, change, may_write, emit),
+            None => self.run_prepared(call, may_write, emit),
+        };
+        if let (Err(_), Some(keeper)) = (&result, self.keeper) {
+            // SQLite has undone what the statement did.
+            keeper.undone();
+        }
+        result
+    }
+
+    pub(crate) fn run_prepared(&mut self, call: &Call, may_write: bool, emit: Emit<'_>) -> Result<Ran> {
+        if let Some(keeper) = self.keeper
+            && keeper.epoch() != self.epoch
+        {
+            // What was prepared before the first index may empty a table without telling of its rows.
+            self.epoch = keeper.epoch();
+            self.statements.clear();
+        }
         let connection = self.connection;
         let prepared = prepare(connection, self.watch, &mut self.statements, &call.statement)?;
         if !prepared.readonly && !may_write {
@@ -488,6 +567,9 @@ fn step(
 /// Says what SQLite only hints at: why the authorizer refused, and whose clock interrupted.
 fn explain(watch: &Watch, mut error: Error) -> Error {
     let refusal = Refusal::from_u8(watch.refusal.swap(Refusal::None as u8, Relaxed));
+    if let (Some(failure), true) = (watch.failure.lock().take(), error.sqlite_code != 0) {
+        return failure;
+    }
     match error.code {
         // A refused function is a plain error to SQLite, everything else that is refused SQLITE_AUTH.
         ErrorCode::NotAllowed | ErrorCode::Sql if refusal != Refusal::None => {

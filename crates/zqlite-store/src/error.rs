@@ -61,6 +61,11 @@ catalogue! {
     AclRule "ERR_ACL_RULE" false "The access rule or peer is not valid."
     AclUnknown "ERR_ACL_UNKNOWN" false "No peer or class of the engine has this number."
     Addon "ERR_ADDON" false "The native addon does not load: no prebuilt binary is installed for this platform, or the system refuses it."
+    IndexDefinition "ERR_INDEX_DEFINITION" false "The index cannot be: its kind, table, columns or options are wrong, or its name is taken."
+    IndexRow "ERR_INDEX_ROW" false "A row does not fit an index of its table: a value does not parse; nothing was changed."
+    IndexUnknown "ERR_INDEX_UNKNOWN" false "There is no index of this name and kind."
+    IndexUnusable "ERR_INDEX_UNUSABLE" false "The index cannot answer: its definition no longer fits its table, or a row that was there before it was opened does not parse."
+    FilterSyntax "ERR_FILTER_SYNTAX" false "The filter of a bitmap index is not understood."
     Internal "ERR_INTERNAL" false "A defect in zqlite; please report it."
 }
 

@@ -6,6 +6,7 @@
 //! - [`error`]: the catalogue of everything that can go wrong.
 //! - [`params`], [`rows`]: values on their way in and out, packed.
 //! - [`statement`], [`connection`]: one SQL text; one configured connection with its statement cache.
+//! - [`index`]: index kinds that SQLite lacks, followed by the writer, asked by everybody.
 //! - [`queue`], [`writer`], [`reader`], [`stream`], [`steward`]: the lanes; [`sync`]: a connection without one.
 //! - [`store`]: opening, routing, closing. [`backup`]: a copy while work goes on. [`owner`]: one process to a file.
 
@@ -21,6 +22,7 @@ mod flow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod histogram;
+mod index;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleaved;
 mod job;
@@ -47,6 +49,7 @@ pub use backup::{BackupOptions, BackupProgress};
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};
 pub use flow::Flow;
 pub use histogram::Histogram;
+pub use index::{AclIndex, BitmapIndex, CidrIndex, CidrRow, Indexes, KindName};
 pub use job::{
     Answer, BatchItem, BeginMode, Call, Cancel, CheckpointMode, Expect, Job, Maintenance, Nest, Sink, Ticket,
     TransactionId, Want, Work,
@@ -55,6 +58,7 @@ pub use metrics::{Counters, LaneGauge, Operation, Snapshot, Waiting};
 pub use options::{Options, PoolOptions, TransactionLimits, WalLimits};
 pub use params::Params;
 pub use rows::{Chunk, Item, Record, Shape};
+pub use rusqlite::types::Value as SqlValue;
 pub use setup::{Attached, LIMITS, Setup};
 pub use statement::Statement;
 pub use steward::Health;

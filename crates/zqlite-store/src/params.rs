@@ -41,6 +41,14 @@ impl Params {
         Self { bytes, count, named }
     }
 
+    /// For statements without parameters.
+    pub(crate) fn expect_none(&self) -> Result<()> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorCode::Parameters, format!("the statement has no parameters, {} were given", self.count)))
+    }
+
     /// Packs positional values; for callers in Rust.
     pub fn from_values(values: &[rusqlite::types::Value]) -> Self {
         use rusqlite::types::Value;

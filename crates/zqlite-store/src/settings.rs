@@ -188,9 +188,7 @@ impl Settings {
             Name::CacheSize => self.cache_size.load(Relaxed).cast_signed(),
             Name::ParallelWrites => self.parallel_writes.load(Relaxed).into(),
             Name::MeshOptimization => self.mesh.load(Relaxed).into(),
-            Name::Rtree => 1,
-            // The index kinds do not exist yet.
-            Name::Bitmap | Name::Cidr | Name::Acl => 0,
+            Name::Rtree | Name::Bitmap | Name::Cidr | Name::Acl => 1,
         })
     }
 }

@@ -1,12 +1,17 @@
-//! The calls of SQLite's C interface that rusqlite does not wrap. All `unsafe` of this crate stands here.
+//! The calls of SQLite's C interface that rusqlite does not wrap. All `unsafe` of this crate stands here, and in
+//! `index/tables.rs`, where rusqlite's traits for virtual tables ask for it.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr;
+use std::sync::Arc;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, ffi};
 
+use crate::index::{Noted, RowChange};
 use crate::{Error, Result};
 
 /// Whether foreign-key violations are waiting for COMMIT in the connection's open transaction.
@@ -111,5 +116,104 @@ fn told(code: Option<i32>) -> Result<()> {
     match code {
         Some(ffi::SQLITE_OK) => Ok(()),
         code => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code.unwrap_or(ffi::SQLITE_IOERR)), None).into()),
+    }
+}
+
+/// A second handle on the connection, with prepared statements of its own, to be dropped before the connection.
+pub(crate) fn share(connection: &Connection) -> Result<Connection> {
+    // SAFETY: the handle is that of a live connection. The new one does not close it, is used on the same lane's thread
+    // only, and is dropped before it, as `Opened` sees to.
+    Ok(unsafe { Connection::from_handle(connection.handle()) }?)
+}
+
+/// The collation of a column of the main file, in upper case.
+pub(crate) fn collation(connection: &Connection, table: &str, column: &str) -> String {
+    let text = |text: &str| std::ffi::CString::new(text).unwrap_or_default();
+    let (table, column) = (text(table), text(column));
+    let mut found: *const c_char = std::ptr::null();
+    // SAFETY: the handle is that of a live connection, on whose lane's thread this runs; the names are closed by zero and
+    // outlive the call, the out parameter that is wanted points to a pointer, and the others are allowed to be null.
+    let code = unsafe {
+        ffi::sqlite3_table_column_metadata(
+            connection.handle(),
+            c"main".as_ptr(),
+            table.as_ptr(),
+            column.as_ptr(),
+            std::ptr::null_mut(),
+            &mut found,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    if code != ffi::SQLITE_OK || found.is_null() {
+        return "BINARY".into();
+    }
+    // SAFETY: SQLite gives a text closed by zero that lives until the schema changes; it is copied at once.
+    unsafe { CStr::from_ptr(found) }.to_string_lossy().to_ascii_uppercase()
+}
+
+/// Has `noted` told of every row of an ordinary table before it changes; `None` ends that. `noted` must live until then.
+pub(crate) fn on_row_change(connection: &Connection, noted: Option<&Arc<Noted>>) {
+    let argument = noted.map_or(std::ptr::null(), |noted| Arc::as_ptr(noted).cast::<c_void>());
+    let callback = noted.map(|_| {
+        row_change
+            as unsafe extern "C" fn(*mut c_void, *mut ffi::sqlite3, c_int, *const c_char, *const c_char, i64, i64)
+    });
+    // SAFETY: the handle is that of a live connection, on whose lane's thread this runs. The argument stays valid as long
+    // as the callback is set: the keeper that sets it owns `noted`, and `Opened` ends it before the keeper goes.
+    unsafe { ffi::sqlite3_preupdate_hook(connection.handle(), callback, argument.cast_mut()) };
+}
+
+unsafe extern "C" fn row_change(
+    noted: *mut c_void,
+    db: *mut ffi::sqlite3,
+    operation: c_int,
+    schema: *const c_char,
+    table: *const c_char,
+    old: i64,
+    new: i64,
+) {
+    // SAFETY: `on_row_change` gave this pointer, and its target lives while the callback is set. It is only read.
+    let noted = unsafe { &*noted.cast_const().cast::<Noted>() };
+    // SAFETY: SQLite gives the names as texts closed by zero that live for the call.
+    let (schema, table) = unsafe { (CStr::from_ptr(schema), CStr::from_ptr(table)) };
+    let (Ok(schema), Ok(table)) = (schema.to_str(), table.to_str()) else { return };
+    let change = RowChange {
+        schema,
+        table,
+        old: (operation != ffi::SQLITE_INSERT).then_some(old),
+        new: (operation != ffi::SQLITE_DELETE).then_some(new),
+    };
+    // A panic must not cross SQLite; what it left undone is made good by reading the table whole.
+    if catch_unwind(AssertUnwindSafe(|| noted.note(&change, &|column| old_value(db, column)))).is_err() {
+        noted.lose(table);
+    }
+}
+
+/// A column of the row that is about to change, as it is now.
+fn old_value(db: *mut ffi::sqlite3, column: c_int) -> Option<Value> {
+    let mut value: *mut ffi::sqlite3_value = std::ptr::null_mut();
+    // SAFETY: this runs within the pre-update callback of `db`, for an update or a deletion, where SQLite allows the call;
+    // the value that it gives lives until the callback returns, and is copied at once. A blob or text is as long as
+    // `sqlite3_value_bytes` says after the call that converts it, and has no address when it is empty.
+    unsafe {
+        if ffi::sqlite3_preupdate_old(db, column, &mut value) != ffi::SQLITE_OK || value.is_null() {
+            return None;
+        }
+        let bytes = |start: *const u8| {
+            let length = usize::try_from(ffi::sqlite3_value_bytes(value)).unwrap_or(0);
+            if start.is_null() || length == 0 { &[][..] } else { std::slice::from_raw_parts(start, length) }
+        };
+        Some(match ffi::sqlite3_value_type(value) {
+            ffi::SQLITE_INTEGER => Value::Integer(ffi::sqlite3_value_int64(value)),
+            ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_value_double(value)),
+            // What is not UTF-8 is read again and then differs from this, which has the index made anew.
+            ffi::SQLITE_TEXT => {
+                Value::Text(String::from_utf8_lossy(bytes(ffi::sqlite3_value_text(value))).into_owned())
+            }
+            ffi::SQLITE_BLOB => Value::Blob(bytes(ffi::sqlite3_value_blob(value).cast()).to_vec()),
+            _ => Value::Null,
+        })
     }
 }

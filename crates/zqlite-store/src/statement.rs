@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
+use crate::index::{SchemaChange, TABLES};
 use crate::settings::Pragma;
 
 /// Steps from which on a statement counts as long: some hundred microseconds. Readers take up to 32 shorter ones at once.
@@ -23,6 +24,8 @@ pub struct Statement {
     steps: AtomicI32,
     /// Set when it is one of zqlite's own pragmas.
     pub(crate) pragma: Option<Pragma>,
+    /// Set when it changes the schema.
+    pub(crate) schema_change: Option<SchemaChange>,
 }
 
 /// Which lane a statement belongs on.
@@ -46,6 +49,7 @@ impl Statement {
             route: AtomicU8::new(Route::Unknown as u8),
             steps: AtomicI32::new(0),
             pragma: Pragma::parse(sql),
+            schema_change: SchemaChange::parse(sql),
         }
     }
 
@@ -122,11 +126,12 @@ pub(crate) enum Refusal {
     Attach,
     Pragma,
     Function,
+    Index,
 }
 
 impl Refusal {
     pub(crate) fn from_u8(value: u8) -> Self {
-        [Self::None, Self::Transaction, Self::Temp, Self::Attach, Self::Pragma, Self::Function]
+        [Self::None, Self::Transaction, Self::Temp, Self::Attach, Self::Pragma, Self::Function, Self::Index]
             .get(value as usize)
             .copied()
             .unwrap_or(Self::None)
@@ -142,6 +147,9 @@ impl Refusal {
             Self::Attach => "ATTACH and DETACH change one connection, and calls share connections",
             Self::Pragma => {
                 "this pragma changes one connection, and calls share connections; use the options of open()"
+            }
+            Self::Index => {
+                "the tables whose names begin with zqlite_index are kept by CREATE INDEX … USING and DROP INDEX; they can be read"
             }
             Self::Function => {
                 "changes(), total_changes() and last_insert_rowid() are of a connection that calls share; use the call's result or RETURNING"
@@ -211,6 +219,18 @@ pub(crate) fn judge(context: &AuthContext<'_>) -> Refusal {
             } else {
                 Refusal::None
             }
+        }
+        AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+        | AuthAction::CreateTable { table_name }
+        | AuthAction::DropTable { table_name }
+        | AuthAction::AlterTable { table_name, .. }
+        | AuthAction::CreateIndex { table_name, .. }
+        | AuthAction::CreateTrigger { table_name, .. }
+            if table_name.get(..TABLES.len()).is_some_and(|name| name.eq_ignore_ascii_case(TABLES)) =>
+        {
+            Refusal::Index
         }
         _ => Refusal::None,
     }

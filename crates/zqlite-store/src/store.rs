@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::backup::{self, BackupOptions, BackupProgress};
 use crate::connection::{self, Role};
 use crate::fault::fail_point;
+use crate::index::{Indexes, Shelf};
 use crate::job::{Job, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
 use crate::owner::{Identity, Owner, open_error};
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     /// A COMMIT failed in a way that leaves its outcome unknown: nothing is written any more.
     pub(crate) failed: AtomicBool,
+    pub(crate) shelf: Arc<Shelf>,
     statements: Statements,
 }
 
@@ -139,9 +141,12 @@ impl Store {
         }
         // Reads the schema, and so finds out now whether the file is what it should be.
         opened.lane().internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
+        let shelf = Arc::default();
+        let opened = opened.with_indexes(Role::Writer, &options, &shelf)?;
         let mut readers = Vec::new();
         for _ in 0..reader_lanes {
-            readers.push(connection::open(path, Role::Reader, &options, &pressure)?);
+            let reader = connection::open(path, Role::Reader, &options, &pressure)?;
+            readers.push(reader.with_indexes(Role::Reader, &options, &shelf)?);
         }
         let stewards = match path {
             Some(_) if !options.readonly => Some(connection::open(path, Role::Steward, &options, &pressure)?),
@@ -161,6 +166,7 @@ impl Store {
             stream_lanes: StreamLanes::default(),
             counters: Counters::default(),
             failed: AtomicBool::new(false),
+            shelf,
             statements: Statements::default(),
             settings: Settings::new(&options),
             options,
@@ -228,6 +234,11 @@ impl Store {
     /// Ends the waiting of calls that were given up; those that run notice it themselves.
     pub fn sweep(&self) {
         self.shared.expire();
+    }
+
+    /// The indexes of kinds that SQLite lacks, as of the latest commit.
+    pub fn indexes(&self) -> Indexes {
+        Indexes { shelf: self.shared.shelf.clone() }
     }
 
     /// Asks, beside all lanes, whether the database can be read. `answer` is called on a thread of the store.

@@ -200,6 +200,7 @@ impl Writer<'_, '_> {
             Work::Batch(items) => self.lane.run_batch(items, &mut records),
             _ => Err(Error::new(ErrorCode::Internal, "not a member of a group")),
         };
+        let result = result.and_then(|()| self.lane.check_indexes());
         self.lane.watch_nothing();
         result?;
         if sqlite::has_deferred_violations(self.lane.connection) {
@@ -211,6 +212,10 @@ impl Writer<'_, '_> {
     }
 
     fn commit(&mut self, members: usize) -> Result<()> {
+        if let Err(error) = self.lane.prepare_indexes() {
+            self.lane.rollback();
+            return Err(error);
+        }
         fail_point!("writer.before-commit");
         let started = Instant::now();
         let result = self.lane.control("COMMIT");
@@ -225,6 +230,7 @@ impl Writer<'_, '_> {
             }
             return Err(error);
         }
+        self.lane.publish_indexes();
         self.shared.counters.group_sizes.add(members as u64);
         self.shared.steward.look();
         Ok(())

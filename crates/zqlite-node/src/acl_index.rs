@@ -1,0 +1,109 @@
+//! An index of kind `acl` as JavaScript asks it; `lib/indexes.ts` names and documents it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use napi::Either;
+use napi_derive::napi;
+use zqlite_store::{AclIndex, Error, SqlValue};
+
+use crate::cidr_index::open;
+use crate::guard::guard;
+
+/// A question: both ends are numbers of peers, or both are texts of addresses.
+#[napi(object)]
+pub struct NativeAclQuestion {
+    pub source: Either<f64, String>,
+    pub destination: Either<f64, String>,
+    pub protocol: f64,
+    pub port: f64,
+    /// Milliseconds since 1970.
+    pub at: f64,
+}
+
+/// An answer.
+#[napi(object)]
+pub struct NativeAclAnswer {
+    pub allowed: bool,
+    pub rule: Option<f64>,
+}
+
+/// A rule that matches a question.
+#[napi(object)]
+pub struct NativeAclIndexMatch {
+    pub rule: f64,
+    pub action: String,
+    pub priority: i32,
+    pub shadowed: bool,
+}
+
+/// An answer with all that led to it.
+#[napi(object)]
+pub struct NativeAclReasons {
+    pub allowed: bool,
+    pub rule: Option<f64>,
+    pub matching: Vec<NativeAclIndexMatch>,
+}
+
+/// See `lib/indexes.ts`.
+#[napi]
+pub struct NativeAclIndex {
+    index: AclIndex,
+    /// Whether the database that it is of was closed here.
+    closed: Rc<Cell<bool>>,
+}
+
+impl NativeAclIndex {
+    pub(crate) fn of(index: AclIndex, closed: Rc<Cell<bool>>) -> Self {
+        Self { index, closed }
+    }
+}
+
+/// What is no integer stays a real, which no question takes.
+fn number(number: f64) -> SqlValue {
+    if number.fract() == 0.0 && number.abs() < 9e15 { SqlValue::Integer(number as i64) } else { SqlValue::Real(number) }
+}
+
+fn end(end: Either<f64, String>) -> SqlValue {
+    match end {
+        Either::A(peer) => number(peer),
+        Either::B(address) => SqlValue::Text(address),
+    }
+}
+
+impl NativeAclQuestion {
+    fn values(self) -> [SqlValue; 5] {
+        [end(self.source), end(self.destination), number(self.protocol), number(self.port), number(self.at)]
+    }
+}
+
+#[napi]
+impl NativeAclIndex {
+    #[napi]
+    pub fn decide(&self, question: NativeAclQuestion) -> napi::Result<NativeAclAnswer> {
+        guard(|| {
+            open(&self.closed)?;
+            let decision = self.index.decide(&question.values())?;
+            Ok(NativeAclAnswer { allowed: decision.allowed, rule: decision.rule.map(|rule| rule as f64) })
+        })
+    }
+
+    #[napi]
+    pub fn explain(&self, question: NativeAclQuestion) -> napi::Result<NativeAclReasons> {
+        guard(|| -> Result<_, Error> {
+            open(&self.closed)?;
+            let found = self.index.explain(&question.values())?;
+            let matching = found.matching.into_iter().map(|rule| NativeAclIndexMatch {
+                rule: rule.rule as f64,
+                action: rule.action.to_string(),
+                priority: rule.priority,
+                shadowed: rule.shadowed,
+            });
+            Ok(NativeAclReasons {
+                allowed: found.decision.allowed,
+                rule: found.decision.rule.map(|rule| rule as f64),
+                matching: matching.collect(),
+            })
+        })
+    }
+}

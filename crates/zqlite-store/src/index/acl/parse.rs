@@ -1,0 +1,137 @@
+//! What the columns of rules, addresses and labels hold.
+
+use rusqlite::types::Value;
+use zqlite_acl::{Action, Label, PeerId, PortRange, Rule, RuleId, Selector};
+use zqlite_cidr::Address;
+
+/// A value, or which column is wrong and why.
+pub(super) type Parsed<T> = std::result::Result<T, (usize, String)>;
+
+pub(super) fn rule_of(row: i64, values: &[Value]) -> Parsed<Rule> {
+    let value = |at: usize| values.get(at).unwrap_or(&Value::Null);
+    let id = RuleId::try_from(row).map_err(|_| (0, "the id of a rule is not below 0".to_owned()))?;
+    let selectors = |at: usize| match value(at) {
+        Value::Text(text) => {
+            items(text).map(|item| Selector::parse(item).map_err(|error| (at, error.to_string()))).collect()
+        }
+        _ => Err((at, "selectors are a text: *, prefixes, ranges and labels between commas".to_owned())),
+    };
+    let integer = |at: usize| match value(at) {
+        Value::Integer(number) => Ok(*number),
+        _ => Err((at, "an integer is needed".to_owned())),
+    };
+    let action = match value(5) {
+        Value::Text(text) => text.parse::<Action>().map_err(|error| (5, error.to_string()))?,
+        _ => return Err((5, "it is allow or deny".to_owned())),
+    };
+    let enabled = match value(6) {
+        Value::Integer(0) => false,
+        Value::Integer(1) => true,
+        _ => return Err((6, "it is 0 or 1".to_owned())),
+    };
+    let rule = Rule {
+        id,
+        priority: i32::try_from(integer(4)?).map_err(|_| (4, "a priority has 32 bits".to_owned()))?,
+        action,
+        enabled,
+        sources: selectors(0)?,
+        destinations: selectors(1)?,
+        protocols: protocols_of(value(2)).map_err(|reason| (2, reason))?,
+        ports: ports_of(value(3)).map_err(|reason| (3, reason))?,
+        expires_at: if *value(7) == Value::Null { None } else { Some(integer(7)?) },
+        same_owner: false,
+    };
+    for (at, list) in [&rule.sources, &rule.destinations].into_iter().enumerate() {
+        if list.is_empty() {
+            return Err((at, "at least one selector is needed; * selects everything".to_owned()));
+        }
+    }
+    Ok(rule)
+}
+
+/// What stands between commas, without the blanks around it.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(|item| item.trim_matches([' ', '\t', '\n', '\r'])).filter(|item| !item.is_empty())
+}
+
+pub(super) fn protocol_of(text: &str) -> Option<u8> {
+    match text.to_ascii_lowercase().as_str() {
+        "icmp" => Some(1),
+        "tcp" => Some(6),
+        "udp" => Some(17),
+        "icmpv6" => Some(58),
+        // No sign, no leading zero.
+        text => text.parse().ok().filter(|number: &u8| number.to_string() == text),
+    }
+}
+
+/// NULL and `*` are all.
+fn protocols_of(value: &Value) -> std::result::Result<Vec<u8>, String> {
+    let wrong =
+        || "protocols are numbers from 0 to 255, tcp, udp, icmp or icmpv6, between commas; NULL or * is all".to_owned();
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Integer(number) => Ok(vec![u8::try_from(*number).map_err(|_| wrong())?]),
+        Value::Text(text) if text == "*" => Ok(Vec::new()),
+        Value::Text(text) if items(text).next().is_some() => {
+            items(text).map(|item| protocol_of(item).ok_or_else(wrong)).collect()
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// NULL and `*` are all, and no port at all.
+fn ports_of(value: &Value) -> std::result::Result<Vec<PortRange>, String> {
+    let wrong = || {
+        "ports are numbers from 0 to 65535 and ranges such as 8000-8999, between commas; NULL or * is all".to_owned()
+    };
+    let port = |text: &str| text.parse().ok().filter(|port: &u16| port.to_string() == text);
+    let range = |item: &str| {
+        let (low, high) = item.split_once('-').unwrap_or((item, item));
+        let range = PortRange { low: port(low)?, high: port(high)? };
+        (range.low <= range.high).then_some(range)
+    };
+    match value {
+        Value::Null => Ok(Vec::new()),
+        Value::Integer(number) => {
+            let port = u16::try_from(*number).map_err(|_| wrong())?;
+            Ok(vec![PortRange { low: port, high: port }])
+        }
+        Value::Text(text) if text == "*" => Ok(Vec::new()),
+        Value::Text(text) if items(text).next().is_some() => {
+            items(text).map(|item| range(item).ok_or_else(wrong)).collect()
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Rows with NULL say nothing.
+fn peer_of(values: &[Value]) -> Parsed<Option<PeerId>> {
+    match values.first() {
+        Some(Value::Integer(id)) => {
+            PeerId::try_from(*id).map(Some).map_err(|_| (0, "a peer has a number from 0 to 2^32-1".to_owned()))
+        }
+        None | Some(Value::Null) => Ok(None),
+        Some(_) => Err((0, "a peer is a number".to_owned())),
+    }
+}
+
+pub(super) fn peer_address(values: &[Value]) -> Parsed<Option<(PeerId, Address)>> {
+    let peer = peer_of(values)?;
+    let found = match values.get(1) {
+        None | Some(Value::Null) => None,
+        Some(Value::Text(text)) => Some(Address::parse(text).map_err(|error| (1, error.to_string()))?),
+        Some(_) => return Err((1, "an address is a text".to_owned())),
+    };
+    Ok(peer.zip(found))
+}
+
+pub(super) fn peer_label(values: &[Value]) -> Parsed<Option<(PeerId, Label)>> {
+    let peer = peer_of(values)?;
+    let found = match values.get(1) {
+        None | Some(Value::Null) => None,
+        Some(Value::Text(text)) => Some(Label::parse(text).map_err(|error| (1, error.to_string()))?),
+        Some(_) => return Err((1, "a label is a text".to_owned())),
+    };
+    Ok(peer.zip(found))
+}

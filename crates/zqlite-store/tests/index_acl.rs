@@ -1,0 +1,196 @@
+//! The kind `acl`: rows of rules, addresses and labels decide as the engine does that they are handed to.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test may fail anywhere")]
+
+mod support;
+
+use proptest::prelude::*;
+use rusqlite::types::Value;
+use support::{Client, code, fresh};
+use zqlite_store::ErrorCode;
+
+const TABLES: [&str; 4] = [
+    "CREATE TABLE acl_rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER)",
+    "CREATE TABLE peer_addresses (id INTEGER PRIMARY KEY, peer INTEGER, address TEXT)",
+    "CREATE TABLE peer_labels (id INTEGER PRIMARY KEY, peer INTEGER, label TEXT)",
+    "CREATE INDEX access ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at)
+       WITH (labels = peer_labels, peers = peer_addresses)",
+];
+
+fn network(client: &Client) {
+    TABLES.iter().for_each(|sql| client.run(sql));
+    client.run("INSERT INTO peer_addresses VALUES (1, 1, '100.64.0.1'), (2, 2, '100.64.0.2'), (3, 2, 'fd00::2'), (4, 3, '100.64.0.3')");
+    client.run("INSERT INTO peer_labels VALUES (1, 1, 'tag:web'), (2, 2, 'tag:db'), (3, 3, 'tag:web')");
+    client.run("INSERT INTO acl_rules VALUES (7, 'tag:web', 'tag:db', 'tcp', '5432, 6000-6010', 1, 'allow', 1, NULL), (8, '100.64.0.3', '*', NULL, NULL, 1, 'deny', 1, 5000)");
+}
+
+fn ask(client: &Client, arguments: &str) -> String {
+    client.text(&format!("SELECT CAST(acl_decide('access', {arguments}) AS TEXT)"))
+}
+
+#[test]
+fn rules_decide_from_sql_and_from_outside() {
+    let (_folder, client) = fresh();
+    network(&client);
+    for (arguments, expected) in [
+        ("1, 2, 6, 5432", "1"),
+        ("1, 2, 'TCP', 6005", "1"),
+        ("1, 2, 'udp', 5432", "0"),
+        ("2, 1, 6, 5432", "0"),
+        ("3, 2, 6, 5432, 4999", "0"),
+        ("3, 2, 6, 5432, 5000", "1"),
+        ("'100.64.0.1', 'fd00::2', 6, 5432", "1"),
+        ("'9.9.9.9', '100.64.0.2', 6, 5432", "0"),
+    ] {
+        assert_eq!(ask(&client, arguments), expected, "{arguments}");
+    }
+    assert_eq!(client.text("SELECT coalesce(acl_decide('access', NULL, 2, 6, 5432), 'null')"), "null");
+    let explain = "SELECT group_concat(rule || action || shadowed, ' ') FROM acl_explain('access', 3, 2, 6, 5432, 0)";
+    assert_eq!(client.text(explain), "8deny0 7allow1");
+    let index = client.store.indexes().acl("access");
+    let question = [Value::Integer(1), Value::Integer(2), Value::Integer(6), Value::Integer(5432)];
+    assert_eq!(index.decide(&question).unwrap().rule, Some(7));
+    client.run("UPDATE acl_rules SET enabled = 0 WHERE id = 7");
+    assert!(!index.decide(&question).unwrap().allowed);
+    client.run("UPDATE acl_rules SET enabled = 1, ports = '80' WHERE id = 7");
+    assert!(!index.decide(&question).unwrap().allowed);
+    client.run("UPDATE acl_rules SET ports = NULL WHERE id = 7");
+    assert!(index.decide(&question).unwrap().allowed);
+    client.run("DELETE FROM peer_labels WHERE id = 1");
+    assert!(!index.decide(&question).unwrap().allowed);
+    // Addresses change hands within a transaction.
+    client
+        .one(client.batch(&[
+            "UPDATE peer_addresses SET peer = 3 WHERE id = 1",
+            "UPDATE peer_addresses SET peer = 1 WHERE id = 4",
+            "INSERT INTO peer_labels VALUES (9, 1, 'tag:web')",
+        ]))
+        .unwrap();
+    assert_eq!(ask(&client, "'100.64.0.3', '100.64.0.2', 6, 5432, 9999"), "1");
+    client.run("DELETE FROM peer_addresses WHERE peer = 1");
+    client.run("DELETE FROM peer_labels WHERE peer = 1");
+    assert_eq!(code(index.decide(&question)), ErrorCode::AclUnknown);
+    client.run("DELETE FROM acl_rules");
+    assert_eq!(ask(&client, "3, 2, 6, 5432"), "0");
+}
+
+#[test]
+fn a_row_that_does_not_parse_fails_its_transaction() {
+    let (_folder, client) = fresh();
+    network(&client);
+    for (sql, column) in [
+        ("INSERT INTO acl_rules VALUES (20, 'tag:', '*', 6, 1, 1, 'allow', 1, NULL)", "column source"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '', 6, 1, 1, 'allow', 1, NULL)", "column destination"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '10.0.0.1/8', 6, 1, 1, 'allow', 1, NULL)", "column destination"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 'tpc', 1, 1, 'allow', 1, NULL)", "column protocol"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 256, 1, 1, 'allow', 1, NULL)", "column protocol"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, '9-1', 1, 'allow', 1, NULL)", "column ports"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, '080', 1, 'allow', 1, NULL)", "column ports"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, '', 1, 'allow', 1, NULL)", "column ports"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 'high', 'allow', 1, NULL)", "column priority"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 1, 'Allow', 1, NULL)", "column action"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 1, 'allow', NULL, NULL)", "column enabled"),
+        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 1, 'allow', 1, 'soon')", "column expires_at"),
+        ("INSERT INTO acl_rules VALUES (-1, '*', '*', 6, 1, 1, 'allow', 1, NULL)", "row -1"),
+        ("INSERT INTO peer_labels VALUES (20, 1, 'colour:red')", "column label"),
+        ("INSERT INTO peer_labels VALUES (20, -1, 'tag:red')", "column peer"),
+        ("INSERT INTO peer_addresses VALUES (20, 1, '100.64.0.0/10')", "column address"),
+        ("INSERT INTO peer_addresses VALUES (20, 3, '100.64.0.1')", "peer 1 has the address"),
+    ] {
+        let error = client.fails(sql);
+        assert_eq!(error.code, ErrorCode::IndexRow, "{sql}: {error}");
+        assert!(error.message.contains(column), "{sql}: {error}");
+    }
+    assert_eq!(ask(&client, "1, 2, 6, 5432"), "1");
+    for (sql, expected) in [
+        ("SELECT acl_decide('access', 1, '::', 6, 1)", ErrorCode::Type),
+        ("SELECT acl_decide('access', 1, 2, 'x', 1)", ErrorCode::Type),
+        ("SELECT acl_decide('access', 1, 2, 6, 65536)", ErrorCode::Type),
+        ("SELECT acl_decide('access', 1, 99, 6, 1)", ErrorCode::AclUnknown),
+        ("SELECT acl_decide('access', '1', '2', 6, 1)", ErrorCode::CidrSyntax),
+        ("SELECT acl_decide('access', 1, 2)", ErrorCode::Parameters),
+        ("SELECT * FROM acl_explain('access', 1, 2)", ErrorCode::Parameters),
+        ("CREATE INDEX a ON acl_rules USING acl(source)", ErrorCode::IndexDefinition),
+        (
+            "CREATE INDEX a ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled) WITH (labels = peer_addresses)",
+            ErrorCode::IndexDefinition,
+        ),
+    ] {
+        assert_eq!(client.fails(sql).code, expected, "{sql}");
+    }
+}
+
+#[test]
+fn the_tables_beside_are_followed_too() {
+    let (folder, client) = fresh();
+    network(&client);
+    client.run("ALTER TABLE peer_labels RENAME TO marks");
+    client.run("INSERT INTO marks VALUES (10, 2, 'tag:web')");
+    assert_eq!(client.text("SELECT CAST(count(*) AS TEXT) FROM acl_explain('access', 2, 2, 6, 5432)"), "1");
+    client.run("DROP TABLE marks");
+    assert_eq!(client.fails("SELECT acl_decide('access', 1, 2, 6, 5432)").code, ErrorCode::IndexUnusable);
+    client.run("CREATE TABLE marks (id INTEGER PRIMARY KEY, peer INTEGER, label TEXT)");
+    assert_eq!(ask(&client, "1, 2, 6, 5432"), "0");
+    client.run("INSERT INTO marks VALUES (1, 1, 'tag:web'), (2, 2, 'tag:db')");
+    assert_eq!(ask(&client, "1, 2, 6, 5432"), "1");
+    drop(client);
+    assert_eq!(ask(&Client::open(&folder.path().join("test.db")), "1, 2, 6, 5432"), "1");
+}
+
+fn change() -> impl Strategy<Value = String> {
+    let selector = || {
+        prop::sample::select(
+            &["*", "tag:a", "tag:b", "10.0.0.0/30", "10.0.0.1-10.0.0.2", "tag:a, 10.0.0.3", "bad:"][..],
+        )
+    };
+    prop_oneof![
+        4 => (0i64..8, selector(), selector(), 0..3, 0..3, any::<bool>(), any::<bool>()).prop_map(|(id, source, destination, port, priority, allow, enabled)| {
+            let (port, action) = (["NULL", "80", "'80-90'"][port as usize], if allow { "allow" } else { "deny" });
+            format!("REPLACE INTO acl_rules VALUES ({id}, '{source}', '{destination}', NULL, {port}, {priority}, '{action}', {}, NULL)", u8::from(enabled))
+        }),
+        1 => (0i64..8).prop_map(|id| format!("UPDATE acl_rules SET enabled = 1 - enabled WHERE id = {id}")),
+        1 => (0i64..8).prop_map(|id| format!("DELETE FROM acl_rules WHERE id = {id}")),
+        2 => (0i64..6, 0i64..4, 1..5).prop_map(|(id, peer, octet)| format!("REPLACE INTO peer_addresses VALUES ({id}, {peer}, '10.0.0.{octet}')")),
+        1 => (0i64..6).prop_map(|id| format!("DELETE FROM peer_addresses WHERE id = {id}")),
+        2 => (0i64..6, 0i64..4, any::<bool>()).prop_map(|(id, peer, a)| format!("REPLACE INTO peer_labels VALUES ({id}, {peer}, 'tag:{}')", if a { "a" } else { "b" })),
+        1 => (0i64..6, 0i64..4).prop_map(|(id, peer)| format!("UPDATE peer_labels SET peer = {peer} WHERE id = {id}")),
+        1 => (0i64..6).prop_map(|id| format!("DELETE FROM peer_labels WHERE id = {id}")),
+    ]
+}
+
+/// All that can be asked, of an index kept up with each change and of one made anew.
+fn answers(client: &Client, index: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for a in 0..4 {
+        for b in 0..4 {
+            for port in [0, 80, 85] {
+                for (source, destination) in
+                    [(a.to_string(), b.to_string()), (format!("'10.0.0.{a}'"), format!("'10.0.0.{b}'"))]
+                {
+                    let sql = format!(
+                        "SELECT coalesce(group_concat(rule || action || priority || shadowed, ' '), '-') FROM acl_explain('{index}', {source}, {destination}, 6, {port}, 0)"
+                    );
+                    found.push(support::text(client.try_run(&sql)).unwrap_or_else(|error| error.to_string()));
+                }
+            }
+        }
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_index_kept_up_equals_one_made_anew(batches in prop::collection::vec(prop::collection::vec(change(), 1..5), 1..8)) {
+        let client = Client::memory();
+        TABLES.iter().for_each(|sql| client.run(sql));
+        for batch in &batches {
+            let _ = client.one(client.batch(&batch.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+        let kept_up = answers(&client, "access");
+        client.run("DROP INDEX access");
+        client.run(TABLES[3]);
+        prop_assert_eq!(kept_up, answers(&client, "access"));
+    }
+}

@@ -1,0 +1,187 @@
+//! A caller of a store: hands over jobs and waits for their answers.
+
+#![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use rusqlite::types::Value;
+use zqlite_store::{
+    BatchItem, Call, Error, ErrorCode, Expect, Job, Nest, Options, Params, Record, Sink, Store, Ticket, TransactionId,
+    Want, Work,
+};
+
+pub type Answer = Result<Vec<Record>, Error>;
+
+/// Collects answers and waits for them.
+#[derive(Default)]
+struct Inbox {
+    partial: Mutex<HashMap<u32, Vec<Record>>>,
+    done: Mutex<HashMap<u32, Answer>>,
+    arrived: Condvar,
+    next: AtomicU32,
+}
+
+impl Sink for Inbox {
+    fn deliver(&self, answers: &mut Vec<zqlite_store::Answer>) {
+        let mut partial = self.partial.lock();
+        for zqlite_store::Answer { token, result, last } in answers.drain(..) {
+            let done = match result {
+                Ok(record) => {
+                    partial.entry(token).or_default().push(record);
+                    last.then(|| Ok(partial.remove(&token).unwrap()))
+                }
+                Err(error) => Some(Err(error)),
+            };
+            if let Some(answer) = done {
+                self.done.lock().insert(token, answer);
+            }
+        }
+        self.arrived.notify_all();
+    }
+}
+
+pub struct Client {
+    pub store: Arc<Store>,
+    inbox: Arc<Inbox>,
+}
+
+impl Client {
+    pub fn of(store: Arc<Store>) -> Self {
+        Self { store, inbox: Arc::default() }
+    }
+
+    pub fn open(path: &Path) -> Self {
+        Self::of(Store::open(Options { path: Some(path.to_owned()), ..Options::default() }).unwrap())
+    }
+
+    pub fn memory() -> Self {
+        Self::of(Store::open(Options::default()).unwrap())
+    }
+
+    pub fn call(&self, sql: &str, values: &[Value]) -> Call {
+        Call { statement: self.store.statement(sql), params: Params::from_values(values), want: Want::Rows }
+    }
+
+    /// Hands everything over at once, so that the writes among it share a group.
+    pub fn start(&self, works: Vec<Work>) -> Vec<u32> {
+        let jobs = works.into_iter().map(|work| {
+            let token = self.inbox.next.fetch_add(1, Ordering::Relaxed);
+            let ticket = Ticket::new(self.inbox.clone(), token);
+            (token, Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None })
+        });
+        let (tokens, jobs): (Vec<_>, Vec<_>) = jobs.unzip();
+        self.store.submit(jobs);
+        tokens
+    }
+
+    pub fn wait(&self, token: u32) -> Answer {
+        let mut done = self.inbox.done.lock();
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(answer) = done.remove(&token) {
+                return answer;
+            }
+            assert!(!self.inbox.arrived.wait_until(&mut done, until).timed_out(), "no answer to call {token}");
+        }
+    }
+
+    pub fn all(&self, works: Vec<Work>) -> Vec<Answer> {
+        self.start(works).into_iter().map(|token| self.wait(token)).collect()
+    }
+
+    pub fn one(&self, work: Work) -> Answer {
+        self.all(vec![work]).remove(0)
+    }
+
+    pub fn member(&self, sql: &str) -> Work {
+        Work::Run(self.call(sql, &[]))
+    }
+
+    pub fn batch(&self, statements: &[&str]) -> Work {
+        Work::Batch(
+            statements.iter().map(|sql| BatchItem { call: self.call(sql, &[]), expect: Expect::default() }).collect(),
+        )
+    }
+
+    pub fn try_run(&self, sql: &str) -> Answer {
+        self.one(self.member(sql))
+    }
+
+    pub fn run(&self, sql: &str) {
+        self.try_run(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    pub fn with(&self, sql: &str, values: &[Value]) {
+        self.one(Work::Run(self.call(sql, values))).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    pub fn fails(&self, sql: &str) -> Error {
+        self.try_run(sql).expect_err(sql)
+    }
+
+    /// What a statement of one text returns; what is NULL is empty.
+    pub fn text(&self, sql: &str) -> String {
+        text(self.try_run(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    pub fn transaction(&self) -> Transaction<'_> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = TransactionId(NEXT.fetch_add(1, Ordering::Relaxed));
+        self.one(Work::Begin(id, zqlite_store::BeginMode::Immediate)).unwrap();
+        Transaction { client: self, id }
+    }
+}
+
+/// A callback transaction.
+pub struct Transaction<'c> {
+    client: &'c Client,
+    id: TransactionId,
+}
+
+impl Transaction<'_> {
+    pub fn try_run(&self, sql: &str) -> Answer {
+        self.client.one(Work::Step(self.id, self.client.call(sql, &[])))
+    }
+
+    pub fn run(&self, sql: &str) {
+        self.try_run(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    pub fn text(&self, sql: &str) -> String {
+        text(self.try_run(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    pub fn nest(&self, step: Nest) {
+        self.client.one(Work::Nest(self.id, step)).unwrap();
+    }
+
+    pub fn commit(self) -> Answer {
+        self.client.one(Work::Commit(self.id))
+    }
+
+    pub fn rollback(self) {
+        self.client.one(Work::Rollback(self.id)).unwrap();
+    }
+}
+
+pub fn text(answer: Answer) -> Result<String, Error> {
+    let text =
+        |record: Record| record.rows.map(|(_, chunk)| String::from_utf8(chunk.text).unwrap()).unwrap_or_default();
+    answer.map(|records| records.into_iter().map(text).collect())
+}
+
+pub fn code<T: std::fmt::Debug>(answer: Result<T, Error>) -> ErrorCode {
+    answer.expect_err("it should fail").code
+}
+
+/// A store on a file of its own.
+pub fn fresh() -> (tempfile::TempDir, Client) {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::open(&folder.path().join("test.db"));
+    (folder, client)
+}
