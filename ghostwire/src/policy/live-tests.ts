@@ -9,6 +9,7 @@ import type { Peer } from '../peers/peer.js';
 import { ALLOW_ALL_GRANT, testsFailed } from './cases.js';
 import type { CompiledPolicy } from './compile.js';
 import type { PolicyDocument } from './document.js';
+import type { Grant } from './grants.js';
 import { reachOf } from './reach.js';
 import { runSshTests } from './ssh-tests.js';
 import { SshPolicy } from './ssh.js';
@@ -33,10 +34,24 @@ export function failedTests(document: PolicyDocument, compiled: CompiledPolicy, 
   const tailnet = new Tailnet([...users.values()], nodes, new Map(present));
   const names = { groups, hosts, tagOwners, domains: undefined };
   const failures = [
-    ...(tests.length === 0 ? [] : runTests(tests, names, tailnet, reachOf(document.grants ?? [ALLOW_ALL_GRANT], tailnet))),
+    ...(tests.length === 0 ? [] : runTests(tests, names, tailnet, reachOf(asked(document), tailnet))),
     ...(sshTests.length === 0 ? [] : runSshTests(sshTests, names, tailnet, new SshPolicy(document.ssh, tailnet, ''))),
   ];
   return failures.length === 0 ? undefined : testsFailed(failures);
+}
+
+/** The grants of ports that the tests ask about; no other can decide one. */
+function asked({ tests, grants = [ALLOW_ALL_GRANT] }: PolicyDocument): readonly Grant[] {
+  const numbers = new Set<number>();
+  for (const { accept, deny } of tests) {
+    for (const destination of [...accept, ...deny]) {
+      const port = /:(\d{1,5})$/.exec(destination.trim())?.[1];
+      // What is no single port fails its test, and the test says why.
+      if (port !== undefined) numbers.add(Number(port));
+    }
+  }
+  const ports = [...numbers];
+  return grants.filter(({ services }) => services.some((service) => service.ports.some(({ first, last }) => ports.some((port) => first <= port && port <= last))));
 }
 
 /** Whether a test may speak of a peer. What is not looked into here is taken to name everybody. */
