@@ -1,12 +1,14 @@
 /** Ours: the coordinator's own domain, without sockets and disk. */
 import type { Domain } from '../../ghostwire/src/domain.js'
 import { median, subject } from '../subject.js'
+import { perCapture } from './captures.js'
 import { network, policyText } from './network.js'
 
 const USERS = 5000
 
 subject(async ({ case: name, quick }) => {
   const rounds = quick ? 3 : 9
+  if (name === 'captures') return perCapture(rounds)
   if (name === 'put-2000-lines-50k-peers') return put(50_000, 2000, rounds)
   const [lines, peers] = name === 'apply-4000-lines-50k-peers' || name === 'doubled-lines' ? [4000, 50_000] : name.endsWith('100k-peers') || name === 'doubled-peers' ? [2000, 100_000] : [2000, 50_000]
   const large = await apply(peers, lines, rounds)

@@ -15,7 +15,7 @@ import { captures, caseOf } from './support/captures.js';
 
 const all = captures();
 const withData = all === undefined ? test.skip : test;
-if (all === undefined) console.warn('SKIPPED: ../shared/data/captures is not there, so the engine was compared with no capture');
+if (all === undefined) process.stderr.write('SKIPPED: ../shared/data/captures is not there, so the engine was compared with no capture\n');
 
 const PACKETS = 150;
 const PROTOCOLS = [6, 6, 17, 1, 58, 47, 132];

@@ -1,6 +1,6 @@
 // Ranges of addresses, and sets of them.
 
-import { formatIpv4, formatIpv6, type Address, type Family, type Prefix } from './ip.js';
+import { formatIpv4, formatIpv6, formatPrefix, type Address, type Family, type Prefix } from './ip.js';
 
 /** Both ends within. */
 export interface AddressRange {
@@ -22,6 +22,15 @@ export const covers = (outer: AddressRange, inner: AddressRange): boolean =>
 
 export function formatAddress({ family, value }: Address): string {
   return family === 4 ? formatIpv4(Number(value)) : formatIpv6(value);
+}
+
+const texts = new WeakMap<Prefix, string>();
+
+/** As formatPrefix, worked out once for each object: filters and peers name the same ones over and over. */
+export function prefixText(prefix: Prefix): string {
+  let text = texts.get(prefix);
+  if (text === undefined) texts.set(prefix, (text = formatPrefix(prefix)));
+  return text;
 }
 
 /** `first-last` */

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Command } from 'commander';
 import { GhostwireError } from '../errors.js';
@@ -43,10 +43,9 @@ function answer(line: string, place: string): string {
 async function* chunks(file: string): AsyncGenerator<Buffer> {
   const input: Readable = file === '-' ? process.stdin : createReadStream(file);
   try {
-    if (!file.endsWith('.gz')) return yield* input as AsyncIterable<Buffer>;
-    const plain = createGunzip();
+    const plain: Readable = file.endsWith('.gz') ? input.pipe(createGunzip()) : input;
     input.on('error', (error) => plain.destroy(error));
-    yield* input.pipe(plain) as AsyncIterable<Buffer>;
+    yield* plain as AsyncIterable<Buffer>;
   } catch (cause) {
     throw new GhostwireError('ERR_USAGE', `cannot read ${file}: ${(cause as Error).message}`, { file }, { cause });
   }

@@ -117,7 +117,7 @@ export class Peers {
       os: registration.os ?? '',
       version: registration.version ?? '',
       advertisedRoutes,
-      approvedRoutes: [],
+      approvedRoutes: this.#services.policies.compiled.approve({ user, tags, advertisedRoutes }),
       metadata: registration.metadata ?? {},
       preauthKey: key.id,
       tokenHash: token.hash,

@@ -9,7 +9,8 @@ import { rangeOf } from '../addresses/ranges.js';
 
 export interface NodeAttribute {
   readonly targets: readonly Selector[];
-  readonly attributes: readonly string[];
+  /** Values by name; null for an attribute that has none. */
+  readonly attributes: ReadonlyMap<string, unknown>;
   readonly line: number;
 }
 
@@ -33,26 +34,26 @@ export function readNodeAttrs(reading: Reading, node: Node | undefined): NodeAtt
       const text = source.string(item, `${what}.ipPool`);
       if (parseNetwork(text) === undefined) throw reading.invalid(`${quote(text)}: invalid prefix`, item);
     }
+    const attributes = new Map<string, unknown>();
+    for (const item of source.items(fields.get('attr'), `${what}.attr`)) {
+      const name = source.string(item, `${what}.attr`).trim();
+      if (name === '') throw reading.invalid('attr values cannot be empty', item);
+      for (const one of [name, ...(IMPLIED[name] ?? [])]) attributes.set(one, null);
+    }
     const app = fields.get('app');
-    if (app !== undefined) throw source.error('ERR_POLICY_UNSUPPORTED', `${what}: "app" is not supported`, app);
-    const attributes = source.items(fields.get('attr'), `${what}.attr`).map((item) => {
-      const attribute = source.string(item, `${what}.attr`).trim();
-      if (attribute === '') throw reading.invalid('attr values cannot be empty', item);
-      return attribute;
-    });
+    for (const { key, value } of app === undefined ? [] : source.members(app, `${what}.app`)) attributes.set(key, source.value(value));
     return { targets, attributes, line: source.lineOf(entry) };
   });
 }
 
-/** Attributes by machine; machines without any are not in it. */
-export function compileAttributes(attributes: readonly NodeAttribute[], tailnet: Tailnet): Map<TailnetNode, Set<string>> {
-  const granted = new Map<TailnetNode, Set<string>>();
+/** Attributes with their values by machine; machines without any are not in it. */
+export function compileAttributes(attributes: readonly NodeAttribute[], tailnet: Tailnet): Map<TailnetNode, Map<string, unknown>> {
+  const granted = new Map<TailnetNode, Map<string, unknown>>();
   for (const entry of attributes) {
-    const names = entry.attributes.flatMap((name) => [name, ...(IMPLIED[name] ?? [])]);
-    if (names.length === 0) continue;
+    if (entry.attributes.size === 0) continue;
     for (const node of new Set(entry.targets.flatMap((target) => targeted(target, tailnet)))) {
-      const own = granted.get(node) ?? new Set();
-      for (const name of names) own.add(name);
+      const own = granted.get(node) ?? new Map<string, unknown>();
+      for (const [name, value] of entry.attributes) own.set(name, value);
       granted.set(node, own);
     }
   }

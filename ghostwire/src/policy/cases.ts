@@ -5,18 +5,15 @@ import { Type, type Static } from 'typebox';
 import { Check, Errors } from 'typebox/value';
 import { parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
 import { GhostwireError } from '../errors.js';
+import { failedTests, reachesOf, testsFailed } from './applied.js';
 import { compileAttributes } from './attributes.js';
 import { readPolicy, type PolicyDocument } from './document.js';
 import { compileFilters, type FilterRule } from './filters.js';
-import type { Grant } from './grants.js';
-import { reachOf, type Reach } from './reach.js';
+import type { Reach } from './reach.js';
 import { approvedRoutes } from './routes.js';
-import { ROLES, type Names } from './selectors.js';
-import { ALL_PORTS } from './services.js';
+import { ROLES } from './selectors.js';
 import { SshPolicy, type SshWireRule } from './ssh.js';
-import { runSshTests } from './ssh-tests.js';
 import { Tailnet, type TailnetNode, type TailnetUser } from './tailnet.js';
-import { runTests, type TestFailure } from './tests.js';
 import { Visibility, type VisiblePeer } from './visibility.js';
 
 const Optional = Type.Optional;
@@ -58,7 +55,8 @@ export interface NodeAnswer {
   peers: VisiblePeer[];
   /** Absent when nobody may log in. */
   ssh?: SshWireRule[];
-  self: { capmap: Record<string, null> };
+  /** Values by attribute; null for one that has none. */
+  self: { capmap: Record<string, unknown> };
 }
 
 export type Answer = { readonly id: string } & (
@@ -85,40 +83,21 @@ export function parseCase(line: string): Case {
 /** A rejected policy is an answer, too. @throws GhostwireError ERR_VALIDATION when the case itself makes no sense */
 export function answerCase(given: Case): Answer {
   try {
-    const { tailnet, document, reaches, ssh, names } = applyCase(given);
-    const failures = [
-      ...runTests(document.tests, names, tailnet, reaches),
-      ...runSshTests(document.sshTests, names, tailnet, ssh),
-    ];
+    const applied = applyCase(given);
+    const failures = failedTests(applied.document, applied.tailnet);
     if (failures.length > 0) throw testsFailed(failures);
-    return { id: given.id, nodes: describe(document, tailnet, reaches, ssh) };
+    return { id: given.id, nodes: describe(applied) };
   } catch (error) {
-    if (error instanceof GhostwireError && error.code.startsWith('ERR_POLICY_'))
-      return { id: given.id, error: String(error.details['reason'] ?? error.message) };
-    throw error;
+    if (!(error instanceof GhostwireError && error.code.startsWith('ERR_POLICY_'))) throw error;
+    const { reason } = error.details;
+    return { id: given.id, error: typeof reason === 'string' ? reason : error.message };
   }
-}
-
-/** The error of a policy whose own tests fail. */
-export function testsFailed(failures: readonly TestFailure[]): GhostwireError {
-  const [first] = failures;
-  const reason = 'test(s) failed';
-  const line = first?.line ?? 1;
-  const more = failures.length > 1 ? ` (and ${failures.length - 1} more)` : '';
-  return new GhostwireError('ERR_POLICY_INVALID', `line ${line}, column 1: ${reason}: ${first?.message ?? ''}${more}`, {
-    line,
-    column: 1,
-    reason,
-    failures: failures.slice(0, 100),
-  });
 }
 
 export interface Applied {
   readonly document: PolicyDocument;
-  readonly names: Names;
   readonly tailnet: Tailnet;
   readonly reaches: readonly Reach[];
-  readonly ssh: SshPolicy;
 }
 
 /** @throws GhostwireError ERR_POLICY_* */
@@ -128,24 +107,13 @@ export function applyCase({ policy, topology, tailnet: settings }: Case): Applie
   const domain = settings?.domain?.toLowerCase() ?? first;
   const domains = new Set(domain === undefined ? [] : [domain]);
   const document = readPolicy(policy, { domains });
-  const names: Names = { groups: document.groups, hosts: document.hosts, tagOwners: document.tagOwners, domains };
   const everything = new Tailnet(users, nodesOf(topology, document), document.groups);
   const tailnet = withoutIpv4(document, everything);
-  const reaches = reachOf(document.grants ?? [ALLOW_ALL_GRANT], tailnet);
-  return { document, names, tailnet, reaches, ssh: new SshPolicy(document.ssh, tailnet, PLANE) };
+  return { document, tailnet, reaches: reachesOf(document, tailnet) };
 }
 
-/** What neither acls nor grants means. */
-export const ALLOW_ALL_GRANT: Grant = {
-  sources: [{ kind: 'any', text: '*' }],
-  destinations: [{ kind: 'any', text: '*' }],
-  services: [{ protocol: undefined, ports: [ALL_PORTS] }],
-  capabilities: undefined,
-  via: [],
-  line: 1,
-};
-
-function describe(document: PolicyDocument, tailnet: Tailnet, reaches: readonly Reach[], ssh: SshPolicy): Record<string, NodeAnswer> {
+function describe({ document, tailnet, reaches }: Applied): Record<string, NodeAnswer> {
+  const ssh = new SshPolicy(document.ssh, tailnet, PLANE);
   const filters = compileFilters(reaches);
   const visibility = new Visibility(tailnet, reaches);
   const attributes = compileAttributes(document.nodeAttrs, tailnet);
@@ -157,7 +125,7 @@ function describe(document: PolicyDocument, tailnet: Tailnet, reaches: readonly 
       ...(rules === undefined ? {} : { rules }),
       peers: visibility.of(node),
       ...(sshRules.length === 0 ? {} : { ssh: sshRules }),
-      self: { capmap: Object.fromEntries([...(attributes.get(node) ?? [])].sort().map((name) => [name, null])) },
+      self: { capmap: Object.fromEntries([...(attributes.get(node) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))) },
     };
   }
   return answers;

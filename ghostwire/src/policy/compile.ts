@@ -3,12 +3,12 @@
 // The engine decides what filters.ts and visibility.ts describe; policy.engine.test.ts holds the two to each other.
 
 import type { AclPeer, AclRule } from 'zqlite';
-import { formatPrefix, parsePrefix, type Family, type Prefix } from '../addresses/ip.js';
-import { formatRange, overlap, prefixesOf, rangeOf } from '../addresses/ranges.js';
+import { formatPrefix, parsePrefix, type Family } from '../addresses/ip.js';
+import { formatRange, overlap, prefixesOf, rangeOf, type AddressRange } from '../addresses/ranges.js';
 import { readPolicy, type PolicyDocument } from './document.js';
 import type { Grant } from './grants.js';
 import { INTERNET } from './reach.js';
-import { approvedRoutes, type Offer } from './routes.js';
+import { approvedRoutes } from './routes.js';
 import { networkText, type Selector } from './selectors.js';
 import { DEFAULT_PROTOCOLS, isAll, type Service } from './services.js';
 
@@ -30,8 +30,8 @@ export interface CompiledPolicy {
   subject(peer: Subject): Pick<AclPeer, 'labels' | 'owner' | 'routes'>;
   /** Whether tagOwners lets this user give a peer this tag. */
   mayTag(user: string, tag: string): boolean;
-  /** Of the routes that a peer offers, those that are in force: approved by hand or by autoApprovers. */
-  approve(offer: Offer): Prefix[];
+  /** Of the routes that a peer offers, those that autoApprovers approves. */
+  approve(offer: { readonly user: string | null; readonly tags: readonly string[]; readonly advertisedRoutes: readonly string[] }): string[];
 }
 
 /**
@@ -50,7 +50,7 @@ type Draft = Omit<AclRule, 'id' | 'priority' | 'action'>;
 export function compilePolicy(document: PolicyDocument): CompiledPolicy {
   const compiler = new Compiler();
   if (document.grants === undefined) compiler.add({ sources: ['*'], destinations: ['*'], protocols: [...DEFAULT_PROTOCOLS] });
-  for (const grant of document.grants ?? []) compiler.grant(grant);
+  for (const grant of gathered(document.grants ?? [])) compiler.grant(grant);
   const groupsOf = groupsByMember(document);
   const { rules, lines } = compiler;
   const labels = ({ user, tags, approvedRoutes: routes = [] }: Subject): string[] => {
@@ -69,8 +69,11 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
       ...(peer.user === null || peer.tags.length > 0 ? {} : { owner: peer.user }),
       routes: engineRoutes(peer.approvedRoutes ?? []),
     }),
-    mayTag: (user, tag) => mayTag(document, groupsOf, user, tag, new Set()),
-    approve: (offer) => approvedRoutes(document, offer),
+    mayTag: (user, tag) => mayTag(document, groupsOf.get(user) ?? [], user, tag),
+    approve: ({ user, tags, advertisedRoutes }) => {
+      const offered = advertisedRoutes.flatMap((route) => parsePrefix(route) ?? []);
+      return approvedRoutes(document, { user: tags.length > 0 ? null : user, tags, offered, approved: [] }).map(formatPrefix);
+    },
   };
 }
 
@@ -91,7 +94,7 @@ class Compiler {
   readonly rules: AclRule[] = [];
   readonly lines = new Map<number, number>();
   /** Labels of those who carry a subnet, by the subnet and, for `via`, the tag that they need. */
-  readonly #carriers = new Map<string, { readonly prefix: Prefix; readonly tag: string | undefined; readonly label: string }>();
+  readonly #carriers = new Map<string, { readonly range: AddressRange; readonly tag: string | undefined; readonly label: string }>();
 
   add(draft: Draft, line?: number): void {
     const id = this.rules.length + 1;
@@ -122,8 +125,8 @@ class Compiler {
   carrying(routes: readonly string[], tags: readonly string[]): string[] {
     if (routes.length === 0 || this.#carriers.size === 0) return [];
     const ranges = routes.flatMap((route) => parsePrefix(route) ?? []).filter(({ length }) => length > 0).map(rangeOf);
-    return [...this.#carriers.values()].flatMap(({ prefix, tag, label }) =>
-      (tag === undefined || tags.includes(tag)) && ranges.some((range) => overlap(range, rangeOf(prefix))) ? [label] : [],
+    return [...this.#carriers.values()].flatMap(({ range, tag, label }) =>
+      (tag === undefined || tags.includes(tag)) && ranges.some((own) => overlap(own, range)) ? [label] : [],
     );
   }
 
@@ -147,7 +150,7 @@ class Compiler {
       const known = this.#carriers.get(key);
       if (known !== undefined) return known.label;
       const label = `group:carries:${this.#carriers.size}`;
-      this.#carriers.set(key, { prefix: selector.prefix, tag, label });
+      this.#carriers.set(key, { range: rangeOf(selector.prefix), tag, label });
       return label;
     });
   }
@@ -167,6 +170,25 @@ function names(selector: Selector): string[] {
   if (isInternet(selector)) return INTERNET.map(formatRange);
   if (selector.autogroup === 'danger-all') return ['*'];
   return [`group:${selector.text === 'autogroup:members' ? 'autogroup:member' : selector.text}`];
+}
+
+/** An entry of acls is a grant for each destination; those with the same ports are one rule. */
+function gathered(grants: readonly Grant[]): Grant[] {
+  const merged: Grant[] = [];
+  const places = new Map<readonly Selector[], Map<string, number>>();
+  for (const grant of grants) {
+    const [service] = grant.services;
+    const key = `${service?.protocol ?? ''} ${service?.ports.map(({ first, last }) => `${first}-${last}`).join() ?? ''}`;
+    const entry = places.get(grant.sources) ?? new Map<string, number>();
+    places.set(grant.sources, entry);
+    const place = entry.get(key);
+    const before = place === undefined ? undefined : merged[place];
+    if (before === undefined) {
+      entry.set(key, merged.length);
+      merged.push({ ...grant, destinations: [...grant.destinations] });
+    } else (before.destinations as Selector[]).push(...grant.destinations);
+  }
+  return merged;
 }
 
 /** Packets are of one family: an IPv4 address is no source for an IPv6 one, though one peer may have both. */
@@ -201,23 +223,17 @@ function groupsByMember({ groups }: PolicyDocument): Map<string, string[]> {
   return groupsOf;
 }
 
-/** Owners are users, groups, autogroups, or tags whose owners count as well; `seen` ends cycles. */
-function mayTag(
-  document: PolicyDocument,
-  groupsOf: ReadonlyMap<string, readonly string[]>,
-  user: string,
-  tag: string,
-  seen: Set<string>,
-): boolean {
-  if (seen.has(tag)) return false;
-  seen.add(tag);
-  return (document.tagOwners.get(tag) ?? []).some(
-    (owner) =>
-      owner === user ||
-      /^autogroup:members?$/.test(owner) ||
-      (groupsOf.get(user)?.includes(owner) ?? false) ||
-      (owner.startsWith('tag:') && mayTag(document, groupsOf, user, owner, seen)),
-  );
+/** Owners are users, groups, autogroups, or tags whose owners count as well. */
+function mayTag({ tagOwners }: PolicyDocument, groups: readonly string[], user: string, tag: string): boolean {
+  const pending = new Set([tag]);
+  // A set gives what is added while it is gone through, and nothing twice: cycles end.
+  for (const next of pending) {
+    for (const owner of tagOwners.get(next) ?? []) {
+      if (owner === user || /^autogroup:members?$/.test(owner) || groups.includes(owner)) return true;
+      if (owner.startsWith('tag:')) pending.add(owner);
+    }
+  }
+  return false;
 }
 
 /** No policy yet: everybody may reach everybody, as in a new tailnet. */

@@ -1,6 +1,6 @@
 // Packet filters: what each machine lets in, in the form in which the plane sends it.
 
-import { formatPrefix } from '../addresses/ip.js';
+import { prefixText } from '../addresses/ranges.js';
 import type { Capabilities } from './grants.js';
 import type { Reach } from './reach.js';
 import { DEFAULT_PROTOCOLS, type PortRange, type Service } from './services.js';
@@ -43,13 +43,14 @@ interface Merged {
 class Filters {
   readonly #rules = new Map<TailnetNode, { order: number; rule: FilterRule }[]>();
   /** By sources and protocol: what has both in common is one rule, which stands where the first of them did. */
-  readonly #merged = new Map<string, Merged>();
+  readonly #merged = new Map<string, Map<number | undefined, Merged>>();
   #order = 0;
 
   allow({ sources, targets }: Reach, { protocol, ports }: Service): void {
-    const key = `${protocol ?? ''} ${sources.texts.join()}`;
-    let merged = this.#merged.get(key);
-    if (merged === undefined) this.#merged.set(key, (merged = { order: (this.#order += 1), parts: new Map() }));
+    let rules = this.#merged.get(sources.key);
+    if (rules === undefined) this.#merged.set(sources.key, (rules = new Map()));
+    let merged = rules.get(protocol);
+    if (merged === undefined) rules.set(protocol, (merged = { order: (this.#order += 1), parts: new Map() }));
     for (const { node, texts } of targets) {
       let rule = merged.parts.get(node);
       if (rule === undefined) {
@@ -79,7 +80,7 @@ class Filters {
       if (!(name in capabilities)) continue;
       const SrcIPs = [...reach.destinations.texts];
       for (const node of reach.senders)
-        this.#add(node, this.#order, { SrcIPs, CapGrant: [{ Dsts: node.addresses.map(formatPrefix), CapMap: { [companion]: null } }] });
+        this.#add(node, this.#order, { SrcIPs, CapGrant: [{ Dsts: node.addresses.map(prefixText), CapMap: { [companion]: null } }] });
     }
   }
 

@@ -6,19 +6,14 @@
 import { parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
 import type { GhostwireError } from '../errors.js';
 import type { Peer } from '../peers/peer.js';
-import { ALLOW_ALL_GRANT, testsFailed } from './cases.js';
-import type { CompiledPolicy } from './compile.js';
+import { failedTests as failuresOf, testsFailed } from './applied.js';
 import type { PolicyDocument } from './document.js';
-import type { Grant } from './grants.js';
-import { reachOf } from './reach.js';
-import { runSshTests } from './ssh-tests.js';
-import { SshPolicy } from './ssh.js';
+import { approvedRoutes } from './routes.js';
 import { Tailnet, type TailnetNode, type TailnetUser } from './tailnet.js';
-import { runTests } from './tests.js';
 
 /** What the tests of a policy say of it; undefined when they hold. */
-export function failedTests(document: PolicyDocument, compiled: CompiledPolicy, peers: Iterable<Peer>): GhostwireError | undefined {
-  const { tests, sshTests, groups, hosts, tagOwners } = document;
+export function failedTests(document: PolicyDocument, peers: Iterable<Peer>): GhostwireError | undefined {
+  const { tests, sshTests, groups } = document;
   if (tests.length === 0 && sshTests.length === 0) return undefined;
   const isNamed = named(document);
   const nodes: TailnetNode[] = [];
@@ -26,32 +21,14 @@ export function failedTests(document: PolicyDocument, compiled: CompiledPolicy, 
   for (const peer of peers) {
     const { user } = peer.record;
     if (user !== null && !users.has(user)) users.set(user, { login: user, name: user.slice(0, user.lastIndexOf('@')), roles: [] });
-    if (peer.record.approvedRoutes.length > 0 || isNamed(peer)) nodes.push(nodeOf(peer, compiled));
+    if (peer.record.approvedRoutes.length > 0 || isNamed(peer)) nodes.push(nodeOf(peer, document));
   }
   // Members without a machine here can neither pass nor fail a test, and a large policy has many.
   const owners = new Set(nodes.map(({ user }) => user));
   const present = [...groups].map(([group, members]) => [group, members.filter((member) => owners.has(member) || member.endsWith('@'))] as const);
   const tailnet = new Tailnet([...users.values()], nodes, new Map(present));
-  const names = { groups, hosts, tagOwners, domains: undefined };
-  const failures = [
-    ...(tests.length === 0 ? [] : runTests(tests, names, tailnet, reachOf(asked(document), tailnet))),
-    ...(sshTests.length === 0 ? [] : runSshTests(sshTests, names, tailnet, new SshPolicy(document.ssh, tailnet, ''))),
-  ];
+  const failures = failuresOf(document, tailnet);
   return failures.length === 0 ? undefined : testsFailed(failures);
-}
-
-/** The grants of ports that the tests ask about; no other can decide one. */
-function asked({ tests, grants = [ALLOW_ALL_GRANT] }: PolicyDocument): readonly Grant[] {
-  const numbers = new Set<number>();
-  for (const { accept, deny } of tests) {
-    for (const destination of [...accept, ...deny]) {
-      const port = /:(\d{1,5})$/.exec(destination.trim())?.[1];
-      // What is no single port fails its test, and the test says why.
-      if (port !== undefined) numbers.add(Number(port));
-    }
-  }
-  const ports = [...numbers];
-  return grants.filter(({ services }) => services.some((service) => service.ports.some(({ first, last }) => ports.some((port) => first <= port && port <= last))));
 }
 
 /** Whether a test may speak of a peer. What is not looked into here is taken to name everybody. */
@@ -80,8 +57,8 @@ function named({ tests, sshTests, groups }: PolicyDocument): (peer: Peer) => boo
     (own.length > 0 ? own.some((tag) => tags.has(tag)) : user !== null && users.has(user));
 }
 
-function nodeOf({ record }: Peer, { approve }: CompiledPolicy): TailnetNode {
-  const { name, user, tags, ipv4, ipv6, advertisedRoutes, approvedRoutes } = record;
+function nodeOf({ record }: Peer, document: PolicyDocument): TailnetNode {
+  const { name, user, tags, ipv4, ipv6, advertisedRoutes } = record;
   const prefixes = (routes: readonly string[]): Prefix[] => routes.flatMap((route) => parsePrefix(route) ?? []);
   const offered = prefixes(advertisedRoutes);
   const owner = tags.length > 0 ? null : user;
@@ -93,7 +70,7 @@ function nodeOf({ record }: Peer, { approve }: CompiledPolicy): TailnetNode {
       const address = parseAddress(text);
       return address === undefined ? [] : [{ ...address, length: address.family === 4 ? 32 : 128 }];
     }),
-    routes: approve({ user: owner, tags, offered, approved: prefixes(approvedRoutes) }),
+    routes: approvedRoutes(document, { user: owner, tags, offered, approved: prefixes(record.approvedRoutes) }),
     offered: offered.length,
   };
 }

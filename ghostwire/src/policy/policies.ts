@@ -175,7 +175,7 @@ export class Policies {
 
   #tested(text: string): CheckedPolicy {
     const checked = this.#read(text);
-    const failure = failedTests(checked.document, checked.compiled, this.#services.peers());
+    const failure = failedTests(checked.document, this.#services.peers());
     if (failure !== undefined) throw failure;
     return checked;
   }

@@ -2,8 +2,8 @@
 //
 // Filters and visibility are two views of this.
 
-import { formatPrefix, parseAddress, type Prefix } from '../addresses/ip.js';
-import { AddressSet, covers, overlap, rangeOf, type AddressRange } from '../addresses/ranges.js';
+import { parseAddress, type Prefix } from '../addresses/ip.js';
+import { AddressSet, covers, overlap, prefixText, rangeOf, type AddressRange } from '../addresses/ranges.js';
 import type { Grant } from './grants.js';
 import { networkText, type Selector } from './selectors.js';
 import { isExitNode, isExitRoute, subnetRoutes, type Tailnet, type TailnetNode } from './tailnet.js';
@@ -11,6 +11,8 @@ import { isExitNode, isExitRoute, subnetRoutes, type Tailnet, type TailnetNode }
 /** Addresses as a filter lists them, and as a set. */
 export interface Addresses {
   readonly texts: readonly string[];
+  /** The texts as one. */
+  readonly key: string;
   readonly set: AddressSet;
 }
 
@@ -40,6 +42,8 @@ export interface Reach {
   /** By destination, in the policy's order. */
   readonly targets: readonly Target[];
 }
+
+type From = Pick<Reach, 'sources' | 'senders' | 'carriers'>;
 
 const ALL: readonly AddressRange[] = ['0.0.0.0-255.255.255.255', '::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'].map(parsed);
 
@@ -75,7 +79,8 @@ class Resolver {
   readonly #tailnet: Tailnet;
   /** `*` as a source includes what routers carry. */
   readonly #carried: readonly Prefix[];
-  readonly #sources = new Map<string, Addresses>();
+  /** The destinations of an entry of acls are grants with the same list of sources. */
+  readonly #sources = new Map<readonly Selector[], From>();
 
   constructor(tailnet: Tailnet) {
     this.#tailnet = tailnet;
@@ -88,14 +93,14 @@ class Resolver {
     const self = grant.destinations.some(isSelf);
     const others = grant.destinations.filter((destination) => !isSelf(destination));
     const reaches: Reach[] = [];
-    if (others.length > 0) reaches.push(this.#reach(grant, this.#addresses(grant.sources), others));
+    if (others.length > 0) reaches.push(this.#reach(grant, others));
     if (self) reaches.push(...this.#self(grant));
     return reaches;
   }
 
-  #reach(grant: Grant, sources: Addresses, destinations: readonly Selector[]): Reach {
+  #reach(grant: Grant, destinations: readonly Selector[]): Reach {
     return {
-      ...this.#from(grant.sources, sources),
+      ...this.#from(grant.sources),
       grant,
       destinations: this.#addresses(destinations, true),
       targets: destinations.flatMap((destination) => this.#targets(destination)),
@@ -103,7 +108,10 @@ class Resolver {
   }
 
   /** Who sends: machines, and routers for what they carry. */
-  #from(selectors: readonly Selector[], sources: Addresses): Pick<Reach, 'sources' | 'senders' | 'carriers'> {
+  #from(selectors: readonly Selector[]): From {
+    const known = this.#sources.get(selectors);
+    if (known !== undefined) return known;
+    const sources = this.#addresses(selectors, false);
     const senders = new Set<TailnetNode>();
     const carriers = new Map<TailnetNode, Prefix[]>();
     for (const selector of selectors) {
@@ -118,7 +126,9 @@ class Resolver {
       }
     }
     for (const [node, routes] of carriers) routes.push(...subnetRoutes(node).filter((route) => sources.set.overlaps(rangeOf(route))));
-    return { sources, senders: [...senders], carriers: [...carriers].map(([node, routes]) => ({ node, routes })) };
+    const from = { sources, senders: [...senders], carriers: [...carriers].map(([node, routes]) => ({ node, routes })) };
+    this.#sources.set(selectors, from);
+    return from;
   }
 
   /** Only between machines of one owner. */
@@ -145,7 +155,6 @@ class Resolver {
 
   /** Only on routers with one of the tags, for what they carry; the filter names the destination as the policy does. */
   #via(grant: Grant): Reach {
-    const sources = this.#addresses(grant.sources);
     const routers = new Set(grant.via.flatMap((tag) => this.#tailnet.tagged(tag)));
     const targets = grant.destinations.flatMap((destination) =>
       [...routers].flatMap((node) => {
@@ -156,7 +165,7 @@ class Resolver {
         return routes.length === 0 ? [] : [{ node, texts: this.#texts(destination), own: [], routes, granted: [] }];
       }),
     );
-    return { ...this.#from(grant.sources, sources), grant, destinations: this.#addresses(grant.destinations, true), targets };
+    return { ...this.#from(grant.sources), grant, destinations: this.#addresses(grant.destinations, true), targets };
   }
 
   #targets(destination: Selector): Target[] {
@@ -175,8 +184,8 @@ class Resolver {
       const routes = node.routes.filter((route) =>
         isExitRoute(route) ? internet : ranges.some((range) => overlap(range, rangeOf(route))),
       );
-      const whole = routes.length > 0 && destination.kind === 'network' ? [formatPrefix(destination.prefix)] : [];
-      return { node, texts, own, routes, granted: [...own.map(formatPrefix), ...whole] };
+      const whole = routes.length > 0 && destination.kind === 'network' ? [prefixText(destination.prefix)] : [];
+      return { node, texts, own, routes, granted: [...own.map(prefixText), ...whole] };
     });
   }
 
@@ -194,23 +203,20 @@ class Resolver {
     if (selector.kind === 'network') return [networkText(selector.prefix)];
     if (isInternet(selector)) return INTERNET_TEXTS;
     if (selector.kind === 'autogroup' && selector.autogroup === 'danger-all') return ['*'];
-    if (selector.kind === 'any') return [...TAILNET_TEXTS, ...this.#carried.map(formatPrefix)];
+    if (selector.kind === 'any') return [...TAILNET_TEXTS, ...this.#carried.map(prefixText)];
     return (this.#tailnet.identified(selector) ?? []).flatMap(({ addresses }) => addresses.map(networkText));
   }
 
   /** Sources or destinations of a grant, each listed once, in the order of their text. */
-  #addresses(selectors: readonly Selector[], everything = false): Addresses {
-    const key = `${everything} ${selectors.map(({ text }) => text).join(' ')}`;
-    const known = this.#sources.get(key);
-    if (known !== undefined) return known;
+  #addresses(selectors: readonly Selector[], everything: boolean): Addresses {
     const texts = new Set(selectors.flatMap((selector) => this.#texts(selector)));
-    const addresses = {
-      texts: texts.has('*') ? ['*'] : [...texts].sort(),
+    const listed = texts.has('*') ? ['*'] : [...texts].sort();
+    return {
+      texts: listed,
+      key: listed.join(),
       // As a destination `*` is more than the tailnet.
       set: new AddressSet(selectors.flatMap((selector) => (everything && selector.kind === 'any' ? ALL : this.#ranges(selector)))),
     };
-    this.#sources.set(key, addresses);
-    return addresses;
   }
 }
 
@@ -218,10 +224,11 @@ const isSelf = (selector: Selector): boolean => selector.kind === 'autogroup' &&
 const isInternet = (selector: Selector): boolean => selector.kind === 'autogroup' && selector.autogroup === 'internet';
 
 function ownTarget(node: TailnetNode, own: readonly Prefix[]): Target {
-  return { node, texts: own.map(networkText), own, routes: [], granted: own.map(formatPrefix) };
+  return { node, texts: own.map(networkText), own, routes: [], granted: own.map(prefixText) };
 }
 
 function addressesOf(nodes: readonly TailnetNode[]): Addresses {
   const prefixes = nodes.flatMap(({ addresses }) => addresses);
-  return { texts: prefixes.map(networkText).sort(), set: new AddressSet(prefixes.map(rangeOf)) };
+  const texts = prefixes.map(networkText).sort();
+  return { texts, key: texts.join(), set: new AddressSet(prefixes.map(rangeOf)) };
 }

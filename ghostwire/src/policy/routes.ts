@@ -1,7 +1,7 @@
 // Routes: which of those that a machine offers are approved, and which of several routers is the one that is used.
 
-import { covers, rangeOf } from '../addresses/ranges.js';
-import { formatPrefix, type Prefix } from '../addresses/ip.js';
+import { covers, prefixText, rangeOf } from '../addresses/ranges.js';
+import type { Prefix } from '../addresses/ip.js';
 import type { PolicyDocument } from './document.js';
 import { isExitRoute, subnetRoutes, type Tailnet, type TailnetNode } from './tailnet.js';
 
@@ -16,7 +16,7 @@ export interface Offer {
 
 /** Routes in force: offered, and approved by hand or by `autoApprovers`. In the order of the offer. */
 export function approvedRoutes(document: PolicyDocument, { user, tags, offered, approved }: Offer): Prefix[] {
-  const byHand = new Set(approved.map(formatPrefix));
+  const byHand = new Set(approved.map(prefixText));
   const mayApprove = (approvers: readonly string[]): boolean =>
     approvers.some((approver) =>
       tags.length > 0
@@ -25,7 +25,7 @@ export function approvedRoutes(document: PolicyDocument, { user, tags, offered, 
     );
   const { routes, exitNode } = document.autoApprovers;
   return offered.filter((route) => {
-    if (byHand.has(formatPrefix(route))) return true;
+    if (byHand.has(prefixText(route))) return true;
     // A default route is only ever approved by `exitNode`, even where `routes` names it.
     if (isExitRoute(route)) return mayApprove(exitNode);
     return routes.some(({ prefix, approvers }) => !isExitRoute(prefix) && covers(rangeOf(prefix), rangeOf(route)) && mayApprove(approvers));
@@ -42,7 +42,7 @@ export class Routers {
   constructor(tailnet: Tailnet) {
     for (const node of tailnet.nodes) {
       for (const route of subnetRoutes(node)) {
-        const text = formatPrefix(route);
+        const text = prefixText(route);
         const routers = this.#byRoute.get(text);
         if (routers === undefined) this.#byRoute.set(text, [node]);
         else routers.push(node);

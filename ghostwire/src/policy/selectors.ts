@@ -1,6 +1,7 @@
 // Who and what a policy speaks of: the names that may stand in src, dst, target and the like.
 
-import { formatPrefix, parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
+import { parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
+import { prefixText } from '../addresses/ranges.js';
 import { didYouMean, quote } from './quote.js';
 
 /** Autogroups by what they stand for. Roles are those of the tailnet's people. */
@@ -45,7 +46,7 @@ export const isSingle = ({ family, length }: Prefix): boolean => length === (fam
 
 /** An address as written, a prefix otherwise: how the plane writes a network. */
 export function networkText(prefix: Prefix): string {
-  const text = formatPrefix(prefix);
+  const text = prefixText(prefix);
   return isSingle(prefix) ? text.slice(0, text.indexOf('/')) : text;
 }
 

@@ -44,7 +44,8 @@ export class Tailnet {
   readonly #byTag = new Map<string, TailnetNode[]>();
   readonly #byUser = new Map<string, TailnetNode[]>();
   readonly #logins = new Map<string, string>();
-  readonly #addresses: Located[] = [];
+  /** Ascending; made when first asked for. */
+  #addresses: Located[] | undefined;
   readonly #carried: Located[] = [];
 
   constructor(users: readonly TailnetUser[], nodes: readonly TailnetNode[], groups: PolicyDocument['groups']) {
@@ -58,10 +59,8 @@ export class Tailnet {
     for (const node of nodes) {
       for (const tag of node.tags) append(this.#byTag, tag, node);
       if (node.user !== null) append(this.#byUser, node.user, node);
-      for (const address of node.addresses) this.#addresses.push({ range: rangeOf(address), node });
       for (const route of subnetRoutes(node)) this.#carried.push({ range: rangeOf(route), node });
     }
-    this.#addresses.sort(byFirst);
   }
 
   /** The user that a login or name@ in the policy means. */
@@ -100,16 +99,19 @@ export class Tailnet {
 
   /** Machines that have an address in the range. */
   within(range: AddressRange): TailnetNode[] {
+    const addresses = (this.#addresses ??= this.nodes
+      .flatMap((node) => node.addresses.map((address) => ({ range: rangeOf(address), node })))
+      .sort((a, b) => compare(a.range, b.range)));
     let low = 0;
-    let high = this.#addresses.length;
+    let high = addresses.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      const located = this.#addresses[middle];
+      const located = addresses[middle];
       if (located !== undefined && compare(located.range, range) < 0) low = middle + 1;
       else high = middle;
     }
     const found = new Set<TailnetNode>();
-    for (let located = this.#addresses[low]; located !== undefined && overlap(located.range, range); located = this.#addresses[++low])
+    for (let located = addresses[low]; located !== undefined && overlap(located.range, range); located = addresses[++low])
       found.add(located.node);
     return [...found];
   }
@@ -122,7 +124,6 @@ export class Tailnet {
 
 const compare = (a: AddressRange, b: AddressRange): number =>
   a.family !== b.family ? a.family - b.family : a.first < b.first ? -1 : a.first > b.first ? 1 : 0;
-const byFirst = (a: Located, b: Located): number => compare(a.range, b.range);
 
 function append<K, V>(map: Map<K, V[]>, key: K, value: V): void {
   const list = map.get(key);

@@ -2,7 +2,8 @@
 //
 // Two machines see each other when one may reach the other, or something that the other carries, whichever way.
 
-import { formatPrefix, type Prefix } from '../addresses/ip.js';
+import type { Prefix } from '../addresses/ip.js';
+import { prefixText } from '../addresses/ranges.js';
 import type { Reach } from './reach.js';
 import { Routers } from './routes.js';
 import { isExitRoute, type Tailnet, type TailnetNode } from './tailnet.js';
@@ -21,6 +22,8 @@ export class Visibility {
   readonly #routers: Routers;
   /** By viewer: machines seen, and what they carry of which the viewer has use. */
   readonly #seen = new Map<TailnetNode, Map<TailnetNode, Set<string>>>();
+  /** By viewer: prefixes that it reaches without `via`. */
+  readonly #direct = new Map<TailnetNode, Set<string>>();
   /** By viewer and prefix: the routers that `via` chose for it. */
   readonly #steered = new Map<TailnetNode, Map<string, Set<TailnetNode>>>();
 
@@ -32,6 +35,7 @@ export class Visibility {
         for (const sender of reach.senders) {
           this.#meet(sender, target.node, target.routes);
           if (reach.grant.via.length > 0) this.#steer(sender, target.node, target.routes);
+          else this.#reachDirectly(sender, target.routes);
         }
         for (const { node, routes } of reach.carriers) {
           this.#meet(node, target.node, target.routes);
@@ -45,23 +49,23 @@ export class Visibility {
   of(viewer: TailnetNode): VisiblePeer[] {
     const seen = this.#seen.get(viewer);
     if (seen === undefined) return [];
-    const own = new Set(viewer.routes.map(formatPrefix));
+    const own = new Set(viewer.routes.map(prefixText));
     // A machine without IPv4 is told of nobody's.
     const families = new Set(viewer.addresses.map(({ family }) => family));
     return this.#tailnet.nodes.flatMap((peer) => {
       const useful = seen.get(peer);
       if (useful === undefined) return [];
       const carried = peer.routes.filter((route) => {
-        const text = formatPrefix(route);
+        const text = prefixText(route);
         if (isExitRoute(route)) return useful.has(text);
         // Routers of one prefix know which of them is in use.
-        return (useful.has(text) || own.has(text)) && this.#routers.primary(text, this.#steered.get(viewer)?.get(text)) === peer;
+        return (useful.has(text) || own.has(text)) && this.#routers.primary(text, this.#chosen(viewer, text)) === peer;
       });
-      const primary = carried.filter((route) => !isExitRoute(route)).map(formatPrefix);
+      const primary = carried.filter((route) => !isExitRoute(route)).map(prefixText);
       return [
         {
           name: peer.name,
-          allowed: [...peer.addresses.filter(({ family }) => families.has(family)), ...carried].map(formatPrefix),
+          allowed: [...peer.addresses.filter(({ family }) => families.has(family)), ...carried].map(prefixText),
           primary: primary.length === 0 ? null : primary,
         },
       ];
@@ -71,7 +75,7 @@ export class Visibility {
   #meet(viewer: TailnetNode, peer: TailnetNode, routes: readonly Prefix[]): void {
     if (viewer === peer) return;
     const useful = this.#useful(viewer, peer);
-    for (const route of routes) useful.add(formatPrefix(route));
+    for (const route of routes) useful.add(prefixText(route));
     this.#useful(peer, viewer);
   }
 
@@ -83,11 +87,23 @@ export class Visibility {
     return useful;
   }
 
+  /** The routers that a viewer is to use for a prefix; undefined is whichever the tailnet uses. */
+  #chosen(viewer: TailnetNode, route: string): ReadonlySet<TailnetNode> | undefined {
+    return this.#direct.get(viewer)?.has(route) === true ? undefined : this.#steered.get(viewer)?.get(route);
+  }
+
+  #reachDirectly(viewer: TailnetNode, routes: readonly Prefix[]): void {
+    if (routes.length === 0) return;
+    let direct = this.#direct.get(viewer);
+    if (direct === undefined) this.#direct.set(viewer, (direct = new Set()));
+    for (const route of routes) direct.add(prefixText(route));
+  }
+
   #steer(viewer: TailnetNode, router: TailnetNode, routes: readonly Prefix[]): void {
     let steered = this.#steered.get(viewer);
     if (steered === undefined) this.#steered.set(viewer, (steered = new Map()));
     for (const route of routes) {
-      const text = formatPrefix(route);
+      const text = prefixText(route);
       const routers = steered.get(text);
       if (routers === undefined) steered.set(text, new Set([router]));
       else routers.add(router);
