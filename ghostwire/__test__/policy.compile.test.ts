@@ -49,12 +49,13 @@ test('a file, a gzip file, standard input', async (t) => {
   }
 });
 
-test('what is no case ends it, with the line', async (t) => {
+test('what is no case is answered as such, and said at the end with its line', async (t) => {
   t.timeout(120_000);
   const broken = await compile('-', `${good}\n{"id": "x"}\n${bad}\n`);
   t.is(broken.code, 1);
-  t.is(parsed(broken).length, 1, 'what came before is answered');
-  t.regex(broken.stderr, /^ghostwire: ERR_VALIDATION: -: line 2: /);
+  t.like(parsed(broken), { 0: ANSWERS[0], 1: { id: 'x' }, 2: ANSWERS[1] });
+  t.regex((parsed(broken)[1] as { error: string }).error, /expected form/);
+  t.regex(broken.stderr, /^ghostwire: ERR_VALIDATION: 1 lines are no cases; the first: -: line 2: /);
   t.regex((await compile('/nowhere/at/all')).stderr, /ERR_USAGE: cannot read \/nowhere/);
   const folder = temporaryFolder();
   writeFileSync(join(folder, 'x.gz'), 'plain');

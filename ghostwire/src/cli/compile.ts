@@ -18,25 +18,36 @@ export function compileCommand(policy: Command): void {
     .requiredOption('--cases <file>', 'lines of JSON {id, policy, topology, tailnet}, plain or gzip (.gz); - reads standard input');
   compile.action(async () => {
     const { cases } = compile.opts<{ cases: string }>();
+    const wrong: string[] = [];
     let broken: NodeJS.ErrnoException | undefined;
     process.stdout.once('error', (error) => (broken = error));
     for await (const { text, number } of lines(chunks(cases), cases)) {
       if (broken !== undefined) break;
       if (text.trim() === '') continue;
-      const more = process.stdout.write(`${answer(text, `${cases}: line ${number}`)}\n`);
+      let answered: string;
+      try {
+        answered = JSON.stringify(answerCase(parseCase(text)));
+      } catch (error) {
+        if (!(error instanceof GhostwireError)) throw error;
+        wrong.push(`${cases}: line ${number}: ${error.message}`);
+        answered = JSON.stringify({ id: idOf(text), error: error.message });
+      }
+      const more = process.stdout.write(`${answered}\n`);
       if (!more) await Promise.race([once(process.stdout, 'drain'), once(process.stdout, 'close')]).catch(() => undefined);
     }
     // A reader that has seen enough, such as head, is no failure.
     if (broken !== undefined && broken.code !== 'EPIPE') throw broken;
+    // Answered like the others, so that one bad line does not cost the rest; but not passed over.
+    if (wrong.length > 0) throw new GhostwireError('ERR_VALIDATION', `${wrong.length} lines are no cases; the first: ${wrong[0]}`);
   });
 }
 
-function answer(line: string, place: string): string {
+/** The id of what may be no case; null when it has none. */
+function idOf(line: string): unknown {
   try {
-    return JSON.stringify(answerCase(parseCase(line)));
-  } catch (error) {
-    if (!(error instanceof GhostwireError)) throw error;
-    throw new GhostwireError(error.code, `${place}: ${error.message}`, error.details, { cause: error });
+    return (JSON.parse(line) as { id?: unknown } | null)?.id ?? null;
+  } catch {
+    return null;
   }
 }
 
