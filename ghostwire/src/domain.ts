@@ -50,7 +50,14 @@ export function createDomain(options: DomainOptions): Domain {
   const directory = new Directory();
   const names = new Names();
   const addresses = new AddressPool(network.ipv4, network.ipv6);
-  const topology = new Topology({ directory, engine, policy: () => policies.compiled, domain: network.domain, publish });
+  const topology = new Topology({
+    directory,
+    engine,
+    policy: () => policies.compiled,
+    policyRevision: () => policies.current.revision,
+    network,
+    publish,
+  });
 
   replica.on('policy/', () => topology.policyChanged());
   replica.on(PEERS, (event) => {
@@ -70,7 +77,11 @@ export function createDomain(options: DomainOptions): Domain {
   });
   replica.onPublish((revision) => topology.publish(revision));
 
-  const peers = new Peers({ journal, replica, directory, names, addresses, preauthKeys, policies });
+  const moved = (handle: number): void => {
+    topology.peerChanged(handle);
+    replica.refresh();
+  };
+  const peers = new Peers({ journal, replica, directory, names, addresses, preauthKeys, policies, moved });
   const access = new Access(engine, directory, policies);
   return { replica, adminKeys, preauthKeys, directory, peers, policies, access, topology };
 }
