@@ -53,6 +53,7 @@ export class Agent {
   #live: LivePeer[] = [];
   #refused: readonly Refusal[] = [];
   #mapRefused: readonly Refusal[] = [];
+  #started = false;
   #connected = false;
   #ready = false;
   #servers: readonly string[] = [];
@@ -98,6 +99,7 @@ export class Agent {
   /** Resolves when the filter and the interface stand. @throws GhostwireError ERR_AGENT_SYSTEM */
   async start(): Promise<void> {
     await this.#host.up(this.#settings.port);
+    this.#started = true;
     this.#port = await this.#host.tunnel.port();
     this.#servers = await addressesOf(this.#identity.server);
     if (this.#settings.advertise.length > 0) await this.#host.forward();
@@ -200,7 +202,7 @@ export class Agent {
   async #apply(): Promise<void> {
     this.#dirty = false;
     const { self, peers } = this.#netmap;
-    if (self === undefined || this.#stop.signal.aborted) return;
+    if (self === undefined || !this.#started || this.#stop.signal.aborted) return;
     const { onLink } = localNetwork(this.#settings.interface);
     const now = Date.now();
     const next = plan(self, peers.values(), this.#settings, { interface: this.#settings.interface, onLink, servers: this.#servers, now });

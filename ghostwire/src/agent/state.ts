@@ -1,6 +1,6 @@
 // The agent's files: its keys, who it is to the coordinator, and the last map that it was told. All of them 0600.
 
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Snapshot } from '../client.js';
 import { GhostwireError } from '../errors.js';
@@ -106,7 +106,8 @@ export class AgentState {
 
   /** Forgets everything. */
   forget(): void {
-    this.#attempt(() => rmSync(this.folder, { recursive: true, force: true }));
+    // Not the folder itself: it may be a mount.
+    this.#attempt(() => readdirSync(this.folder).forEach((name) => rmSync(join(this.folder, name), { recursive: true, force: true })));
   }
 
   #file<T>(name: string): { read(): T | undefined; write(value: T): void; remove(): void } {

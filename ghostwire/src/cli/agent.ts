@@ -259,9 +259,10 @@ async function bringDown(state: AgentState, forget: boolean): Promise<boolean> {
     if (error instanceof ServerError) throw error;
     return undefined;
   });
-  // Its socket goes last.
-  if (running !== undefined) for (let tries = 0; tries < 500 && existsSync(state.socket); tries += 1) await sleep(20);
-  else if (forget) {
+  if (running !== undefined) {
+    // Its socket goes last.
+    for (let tries = 0; tries < 500 && existsSync(state.socket); tries += 1) await sleep(20);
+  } else if (forget) {
     const identity = state.identity.read();
     if (identity !== undefined) await new CoordinatorClient({ ...identity, url: identity.server }, identity.token).leave();
   }
