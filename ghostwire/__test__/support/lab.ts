@@ -13,6 +13,9 @@ import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 
+/** npm's own PATH has programs called like the system's. */
+const ENVIRONMENT = { ...process.env, PATH: `/usr/sbin:/usr/bin:/sbin:/bin:${process.env['PATH']}` };
+
 export interface Output {
   readonly code: number;
   readonly stdout: string;
@@ -21,7 +24,7 @@ export interface Output {
 
 function execute(command: string, args: readonly string[], input = ''): Promise<Output> {
   return new Promise((resolve) => {
-    const child = execFile(command, [...args], { timeout: 60_000, maxBuffer: 64 * 2 ** 20 }, (error, stdout, stderr) => {
+    const child = execFile(command, [...args], { timeout: 60_000, maxBuffer: 64 * 2 ** 20, env: ENVIRONMENT }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? 1) || 1, stdout, stderr });
     });
     child.stdin?.on('error', () => undefined);
@@ -91,7 +94,7 @@ export class Machine {
   }
 
   #inside(command: readonly string[]): string[] {
-    return ['-t', String(this.#pid), '-n', '-m', '-u', '-p', '--', 'env', `PATH=${BIN}:${process.env['PATH']}`, 'GHOSTWIRE_DEBUG=1', ...command];
+    return ['-t', String(this.#pid), '-n', '-m', '-u', '-p', '--', 'env', `PATH=${BIN}:${ENVIRONMENT.PATH}`, 'GHOSTWIRE_DEBUG=1', ...command];
   }
 
   /** Runs a command to its end, whatever that is. */
@@ -113,7 +116,7 @@ export class Machine {
 
   /** A process that goes on. */
   spawn(...command: string[]): ChildProcess {
-    return spawn('nsenter', this.#inside(command), { stdio: ['pipe', 'pipe', 'pipe'] });
+    return spawn('nsenter', this.#inside(command), { stdio: ['pipe', 'pipe', 'pipe'], env: ENVIRONMENT });
   }
 
   get namespace(): string {
@@ -194,10 +197,10 @@ export class Lab {
     await router.do('sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
     await router.do(
       'nft',
-      `table ip nat { chain post { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; };
+      `table ip nat { chain leaving { type nat hook postrouting priority 100; oifname "eth0" masquerade; }; };
        table ip filter {
-         chain in { type filter hook input priority 0; policy drop; iifname != "eth0" accept; ct state established accept; };
-         chain fwd { type filter hook forward priority 0; policy drop; iifname "inside" accept; ct state established,related accept; };
+         chain arriving { type filter hook input priority 0; policy drop; iifname != "eth0" accept; ct state established accept; };
+         chain passing { type filter hook forward priority 0; policy drop; iifname "inside" accept; ct state established,related accept; };
        }`,
     );
     return machine;

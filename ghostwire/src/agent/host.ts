@@ -3,6 +3,7 @@
 import { hostname, networkInterfaces } from 'node:os';
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import { GhostwireError } from '../errors.js';
 import { prefixOf, type Plan, type PlannedPeer } from './plan.js';
 import { closed, tableOf } from './ruleset.js';
 import { allowForwarding, clearExit, MARK, restoreForwarding, Routing } from './routing.js';
@@ -32,6 +33,9 @@ export class Host {
     this.note({ interface: name });
     const adopted = await this.tunnel.exists();
     if (!adopted || !(await attempt('nft', ['list', 'table', 'inet', tableOf(name)]))) await run('nft', ['-f', '-'], closed(name));
+    // A filter that is only believed to stand is worse than none.
+    if (!/hook input/.test(await run('nft', ['list', 'chain', 'inet', tableOf(name), 'incoming'])))
+      throw new GhostwireError('ERR_AGENT_SYSTEM', 'nft says that it has made the packet filter, and there is none');
     await this.tunnel.up(this.#state.keyFile, port, MARK);
     if (adopted) {
       await clearExit();

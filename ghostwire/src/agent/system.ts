@@ -5,10 +5,13 @@ import { GhostwireError } from '../errors.js';
 
 const TIMEOUT = 20_000;
 
+/** The system's own folders first: some other program called `nft` that happens to succeed would be a filter that is none. */
+export const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+
 /** Standard output. @throws GhostwireError ERR_AGENT_SYSTEM with what the tool said */
 export function run(command: string, args: readonly string[], input?: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const env = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin` };
+    const env = { ...process.env, PATH: `${SYSTEM_PATH}:${process.env['PATH'] ?? ''}` };
     const child = execFile(command, [...args], { timeout: TIMEOUT, maxBuffer: 64 * 1024 * 1024, env }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else {
