@@ -72,7 +72,7 @@ test('records that no honest coordinator sends are refused one by one, and the l
   for (const [what, more] of hostile) {
     const refused = map.apply({ changed: [record(2, more)], removed: [] });
     t.is(refused.length, 1, what);
-    t.notRegex(JSON.stringify(refused[0]), /[\u0000-\u001f\u007f-\u009f]/, what);
+    t.notRegex(JSON.stringify(refused[0]), /\p{Cc}/u, what);
     t.is(map.peers.get('p_2'), good, what);
   }
   t.is(map.peers.size, 2);

@@ -99,8 +99,8 @@ export async function up(options: UpOptions): Promise<number> {
   await register(options, state, settings);
   state.settings.write(settings);
   if (options.foreground === true) return foreground(state, settings, options.logFilter);
-  const status = await startService(state);
-  print(options.json ?? false, status, `up: ${status.name}.${status.domain} at ${status.addresses.join(' and ')}`);
+  const found = await startService(state);
+  print(options.json ?? false, found, `up: ${found.name}.${found.domain} at ${found.addresses.join(' and ')}`);
   return 0;
 }
 
@@ -156,7 +156,7 @@ async function foreground(state: AgentState, settings: Settings, filter: string)
   // Loaded here, because the other commands are quicker without the addon.
   const { Agent } = await import('./agent.js');
   const agent = new Agent({ state, identity, settings, log });
-  let down = false;
+  let leaving = false;
   const close = await listenControl(state.socket, {
     'GET /alive': () => ({ pid: process.pid }),
     'GET /status': () => agent.status(),
@@ -164,7 +164,7 @@ async function foreground(state: AgentState, settings: Settings, filter: string)
     'POST /settings': (body) => agent.change(body as Partial<Settings>),
     'POST /down': async (body) => {
       if ((body as { forget?: boolean } | undefined)?.forget === true) await agent.leave();
-      down = true;
+      leaving = true;
       setImmediate(() => void agent.stop());
       return { pid: process.pid };
     },
@@ -178,8 +178,8 @@ async function foreground(state: AgentState, settings: Settings, filter: string)
     await agent.start();
     const error = await agent.ended;
     if (error === undefined) {
-      log.info(down ? 'down' : 'stopping; the tunnel and its filter stay');
-      if (down) await takeDown(state);
+      log.info(leaving ? 'down' : 'stopping; the tunnel and its filter stay');
+      if (leaving) await takeDown(state);
       return 0;
     }
     log.fatal({ reason: error.message }, 'sent away by the coordinator; taking everything down');
@@ -270,8 +270,8 @@ export async function wgQuickFor(options: UpOptions, name: string): Promise<stri
   return wgQuick(netmap.self, netmap.peers.values(), privateKey, options.exitNode);
 }
 
-function statusText(status: Status): string {
-  const { peers, refused, memory, ...own } = status;
+function statusText(found: Status): string {
+  const { peers, refused, memory, ...own } = found;
   const { pid, ready, revision, connected, publicKey, ...shown } = own;
   const head = fields({ ...shown, coordinator: connected ? `connected, at revision ${revision}` : 'not connected', key: publicKey });
   const rows = peers.map((peer) => [

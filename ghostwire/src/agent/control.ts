@@ -2,7 +2,7 @@
 
 import { createServer, request, type Server } from 'node:http';
 import { chmodSync, rmSync } from 'node:fs';
-import { text } from 'node:stream/consumers';
+import { text as readAll } from 'node:stream/consumers';
 import { GhostwireError, toResponse, type ErrorBody } from '../errors.js';
 import { ServerError } from '../http.js';
 
@@ -20,7 +20,7 @@ export async function listenControl(path: string, handlers: Handlers): Promise<(
     const answer = async (): Promise<unknown> => {
       if (handler === undefined) throw new GhostwireError('ERR_NOT_FOUND', `the agent has no ${incoming.url}`);
       if (Number(incoming.headers['content-length'] ?? 0) > LARGEST) throw new GhostwireError('ERR_BODY_TOO_LARGE', 'too much');
-      const body = await text(incoming);
+      const body = await readAll(incoming);
       return handler(body === '' ? undefined : JSON.parse(body));
     };
     answer().then(

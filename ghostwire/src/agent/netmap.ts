@@ -134,7 +134,7 @@ function poolsOf([v4, v6]: readonly [string, string]): readonly [Prefix, Prefix]
 
 function rule({ sources, destinations, ports = [], ...rest }: Static<typeof Rule>): FilterRule {
   for (const source of sources)
-    if (source !== '*' && rangeOf(source) === undefined && !/^[a-z]+:[^\u0000-\u0020"\\]+$/.test(source)) refuse(`filter: ${shown(source)} is no source`);
+    if (source !== '*' && rangeOf(source) === undefined && !/^[a-z]+:[^\p{Cc}\s"\\]+$/u.test(source)) refuse(`filter: ${shown(source)} is no source`);
   for (const to of destinations) if (to !== 'self' && rangeOf(to) === undefined) refuse(`filter: ${shown(to)} is no destination`);
   for (const [first, last] of ports) if (first > last) refuse(`filter: ports ${first}-${last} are no range`);
   return { ...rest, sources, destinations, ...(ports.length > 0 && { ports }) } as FilterRule;
@@ -200,10 +200,10 @@ export class Netmap {
   }
 }
 
-const isPlain = (value: string): boolean => !/[\u0000-\u001f\u007f-\u009f]/.test(value);
+const isPlain = (value: string): boolean => !/\p{Cc}/u.test(value);
 
 /** Text of a stranger's, fit for a log line. */
-export const shown = (value: string): string => JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value).replace(/[\u007f-\u009f]/g, '?');
+export const shown = (value: string): string => JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value).replace(/\p{Cc}/gu, '?');
 
 function wrongField(errors: Iterable<{ readonly instancePath: string; readonly message: string }>): string {
   const [first] = errors;

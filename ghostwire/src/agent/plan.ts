@@ -50,7 +50,7 @@ export interface Plan {
 
 /** Shorter prefixes take over most of what a host may want to reach: they are an exit under another name. */
 const BROAD = { 4: 8, 6: 16 } as const;
-const EVERYTHING = ['0.0.0.0/0', '::/0'];
+const EVERYTHING = new Set(['0.0.0.0/0', '::/0']);
 
 export function plan(self: MeshSelf, all: Iterable<MeshPeer>, consent: Consent, host: HostFacts): Plan {
   const refused: Refusal[] = [];
@@ -80,7 +80,7 @@ export function plan(self: MeshSelf, all: Iterable<MeshPeer>, consent: Consent, 
       const route = parsePrefix(text);
       if (route === undefined) continue;
       const why = objection(route, self, host);
-      if (EVERYTHING.includes(text)) {
+      if (EVERYTHING.has(text)) {
         if (peer === exit) allowedIps.push(text);
         // Offered to all and used by those who choose: nothing to complain of.
         continue;

@@ -4,6 +4,7 @@
 // filters of the others hold for it as for everybody.
 
 import type { MeshPeer, MeshSelf } from './netmap.js';
+import { ordered } from './paths.js';
 import { KEEPALIVE } from './wireguard.js';
 
 /** @param exit name of the peer through which everything else goes */
@@ -13,13 +14,16 @@ export function wgQuick(self: MeshSelf, peers: Iterable<MeshPeer>, privateKey: s
     .map((peer) => {
       const routes = peer.routes.filter((route) => !route.endsWith('/0') || peer.name === exit);
       const allowed = [...peer.addresses.map((address) => `${address}/${address.includes(':') ? 128 : 32}`), ...routes];
+      // It gets one address and no second try: one that the world sees, and of the family that everybody has.
+      const [endpoint] = ordered(peer.endpoints, { onLink: [], reflexive: undefined, ipv6: true }).sort(
+        (a, b) => Number(a.startsWith('[')) - Number(b.startsWith('[')),
+      );
       return [
         `# ${peer.name}.${self.domain}`,
         '[Peer]',
         `PublicKey = ${peer.publicKey}`,
         `AllowedIPs = ${allowed.join(', ')}`,
-        // The last one reported is the one that the world sees.
-        ...(peer.endpoints.length > 0 ? [`Endpoint = ${peer.endpoints.at(-1)}`] : []),
+        ...(endpoint === undefined ? [] : [`Endpoint = ${endpoint}`]),
         `PersistentKeepalive = ${KEEPALIVE}`,
         '',
       ].join('\n');
