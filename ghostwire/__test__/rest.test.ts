@@ -376,6 +376,7 @@ test('the OpenAPI document names every route and the schemas that validate', asy
     '/v1/admin-keys/{id}',
     '/v1/peers',
     '/v1/peers/register',
+    '/v1/peers/self',
     '/v1/peers/self/connection-token',
     '/v1/peers/{id}',
     '/v1/peers/{id}/visible',

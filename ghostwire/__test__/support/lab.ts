@@ -70,8 +70,7 @@ export class Machine {
     this.#pid = pid;
   }
 
-  static async start(name: string, base: string): Promise<Machine> {
-    const folder = join(base, name);
+  static async start(name: string, folder: string): Promise<Machine> {
     for (const part of ['state', 'wireguard', 'tmp', 'var']) mkdirSync(join(folder, part), { recursive: true });
     mkdirSync('/var/run/wireguard', { recursive: true });
     mkdirSync('/var/lib/ghostwire-agent', { recursive: true });
@@ -148,7 +147,9 @@ export class Lab {
   #links = 0;
 
   async #machine(name: string): Promise<Machine> {
-    const machine = await Machine.start(name, this.base);
+    // A new machine may have an old one's name, and nothing else of it.
+    const folder = join(this.base, String(this.#machines.length));
+    const machine = await Machine.start(name, folder);
     this.#machines.push(machine);
     return machine;
   }
@@ -227,7 +228,7 @@ export class Lab {
 }
 
 /** Until a condition holds. @returns milliseconds that it took @throws Error after `patience` */
-export async function until(what: string, condition: () => Promise<boolean> | boolean, patience = 15_000): Promise<number> {
+export async function until(what: string, condition: () => Promise<boolean> | boolean, patience = 30_000): Promise<number> {
   const began = performance.now();
   while (!(await condition())) {
     if (performance.now() - began > patience) throw new Error(`not within ${patience} ms: ${what}`);

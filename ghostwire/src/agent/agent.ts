@@ -19,7 +19,7 @@ import { statusOf, type Status } from './status.js';
 import { KEEPALIVE, type LivePeer } from './wireguard.js';
 
 /** How often the interface and the host's addresses are looked at. */
-const LOOK_EVERY = 1_000;
+const LOOK_EVERY = 2_000;
 /** A NAT forgets a mapping after 30 s and more. */
 const PROBE_EVERY = 25_000;
 const PROBE_PATIENCE = 3_000;
@@ -136,7 +136,8 @@ export class Agent {
     this.#end();
   }
 
-  status(): Status {
+  async status(): Promise<Status> {
+    if (this.#started) this.#live = await this.#host.tunnel.peers().catch(() => this.#live);
     return statusOf({
       identity: this.#identity,
       settings: this.#settings,

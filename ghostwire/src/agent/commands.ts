@@ -185,6 +185,11 @@ async function foreground(state: AgentState, settings: Settings, filter: string)
     log.fatal({ reason: error.message }, 'sent away by the coordinator; taking everything down');
     await agent.stop();
     await takeDown(state);
+    // The next `up` with a pre-auth key joins anew. Who was only replaced by another agent of its own is still somebody.
+    if (!('code' in error && error.code === 'ERR_REPLACED')) {
+      state.identity.remove();
+      state.netmap.remove();
+    }
     return SENT_AWAY;
   } finally {
     await close();
