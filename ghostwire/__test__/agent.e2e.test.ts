@@ -241,6 +241,20 @@ test('a coordinator that is killed and comes back costs no packet', async (t) =>
   await until('endpoints are known again', async () => (await mustAdmin(t, 'ghostwire peers list --json')).includes('203.0.113.21:51820'));
 });
 
+test('a machine that moves to another address goes on', async (t) => {
+  t.timeout(150_000);
+  const laptop = machine('laptop');
+  await laptop.do('ip', 'address', 'add', '203.0.113.99/24', 'dev', 'eth0');
+  await laptop.do('ip', 'address', 'del', '203.0.113.11/24', 'dev', 'eth0');
+  // Its link's prefix may have gone with the address that brought it.
+  await laptop.do('ip', 'route', 'replace', '203.0.113.0/24', 'dev', 'eth0');
+  const took = await until('the others know', async () => (await mustAdmin(t, 'ghostwire peers list --json')).includes('203.0.113.99:51820'));
+  t.log(`reported after ${Math.round(took)} ms`);
+  await until('it is reached from behind a NAT', () => pings('home', '100.64.0.1'));
+  await until('and reaches', () => pings('laptop', '100.64.0.2'));
+  t.true((await statusOf('laptop')).connected);
+});
+
 test('a key is replaced under traffic', async (t) => {
   t.timeout(150_000);
   const before = await statusOf('web');

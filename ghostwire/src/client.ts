@@ -113,6 +113,7 @@ export class SyncClient extends EventEmitter<Events> {
   /** Absent before the first full map, and after a message that could not be right. */
   #position: { readonly epoch: string; readonly revision: number } | undefined;
   #running: Promise<void> | undefined;
+  #socket: WebSocket | undefined;
 
   constructor({ from, ...options }: SyncClientOptions) {
     super();
@@ -161,6 +162,11 @@ export class SyncClient extends EventEmitter<Events> {
     return this.#position && { ...this.#position, self: this.#self, peers: [...this.#peers.values()] };
   }
 
+  /** Gives up the present connection for a new one: it may lead nowhere since the network has changed. */
+  reconnect(): void {
+    this.#socket?.terminate();
+  }
+
   /** Disconnects and stays disconnected. */
   async close(): Promise<void> {
     this.#stop.abort();
@@ -207,6 +213,7 @@ export class SyncClient extends EventEmitter<Events> {
     } catch (error) {
       return error instanceof Error ? error : new SyncClientError('ERR_DISCONNECTED', 'no credentials', { cause: error });
     }
+    this.#socket = socket;
     return new Promise((resolve) => {
       let reason: Error | undefined;
       let answered = false;

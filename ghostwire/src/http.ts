@@ -46,7 +46,8 @@ class PinnedAgent extends SecureAgent {
     const fail = (error: Error): void => done?.(error, socket);
     socket.once('error', fail);
     socket.once('secureConnect', () => {
-      const found = fingerprintOf(new X509Certificate(socket.getPeerX509Certificate()?.raw ?? Buffer.alloc(0)));
+      const certificate = socket.getPeerX509Certificate();
+      const found = certificate === undefined ? 'none' : fingerprintOf(new X509Certificate(certificate.raw));
       socket.off('error', fail);
       if (found === this.#fingerprint) {
         done?.(null, socket);
@@ -84,6 +85,11 @@ export function agentFor({ url, fingerprint, insecure }: Remote): PlainAgent {
     agents.set(key, agent);
   }
   return agent;
+}
+
+/** Lets go of every connection that is kept for later: after the network has changed they may lead nowhere. */
+export function forgetConnections(): void {
+  for (const agent of agents.values()) agent.destroy();
 }
 
 export interface HttpRequest {

@@ -5,7 +5,7 @@
 
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -60,20 +60,20 @@ export async function lacking(): Promise<string[]> {
 export class Machine {
   readonly name: string;
   readonly folder: string;
+  readonly #bin: string;
   readonly #holder: ChildProcess;
   readonly #pid: number;
 
-  private constructor(name: string, folder: string, holder: ChildProcess, pid: number) {
+  private constructor(name: string, folder: string, bin: string, holder: ChildProcess, pid: number) {
     this.name = name;
+    this.#bin = bin;
     this.folder = folder;
     this.#holder = holder;
     this.#pid = pid;
   }
 
-  static async start(name: string, folder: string): Promise<Machine> {
+  static async start(name: string, folder: string, bin: string): Promise<Machine> {
     for (const part of ['state', 'wireguard', 'tmp', 'var']) mkdirSync(join(folder, part), { recursive: true });
-    mkdirSync('/var/run/wireguard', { recursive: true });
-    mkdirSync('/var/lib/ghostwire-agent', { recursive: true });
     writeFileSync(join(folder, 'resolv.conf'), 'nameserver 192.0.2.53\n');
     const setUp = [
       `hostname ${name}`,
@@ -89,11 +89,11 @@ export class Machine {
     });
     await once(holder.stdout, 'data');
     const children = readFileSync(`/proc/${holder.pid}/task/${holder.pid}/children`, 'utf8').trim().split(' ');
-    return new Machine(name, folder, holder, Number(children[0]));
+    return new Machine(name, folder, bin, holder, Number(children[0]));
   }
 
   #inside(command: readonly string[]): string[] {
-    return ['-t', String(this.#pid), '-n', '-m', '-u', '-p', '--', 'env', `PATH=${BIN}:${ENVIRONMENT.PATH}`, 'GHOSTWIRE_DEBUG=1', ...command];
+    return ['-t', String(this.#pid), '-n', '-m', '-u', '-p', '--', 'env', `PATH=${this.#bin}:${ENVIRONMENT.PATH}`, 'GHOSTWIRE_DEBUG=1', ...command];
   }
 
   /** Runs a command to its end, whatever that is. */
@@ -135,21 +135,28 @@ export class Machine {
   }
 }
 
-const BIN = mkdtempSync(join(tmpdir(), 'ghostwire-bin-'));
-writeFileSync(join(BIN, 'ghostwire'), `#!/bin/sh\nexec ${process.execPath} ${MAIN} "$@"\n`);
-chmodSync(join(BIN, 'ghostwire'), 0o755);
+/** Where machines have files of their own; made when there is none, and then taken away again. */
+const MOUNTS = ['/var/run/wireguard', '/var/lib/ghostwire-agent'];
 
 /** A switch with machines on it, 203.0.113.0/24 and 2001:db8::/64, and machines behind NATs. */
 export class Lab {
   readonly base = mkdtempSync(join(tmpdir(), 'ghostwire-lab-'));
+  readonly #bin = join(this.base, 'bin');
+  readonly #made = MOUNTS.filter((path) => !existsSync(path));
   readonly #machines: Machine[] = [];
   #switch: Machine | undefined;
   #links = 0;
 
+  constructor() {
+    for (const path of this.#made) mkdirSync(path, { recursive: true });
+    mkdirSync(this.#bin);
+    writeFileSync(join(this.#bin, 'ghostwire'), `#!/bin/sh\nexec ${process.execPath} ${MAIN} "$@"\n`, { mode: 0o755 });
+  }
+
   async #machine(name: string): Promise<Machine> {
     // A new machine may have an old one's name, and nothing else of it.
     const folder = join(this.base, String(this.#machines.length));
-    const machine = await Machine.start(name, folder);
+    const machine = await Machine.start(name, folder, this.#bin);
     this.#machines.push(machine);
     return machine;
   }
@@ -223,7 +230,7 @@ export class Lab {
   async close(): Promise<void> {
     await Promise.all(this.#machines.map((machine) => machine.stop()));
     rmSync(this.base, { recursive: true, force: true });
-    rmSync(BIN, { recursive: true, force: true });
+    for (const path of this.#made) rmdirSync(path);
   }
 }
 

@@ -5,7 +5,7 @@
 
 import { stunProbe } from '../../native.cjs';
 import { SyncClient } from '../client.js';
-import { agentFor } from '../http.js';
+import { agentFor, forgetConnections } from '../http.js';
 import type { Logger } from '../log.js';
 import { CoordinatorClient } from './coordinator.js';
 import { DnsResponder } from './dns.js';
@@ -58,7 +58,7 @@ export class Agent {
   #ready = false;
   #servers: readonly string[] = [];
   #port = 0;
-  #local = '';
+  #local: readonly string[] = [];
   #stun: string | undefined;
   #reflexive: string | undefined;
   #announced = { endpoints: '', at: 0 };
@@ -260,10 +260,17 @@ export class Agent {
   }
 
   async #look(): Promise<void> {
-    const local = JSON.stringify(localNetwork(this.#settings.interface));
-    if (local !== this.#local) {
-      if (this.#local !== '') this.#log.info('the host has other addresses than before');
+    const { addresses, onLink } = localNetwork(this.#settings.interface);
+    const local = [...addresses, ...onLink];
+    if (local.join() !== this.#local.join()) {
+      const lost = this.#local.filter((one) => !local.includes(one));
+      if (this.#local.length > 0) this.#log.info({ addresses, lost }, 'the host has other addresses than before');
       this.#local = local;
+      // Connections from an address that is gone would only be found dead after a long silence.
+      if (lost.length > 0) {
+        forgetConnections();
+        this.#client.reconnect();
+      }
       this.#servers = await addressesOf(this.#identity.server);
       await this.#probe();
       await this.#announce();

@@ -108,7 +108,8 @@ export class DnsResponder {
       // Nonsense has no answer.
       return;
     }
-    const [server] = this.upstream;
+    // What is not the network's is for this host alone: no peer gets a resolver out of it.
+    const [server] = from.address === socket.address().address ? this.upstream : [];
     if (server === undefined || this.#under >= UNDER_WAY) {
       const { id = 0, questions = [] } = question;
       this.#send(socket, { type: 'response', id, flags: server === undefined ? REFUSED : SERVFAIL, questions }, from);

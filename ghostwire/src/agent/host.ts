@@ -30,8 +30,10 @@ export class Host {
    */
   async up(port: number): Promise<void> {
     const { name } = this.tunnel;
-    this.note({ interface: name });
     const adopted = await this.tunnel.exists();
+    if (adopted && this.#state.undo.read()?.interface !== name)
+      throw new GhostwireError('ERR_AGENT_SYSTEM', `an interface ${name} exists that is not this agent's; choose another name with --interface`, { name });
+    this.note({ interface: name });
     if (!adopted || !(await attempt('nft', ['list', 'table', 'inet', tableOf(name)]))) await run('nft', ['-f', '-'], closed(name));
     // A filter that is only believed to stand is worse than none.
     if (!/hook input/.test(await run('nft', ['list', 'chain', 'inet', tableOf(name), 'incoming'])))
