@@ -102,7 +102,7 @@ export class Agent {
     this.#started = true;
     this.#port = await this.#host.tunnel.port();
     this.#servers = await addressesOf(this.#identity.server);
-    if (this.#settings.advertise.length > 0) await this.#host.forward();
+    if (this.#settings.advertise.length > 0) await this.#host.kernel('forwarding');
     this.#client.on('change', (change) => this.#take(change));
     this.#client.on('connected', ({ resumed }) => {
       this.#connected = true;
@@ -165,7 +165,7 @@ export class Agent {
     this.#settings = { ...this.#settings, ...settings };
     if (settings.exitNode === '') delete (this.#settings as { exitNode?: string }).exitNode;
     this.#state.settings.write(this.#settings);
-    if (this.#settings.advertise.length > 0) await this.#host.forward();
+    if (this.#settings.advertise.length > 0) await this.#host.kernel('forwarding');
     await this.#offerRoutes();
     this.#changed();
     await this.#working;

@@ -6,7 +6,7 @@ import { isIP } from 'node:net';
 import { GhostwireError } from '../errors.js';
 import { prefixOf, type Plan, type PlannedPeer } from './plan.js';
 import { closed, tableOf } from './ruleset.js';
-import { allowForwarding, clearExit, MARK, restoreForwarding, Routing } from './routing.js';
+import { clearExit, MARK, restoreKernel, Routing, setKernel } from './routing.js';
 import { undoResolver } from './resolver.js';
 import type { AgentState, Undo } from './state.js';
 import { attempt, run } from './system.js';
@@ -56,14 +56,17 @@ export class Host {
       await run('nft', ['-f', '-'], plan.ruleset);
       this.#ruleset = plan.ruleset;
     }
+    if (plan.exit) await this.kernel('marked');
     const touched = await this.tunnel.apply(plan.peers, keepalive, endpoint);
     await this.#routing.apply(plan, servers);
     return touched;
   }
 
-  async forward(): Promise<void> {
-    const forwarding = await allowForwarding();
-    this.note({ forwarding: { ...forwarding, ...this.#state.undo.read()?.forwarding } });
+  /** Turns kernel settings on, until `takeDown`. */
+  async kernel(what: 'forwarding' | 'marked'): Promise<void> {
+    const kernel = await setKernel(what);
+    // What was so before the first change is what is to be put back.
+    if (Object.keys(kernel).length > 0) this.note({ kernel: { ...kernel, ...this.#state.undo.read()?.kernel } });
   }
 
   /** Remembers, on disk, what is to be put back. */
@@ -81,7 +84,7 @@ export async function takeDown(state: AgentState): Promise<boolean> {
   await new Tunnel(undo.interface).down();
   // Last: as long as there is an interface there is a filter.
   await attempt('nft', ['delete', 'table', 'inet', tableOf(undo.interface)]);
-  await restoreForwarding(undo.forwarding ?? {});
+  await restoreKernel(undo.kernel ?? {});
   state.undo.remove();
   return true;
 }

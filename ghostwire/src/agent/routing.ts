@@ -86,12 +86,18 @@ export async function clearExit(): Promise<void> {
     for (const priority of Object.values(PRIORITY)) while (await attempt('ip', [family, 'rule', 'del', 'priority', String(priority)]));
 }
 
-const FORWARDING = ['/proc/sys/net/ipv4/ip_forward', '/proc/sys/net/ipv6/conf/all/forwarding'] as const;
+/** Kernel settings that the agent needs at times, all of them switches. */
+const SWITCHES = {
+  /** Pass packets on. */
+  forwarding: ['/proc/sys/net/ipv4/ip_forward', '/proc/sys/net/ipv6/conf/all/forwarding'],
+  /** Let the strict reverse-path filter look at the mark: WireGuard's packets go another way than the rest. */
+  marked: ['/proc/sys/net/ipv4/conf/all/src_valid_mark'],
+} as const;
 
-/** Lets the host pass packets on; returns the settings as they were, for `restoreForwarding`. */
-export async function allowForwarding(): Promise<Record<string, string>> {
+/** Turns settings on; returns them as they were, for `restoreKernel`. */
+export async function setKernel(what: keyof typeof SWITCHES): Promise<Record<string, string>> {
   const before: Record<string, string> = {};
-  for (const path of FORWARDING) {
+  for (const path of SWITCHES[what]) {
     const value = await readFile(path, 'utf8').catch(() => undefined);
     if (value === undefined || value.trim() === '1') continue;
     await writeFile(path, '1');
@@ -100,8 +106,8 @@ export async function allowForwarding(): Promise<Record<string, string>> {
   return before;
 }
 
-export async function restoreForwarding(before: Readonly<Record<string, string>>): Promise<void> {
-  for (const path of FORWARDING) {
+export async function restoreKernel(before: Readonly<Record<string, string>>): Promise<void> {
+  for (const path of Object.values(SWITCHES).flat()) {
     const value = before[path];
     if (value !== undefined) await writeFile(path, value).catch(() => undefined);
   }

@@ -32,7 +32,8 @@ export interface Settings {
 /** What was changed on the host and has to be put back. */
 export interface Undo {
   readonly interface: string;
-  readonly forwarding?: Readonly<Record<string, string>>;
+  /** Kernel settings by path. */
+  readonly kernel?: Readonly<Record<string, string>>;
   /** How names were set up: through systemd-resolved, or in this file, whose text was. */
   readonly resolver?: { readonly kind: 'resolved' } | { readonly kind: 'file'; readonly path: string; readonly before: string };
 }
