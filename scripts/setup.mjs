@@ -37,7 +37,7 @@ const steps = [
   {
     name: 'ghostwire-native',
     title: 'building the ghostwire addon',
-    reads: ['Cargo.toml', 'Cargo.lock', '.cargo', ...cores('ghostwire-sync', 'ghostwire-node')],
+    reads: ['Cargo.toml', 'Cargo.lock', '.cargo', ...cores('ghostwire-stun', 'ghostwire-sync', 'ghostwire-node')],
     makes: ['ghostwire/binding.cjs'],
     needs: 'cargo',
     run: () => npm('build:native', 'ghostwire'),

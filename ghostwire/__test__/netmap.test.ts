@@ -153,6 +153,7 @@ test('bound to every address, it hands out the one by which the caller came', as
   const flags = {
     '--db-path': join(temporaryFolder(), 'gw.db'),
     '--host': '0.0.0.0',
+    '--insecure': 'true',
     '--port': '0',
     '--metrics-port': '0',
     '--sync-port': '0',

@@ -31,7 +31,7 @@ async function serve(t: ExecutionContext, options: Partial<RestOptions> = {}): P
     domain: network,
     log: silentLog,
     version: '0.0.0',
-    connect: ({ handle }) => ({ url: 'ws://sync', token: `token-${handle}`, expiresAt: '2030-01-01T00:00:00.000Z' }),
+    connect: ({ handle }) => ({ url: 'ws://sync', token: `token-${handle}`, expiresAt: '2030-01-01T00:00:00.000Z', stun: null }),
     ...options,
   });
   await rest.listen({ host: '127.0.0.1', port: 0 });
@@ -87,7 +87,7 @@ test('register, show, list, change, delete', async (t) => {
   t.like(peer, { name: 'web', user: 'ann@example.com', os: 'linux', metadata: { rack: '7' } });
   t.deepEqual(peer.addresses, ['100.64.0.1', 'fd7a:115c:a1e0::6440:1']);
   t.regex(token, /^gw_peer_/);
-  t.deepEqual(sync, { url: 'ws://sync', token: 'token-1', expiresAt: '2030-01-01T00:00:00.000Z' });
+  t.deepEqual(sync, { url: 'ws://sync', token: 'token-1', expiresAt: '2030-01-01T00:00:00.000Z', stun: null });
   t.false(JSON.stringify(registered.body).includes('tokenHash'));
 
   t.deepEqual((await ask('GET', `/v1/peers/${peer.id}`)).body, peer);
@@ -347,7 +347,7 @@ test('what is not HTTP, or never ends, is answered and closed', async (t) => {
 
 test('a request under way is finished when the server closes; new ones are turned away', async (t) => {
   const network = await startNetwork();
-  const rest = createRest({ domain: network, log: silentLog, version: '0', connect: () => ({ url: '', token: null, expiresAt: null }) });
+  const rest = createRest({ domain: network, log: silentLog, version: '0', connect: () => ({ url: '', token: null, expiresAt: null, stun: null }) });
   await rest.listen({ host: '127.0.0.1', port: 0 });
   const { port } = rest.server.address() as AddressInfo;
   const commit = network.journal.commit.bind(network.journal);
@@ -396,6 +396,7 @@ test('the OpenAPI document names every route and the schemas that validate', asy
     '/v1/admin-keys/{id}',
     '/v1/peers',
     '/v1/peers/register',
+    '/v1/peers/self',
     '/v1/peers/self/connection-token',
     '/v1/peers/{id}',
     '/v1/peers/{id}/filter',

@@ -6,6 +6,7 @@
 
 import { createHash } from 'node:crypto';
 import { EventEmitter } from 'node:events';
+import type { Agent } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Type, type Static } from 'typebox';
 import { Compile } from 'typebox/compile';
@@ -39,6 +40,8 @@ export interface Change {
 export interface SyncClientOptions {
   /** Asked before every connection, since tokens are good once. An error with `retryable: false` ends the client. */
   readonly credentials: (signal: AbortSignal) => Promise<{ readonly url: string; readonly token: string }>;
+  /** Makes the connections; Node's own by default, which is right for `ws:` and for certificates that this machine trusts. */
+  readonly agent?: (url: string) => Agent;
   /** Where to resume from. */
   readonly from?: Snapshot;
   /** The largest message, in bytes; 64 MiB. */
@@ -103,13 +106,14 @@ const HANDSHAKE_MS = 10_000;
 const CLOSE_MS = 1_000;
 
 export class SyncClient extends EventEmitter<Events> {
-  readonly #options: Required<Omit<SyncClientOptions, 'from'>>;
+  readonly #options: Required<Omit<SyncClientOptions, 'from' | 'agent'>> & Pick<SyncClientOptions, 'agent'>;
   readonly #stop = new AbortController();
   #peers = new Map<string, PeerRecord>();
   #self: SelfRecord | null = null;
   /** Absent before the first full map, and after a message that could not be right. */
   #position: { readonly epoch: string; readonly revision: number } | undefined;
   #running: Promise<void> | undefined;
+  #socket: WebSocket | undefined;
 
   constructor({ from, ...options }: SyncClientOptions) {
     super();
@@ -158,6 +162,11 @@ export class SyncClient extends EventEmitter<Events> {
     return this.#position && { ...this.#position, self: this.#self, peers: [...this.#peers.values()] };
   }
 
+  /** Gives up the present connection for a new one: it may lead nowhere since the network has changed. */
+  reconnect(): void {
+    this.#socket?.terminate();
+  }
+
   /** Disconnects and stays disconnected. */
   async close(): Promise<void> {
     this.#stop.abort();
@@ -199,10 +208,12 @@ export class SyncClient extends EventEmitter<Events> {
         handshakeTimeout: HANDSHAKE_MS,
         perMessageDeflate: false,
         followRedirects: false,
+        ...(this.#options.agent && { agent: this.#options.agent(credentials.url) }),
       });
     } catch (error) {
       return error instanceof Error ? error : new SyncClientError('ERR_DISCONNECTED', 'no credentials', { cause: error });
     }
+    this.#socket = socket;
     return new Promise((resolve) => {
       let reason: Error | undefined;
       let answered = false;

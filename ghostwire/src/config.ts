@@ -41,8 +41,12 @@ const SCHEMA = Type.Object({
     port: port(8080, 'REST API; 0 takes any free port.'),
     metrics_port: port(8081, '/metrics, /healthz and /readyz.'),
     sync_port: port(8082, 'Netmaps for peers (WebSocket).'),
-    public_url: text('', 'How peers reach the REST API, when not http://host:port.'),
-    public_sync_url: text('', 'How peers reach the sync port, when not ws://host:sync_port.'),
+    stun_port: port(0, "STUN for peers (UDP); 0 takes the sync port's number."),
+    tls_certificate: text('', 'PEM file of the certificate chain; without one the first start makes one, unless plain.'),
+    tls_key: text('', "PEM file of the certificate's private key."),
+    insecure: Type.Boolean({ default: false, description: 'Serve plain text on other addresses than loopback too.' }),
+    public_url: text('', 'How peers reach the REST API, when not at host:port.'),
+    public_sync_url: text('', 'How peers reach the sync port, when not at host:sync_port.'),
     connection_token_lifetime: duration('1m', 'A sync connection token not used by then is void.'),
     shutdown_timeout: duration('10s', 'Requests under way are cut after this.'),
   }),
@@ -69,6 +73,7 @@ export interface Setting {
   readonly variable: string;
   readonly flag: string;
   readonly description: string;
+  readonly type: 'string' | 'integer' | 'boolean';
   readonly fallback: unknown;
 }
 
@@ -95,6 +100,7 @@ for (const [section, { properties }] of Object.entries(SCHEMA.properties)) {
       variable: `GHOSTWIRE_${section}_${key}`.toUpperCase(),
       flag: `--${section}-${key}`.replaceAll('_', '-'),
       description: schema.description,
+      type: schema.type,
       fallback: schema.default,
     });
   }
@@ -110,6 +116,7 @@ export const FLAG_ALIASES: Readonly<Record<string, string>> = {
   '--port': 'server.port',
   '--metrics-port': 'server.metrics_port',
   '--sync-port': 'server.sync_port',
+  '--insecure': 'server.insecure',
 };
 
 const VARIABLES = new Map<string, string>();
@@ -119,7 +126,13 @@ for (const { name, variable } of SETTINGS) {
 }
 
 /** Variables that steer the command line and are no part of the configuration. */
-const OTHER_VARIABLES = ['GHOSTWIRE_CONFIG', 'GHOSTWIRE_URL', 'GHOSTWIRE_ADMIN_KEY', 'GHOSTWIRE_DEBUG'];
+const OTHER_VARIABLES = [
+  'GHOSTWIRE_CONFIG',
+  'GHOSTWIRE_URL',
+  'GHOSTWIRE_ADMIN_KEY',
+  'GHOSTWIRE_FINGERPRINT',
+  'GHOSTWIRE_DEBUG',
+];
 
 const DEFAULT_FILE = 'ghostwire.toml';
 

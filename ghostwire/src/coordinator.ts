@@ -1,6 +1,7 @@
 // A running coordinator: database, journal, domain, sync, REST and metrics, started in this order and stopped in the other.
 
 import type { Server } from 'node:http';
+import type { Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { AclEngine, Database } from 'zqlite';
@@ -13,7 +14,8 @@ import { SqliteJournal } from './journal/sqlite.js';
 import { makeFirstKeys, type FirstKeys } from './keys/first.js';
 import type { Log } from './log.js';
 import type { Peer } from './peers/peer.js';
-import { SyncServer } from './sync.js';
+import { selfSigned, StunServer, SyncServer } from './sync.js';
+import { readCertificate, tlsFiles, watchCertificate } from './tls.js';
 
 export interface CoordinatorOptions {
   readonly config: Config;
@@ -27,6 +29,8 @@ export interface Coordinator {
   readonly domain: Domain;
   /** Where it is reached. */
   readonly urls: { readonly api: string; readonly metrics: string; readonly sync: string };
+  /** Of the certificate's key; undefined when plain text is served. */
+  readonly fingerprint: string | undefined;
   /** Only on the very first start; shown once. */
   readonly firstKeys: FirstKeys | undefined;
   /** Takes no new work, ends what is under way within `server.shutdown_timeout`, closes everything. Idempotent. */
@@ -61,6 +65,8 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
   };
 
   try {
+    const files = tlsFiles(config, selfSigned);
+    const tls = files && readCertificate(files);
     const db = await Database.open(database.path, {
       cacheSize: database.cache_size,
       parallelWrites: database.parallel_writes,
@@ -80,6 +86,8 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     // The ports first: a start that fails because one is taken should fail before anything else happens.
     let ready = false;
     let sync: SyncServer | undefined;
+    let stun: StunServer | undefined;
+    const secure = tls !== undefined;
     const domain = createDomain({
       journal,
       network,
@@ -109,9 +117,12 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       version,
       observe: metrics.observe,
       ready: () => ready,
+      ...(tls && { certificate: tls.certificate }),
       connect: (peer, asked) => {
-        const url = server.public_sync_url || syncUrl(isWildcard(server.host) ? asked || hostname() : server.host, sync?.port);
-        return connection(sync, url, server.connection_token_lifetime, peer);
+        const name = isWildcard(server.host) ? asked || hostname() : server.host;
+        const url = server.public_sync_url || syncUrl(name, sync?.port, secure);
+        const reached = URL.canParse(server.public_sync_url) ? new URL(server.public_sync_url).hostname : name;
+        return connection(sync, { url, stun: stun && `${inUrl(reached)}:${stun.port}` }, server.connection_token_lifetime, peer);
       },
     });
     stops.push(() => rest.close());
@@ -122,8 +133,18 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       },
     );
 
-    sync = await SyncServer.start({ host: server.host, port: server.sync_port, epoch: journal.epoch });
+    const certificate = tls && { certificate: tls.certificate };
+    sync = await SyncServer.start({ host: server.host, port: server.sync_port, epoch: journal.epoch, ...certificate });
     stops.push(() => sync?.stop());
+    stun = await startStun(server, sync.port);
+    stops.push(() => stun?.stop());
+    if (files !== undefined) {
+      const use = ({ chain, key }: { chain: string; key: string }): void => {
+        sync?.changeCertificate({ chain, key });
+        (rest.server as unknown as SecureServer).setSecureContext({ cert: chain, key, minVersion: 'TLSv1.3' });
+      };
+      stops.push(watchCertificate(files, logger, use));
+    }
 
     await replica.start((error) => {
       logger.fatal({ err: error }, 'cannot follow the journal');
@@ -145,10 +166,11 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     return {
       domain,
       urls: {
-        api: server.public_url.replace(/\/+$/, '') || `http://${inUrl(host)}:${apiPort}`,
+        api: server.public_url.replace(/\/+$/, '') || `${secure ? 'https' : 'http'}://${inUrl(host)}:${apiPort}`,
         metrics: `http://${inUrl(host)}:${metricsPort}`,
-        sync: server.public_sync_url || syncUrl(host, sync.port),
+        sync: server.public_sync_url || syncUrl(host, sync.port, secure),
       },
+      fingerprint: tls?.fingerprint,
       firstKeys,
       close,
     };
@@ -159,11 +181,16 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
 }
 
 /** A registration must not fail because the table of outstanding tokens is full: the peer can ask again. */
-function connection(sync: SyncServer | undefined, url: string, lifetime: number, peer: Peer): Connection {
-  const later = { url, token: null, expiresAt: null };
+function connection(
+  sync: SyncServer | undefined,
+  { url, stun }: { readonly url: string; readonly stun: string | undefined },
+  lifetime: number,
+  peer: Peer,
+): Connection {
+  const later = { url, stun: stun ?? null, token: null, expiresAt: null };
   try {
     const token = sync?.issueToken(peer.handle, lifetime);
-    return token === undefined ? later : { url, token, expiresAt: new Date(Date.now() + lifetime).toISOString() };
+    return token === undefined ? later : { ...later, token, expiresAt: new Date(Date.now() + lifetime).toISOString() };
   } catch (error) {
     if (isCoded(error) && error.code === 'ERR_SYNC_TOKENS_FULL') return later;
     throw error;
@@ -175,7 +202,18 @@ const isWildcard = (host: string): boolean => host === '' || host === '0.0.0.0' 
 
 const inUrl = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
 
-const syncUrl = (host: string, port: number | undefined): string => `ws://${inUrl(host)}:${port}/v1/sync`;
+const syncUrl = (host: string, port: number | undefined, secure: boolean): string =>
+  `${secure ? 'wss' : 'ws'}://${inUrl(host)}:${port}/v1/sync`;
+
+/** On its own port, or on the number of the sync port; if that one was any free one and this is not, on any free one too. */
+async function startStun({ host, stun_port, sync_port }: Config['server'], syncPort: number): Promise<StunServer> {
+  try {
+    return await StunServer.start({ host, port: stun_port === 0 ? syncPort : stun_port });
+  } catch (error) {
+    if (stun_port !== 0 || sync_port !== 0) throw error;
+    return StunServer.start({ host, port: 0 });
+  }
+}
 
 function listen(server: Server, host: string, port: number, key: string): Promise<number> {
   return new Promise((resolve, reject) => {

@@ -64,7 +64,14 @@ export function createDomain(options: DomainOptions): Domain {
   const enforcement = new Enforcement(policies, rules);
   const names = new Names();
   const addresses = new AddressPool(network.ipv4, network.ipv6);
-  const topology = new Topology({ directory, engine, policy: () => enforcement.policy, domain: network.domain, publish });
+  const topology = new Topology({
+    directory,
+    engine,
+    policy: () => enforcement.policy,
+    policyRevision: () => policies.current.revision,
+    network,
+    publish,
+  });
 
   replica.on('policy/', () => topology.policyChanged());
   replica.on(RULES, () => enforcement.changed());
@@ -90,7 +97,11 @@ export function createDomain(options: DomainOptions): Domain {
     });
   });
 
-  const peers = new Peers({ journal, replica, directory, names, addresses, preauthKeys, policies });
+  const moved = (handle: number): void => {
+    topology.peerChanged(handle);
+    replica.refresh();
+  };
+  const peers = new Peers({ journal, replica, directory, names, addresses, preauthKeys, policies, moved });
   const access = new Access(engine, directory, enforcement);
   const explainer = new Explainer(engine, directory, { policies, rules, enforcement });
   const preview = new Preview(engine, directory, aclPeer);

@@ -96,8 +96,17 @@ export const CATALOGUE = {
   ERR_CONFIG_UNKNOWN: entry(null, false, 'A configuration key, variable or flag does not exist; the nearest is named.'),
   ERR_PORT_TAKEN: entry(null, false, 'Another process listens on the address and port.'),
   ERR_LISTEN: entry(null, false, 'The address is not of this machine, or the port needs more rights.'),
+  ERR_CERTIFICATE: entry(null, false, 'The certificate or its key cannot be read, do not belong together, or are not what was pinned.'),
+  ERR_INSECURE: entry(null, false, 'The server is not on this machine and speaks plain text; `--insecure` allows it.'),
   ERR_USAGE: entry(null, false, 'The command line is incomplete or contradicts itself.'),
   ERR_UNREACHABLE: entry(null, true, 'The server did not answer.'),
+
+  // Agent
+  ERR_AGENT_RUNNING: entry(null, false, 'An agent runs on this machine already.'),
+  ERR_AGENT_NOT_RUNNING: entry(null, false, 'No agent runs on this machine: `ghostwire up` starts one.'),
+  ERR_AGENT_STATE: entry(null, false, "The agent's own files cannot be read or written."),
+  ERR_AGENT_SYSTEM: entry(null, false, 'A tool that the agent needs is missing or failed: ip, wg, nft, wireguard-go.'),
+  ERR_NETMAP_REFUSED: entry(null, false, 'The coordinator sent something that no honest one would; the last good state stays.'),
 } as const satisfies Record<string, ErrorDescription>;
 
 export type GhostwireErrorCode = keyof typeof CATALOGUE;

@@ -136,6 +136,11 @@ export class Replica {
       }
     }
     this.#revision = revision;
+    this.refresh();
+  }
+
+  /** Publishes again, soon, what no commit told of. */
+  refresh(): void {
     if (this.#scheduled) return;
     // Commits of one group arrive together, in the promise jobs of one turn: publish them together, when those have run.
     this.#scheduled = true;

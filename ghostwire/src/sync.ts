@@ -8,7 +8,10 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import {
   initLogging as initNativeLogging,
+  selfSignedCertificate,
+  startStun,
   startSync,
+  type NativeStun,
   type NativeSync,
   type NativeSyncOptions,
   type SyncBatch as NativeBatch,
@@ -16,6 +19,8 @@ import {
   type SyncPresence,
 } from '../native.cjs';
 import { CATALOGUE, GhostwireError, type GhostwireErrorCode } from './errors.js';
+
+import type { Certificate } from './tls.js';
 
 export type { SyncMetrics, SyncPresence } from '../native.cjs';
 
@@ -47,6 +52,8 @@ export interface SyncOptions {
   readonly stopDeadlineMs?: number;
   /** Worker threads. 2. */
   readonly threads?: number;
+  /** Serves TLS 1.3 and nothing else; plain without. */
+  readonly certificate?: Certificate;
 }
 
 type Handles = readonly number[] | Uint32Array;
@@ -136,6 +143,11 @@ export class SyncServer {
     return call(() => this.#native.issueToken(handle, ttlMs));
   }
 
+  /** For connections from now on. @throws GhostwireError ERR_CERTIFICATE; then the old one stays */
+  changeCertificate(certificate: Certificate): void {
+    call(() => this.#native.changeCertificate({ ...certificate }));
+  }
+
   /** How many recipients are connected. */
   connections(): number {
     return this.#native.connections();
@@ -169,6 +181,34 @@ export class SyncServer {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#native.stop();
   }
+}
+
+/** Answers STUN Binding requests (RFC 8489) on a thread of its own. */
+export class StunServer {
+  readonly #native: NativeStun;
+
+  private constructor(native: NativeStun) {
+    this.#native = native;
+  }
+
+  /** @throws GhostwireError ERR_PORT_TAKEN, ERR_LISTEN */
+  static async start({ host, port }: { readonly host: string; readonly port: number }): Promise<StunServer> {
+    const address = await resolve(host);
+    return new StunServer(call(() => startStun(address, port)));
+  }
+
+  get port(): number {
+    return this.#native.port;
+  }
+
+  stop(): void {
+    this.#native.stop();
+  }
+}
+
+/** A certificate for these names and addresses that nobody but itself has signed. @throws GhostwireError ERR_CERTIFICATE */
+export function selfSigned(names: readonly string[]): Certificate {
+  return call(() => selfSignedCertificate([...names]));
 }
 
 /**

@@ -11,3 +11,4 @@ mod guard;
 mod log;
 mod number;
 mod server;
+mod stun;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ghostwire_sync::{Options, SyncError, SyncServer};
+use ghostwire_sync::{Certificate, Options, SyncError, SyncServer};
 use napi::bindgen_prelude::AsyncTask;
 use napi::{Env, Task};
 use napi_derive::napi;
@@ -29,6 +29,23 @@ pub struct NativeSyncOptions {
     pub dead_after_ms: Option<f64>,
     pub stop_deadline_ms: Option<f64>,
     pub threads: Option<f64>,
+    pub certificate: Option<NativeCertificate>,
+}
+
+/// A certificate chain and its private key, both PEM.
+#[napi(object)]
+pub struct NativeCertificate {
+    pub chain: String,
+    pub key: String,
+}
+
+/// A certificate for these names and addresses that nobody but itself has signed.
+#[napi]
+pub fn self_signed_certificate(names: Vec<String>) -> napi::Result<NativeCertificate, Code> {
+    guard(|| {
+        let Certificate { chain, key } = Certificate::self_signed(names).map_err(from_sync)?;
+        Ok(NativeCertificate { chain, key })
+    })
 }
 
 /// A recipient that came or went; `at` is in milliseconds since 1970.
@@ -117,6 +134,7 @@ pub fn start_sync(options: NativeSyncOptions) -> napi::Result<NativeSync, Code> 
             ping_every: time("pingEveryMs", options.ping_every_ms, defaults.ping_every)?,
             dead_after: time("deadAfterMs", options.dead_after_ms, defaults.dead_after)?,
             stop_deadline: time("stopDeadlineMs", options.stop_deadline_ms, defaults.stop_deadline)?,
+            certificate: options.certificate.map(|NativeCertificate { chain, key }| Certificate { chain, key }),
             threads: size("threads", options.threads, defaults.threads)?,
             ..defaults
         };
@@ -147,6 +165,12 @@ impl NativeSync {
     #[napi(getter)]
     pub fn port(&self) -> u16 {
         self.server.address().port()
+    }
+
+    #[napi]
+    pub fn change_certificate(&self, certificate: NativeCertificate) -> napi::Result<(), Code> {
+        let NativeCertificate { chain, key } = certificate;
+        guard(|| self.server.change_certificate(&Certificate { chain, key }).map_err(from_sync))
     }
 
     #[napi]

@@ -316,6 +316,8 @@ where
             () = attachment.peer.cut.notified() => end = end.min(Instant::now() + GRACE),
         }
     }
+    // A transport with buffers of its own, TLS, may still hold the end of it.
+    timeout(stall, socket.get_mut().flush()).await.map_err(|_| End::TooSlow)?.map_err(|_| End::Gone)?;
     attachment.writing(false);
     hub.counters.bytes_sent.fetch_add(length, std::sync::atomic::Ordering::Relaxed);
     Ok(())

@@ -16,6 +16,8 @@ pub enum SyncError {
     Listen { address: SocketAddr, source: io::Error },
     #[error("option {option}: {reason}")]
     InvalidOption { option: &'static str, reason: String },
+    #[error("the certificate cannot be used: {reason}")]
+    Certificate { reason: String },
     #[error("revision {revision} is behind the published revision {current}")]
     RevisionBehind { revision: u64, current: u64 },
     #[error("record of handle {handle}: {reason}")]
@@ -62,6 +64,7 @@ const fn code(name: &'static str, retryable: bool) -> Code {
 const PORT_TAKEN: Code = code("ERR_PORT_TAKEN", false);
 const LISTEN: Code = code("ERR_LISTEN", false);
 const OPTION: Code = code("ERR_SYNC_OPTION", false);
+const CERTIFICATE: Code = code("ERR_CERTIFICATE", false);
 const BATCH: Code = code("ERR_SYNC_BATCH", false);
 const RECIPIENT: Code = code("ERR_SYNC_RECIPIENT", false);
 const TOKENS_FULL: Code = code("ERR_SYNC_TOKENS_FULL", true);
@@ -70,7 +73,8 @@ const SYSTEM: Code = code("ERR_SERVER", false);
 
 impl SyncError {
     /// Every code there is.
-    pub const CATALOGUE: [Code; 8] = [PORT_TAKEN, LISTEN, OPTION, BATCH, RECIPIENT, TOKENS_FULL, CLOSED, SYSTEM];
+    pub const CATALOGUE: [Code; 9] =
+        [PORT_TAKEN, LISTEN, OPTION, CERTIFICATE, BATCH, RECIPIENT, TOKENS_FULL, CLOSED, SYSTEM];
 
     /// What kind of error this is.
     pub fn code(&self) -> Code {
@@ -78,6 +82,7 @@ impl SyncError {
             Self::PortTaken { .. } => PORT_TAKEN,
             Self::Listen { .. } => LISTEN,
             Self::InvalidOption { .. } => OPTION,
+            Self::Certificate { .. } => CERTIFICATE,
             Self::RevisionBehind { .. }
             | Self::InvalidRecord { .. }
             | Self::InvalidSelf { .. }

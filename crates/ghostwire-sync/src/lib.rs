@@ -14,6 +14,7 @@ mod metrics;
 mod server;
 mod state;
 mod table;
+mod tls;
 mod tokens;
 mod view;
 
@@ -25,6 +26,7 @@ pub use hub::Presence;
 pub use metrics::Metrics;
 pub use server::{Options, SyncServer};
 pub use state::{Attached, Next, Outcome, Position, State, Update};
+pub use tls::Certificate;
 pub use tokens::Tokens;
 
 /// Names a record and, where it receives, a recipient. Chosen by the caller and bound to one id for good.

@@ -11,9 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use crate::hub::{Hub, Presence};
 use crate::metrics::{Metrics, count};
+use crate::tls::{Certificate, Tls};
 use crate::{Batch, Handle, SyncError, connection};
 
 /// Connections that the kernel holds until they are accepted. After an outage everybody comes back at once.
@@ -47,6 +49,8 @@ pub struct Options {
     pub dead_after: Duration,
     /// For [`SyncServer::stop`] to say goodbye to everyone. 5 s by default.
     pub stop_deadline: Duration,
+    /// Serves TLS 1.3, and nothing else, with this certificate. None by default: plain.
+    pub certificate: Option<Certificate>,
     /// Worker threads. 2 by default.
     pub threads: usize,
 }
@@ -66,6 +70,7 @@ impl Options {
             ping_every: Duration::from_secs(30),
             dead_after: Duration::from_secs(60),
             stop_deadline: Duration::from_secs(5),
+            certificate: None,
             threads: 2,
         }
     }
@@ -108,6 +113,7 @@ impl Options {
 #[derive(Debug)]
 pub struct SyncServer {
     hub: Arc<Hub>,
+    tls: Option<Arc<Tls>>,
     address: SocketAddr,
     /// None once stopped.
     runtime: Mutex<Option<Runtime>>,
@@ -120,6 +126,7 @@ impl SyncServer {
     /// [`SyncError::PortTaken`], [`SyncError::Listen`], [`SyncError::InvalidOption`], [`SyncError::System`].
     pub fn start(options: Options) -> Result<Self, SyncError> {
         options.check()?;
+        let tls = options.certificate.as_ref().map(Tls::new).transpose()?.map(Arc::new);
         let listener = listen(options.address).map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => SyncError::PortTaken { address: options.address, source },
             _ => SyncError::Listen { address: options.address, source },
@@ -136,16 +143,25 @@ impl SyncServer {
         {
             let _in_runtime = runtime.enter();
             let listener = TcpListener::from_std(listener).map_err(SyncError::System)?;
-            runtime.spawn(accept(listener, Arc::clone(&hub)));
+            runtime.spawn(accept(listener, Arc::clone(&hub), tls.clone()));
             runtime.spawn(Arc::clone(&hub).flush());
         }
         tracing::info!(%address, "peers' sync port is open");
-        Ok(Self { hub, address, runtime: Mutex::new(Some(runtime)) })
+        Ok(Self { hub, tls, address, runtime: Mutex::new(Some(runtime)) })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Uses another certificate for connections from now on; those that stand keep theirs.
+    ///
+    /// # Errors
+    /// [`SyncError::Certificate`], the old one staying in use; also when the server was started plain.
+    pub fn change_certificate(&self, certificate: &Certificate) -> Result<(), SyncError> {
+        let plain = || SyncError::Certificate { reason: "the server was started without one".into() };
+        self.tls.as_ref().ok_or_else(plain)?.change(certificate)
     }
 
     /// Publishes `batch`. Never waits for a socket.
@@ -219,7 +235,7 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-async fn accept(listener: TcpListener, hub: Arc<Hub>) {
+async fn accept(listener: TcpListener, hub: Arc<Hub>, tls: Option<Arc<Tls>>) {
     let stopped = hub.stopped();
     tokio::pin!(stopped);
     loop {
@@ -242,10 +258,14 @@ async fn accept(listener: TcpListener, hub: Arc<Hub>) {
         let places = places.and_then(|socket| Ok((socket, Arc::clone(&hub.handshakes).try_acquire_owned()?)));
         match places {
             Ok((socket, handshake)) => {
-                tokio::spawn(serve(stream, Arc::clone(&hub), socket, handshake));
+                let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+                tokio::spawn(serve(stream, acceptor, Arc::clone(&hub), socket, handshake));
             }
             Err(_) => {
                 count(&hub.counters.refused);
+                if tls.is_some() {
+                    continue;
+                }
                 // If it does not fit the socket's empty buffer, so be it.
                 let _ = stream
                     .try_write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
@@ -254,11 +274,35 @@ async fn accept(listener: TcpListener, hub: Arc<Hub>) {
     }
 }
 
-async fn serve(stream: TcpStream, hub: Arc<Hub>, socket: OwnedSemaphorePermit, handshake: OwnedSemaphorePermit) {
+async fn serve(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    hub: Arc<Hub>,
+    socket: OwnedSemaphorePermit,
+    handshake: OwnedSemaphorePermit,
+) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "cannot set socket options");
     }
-    connection::serve(stream, hub, handshake).await;
+    match acceptor {
+        None => connection::serve(stream, hub, handshake).await,
+        Some(acceptor) => {
+            let stopped = hub.stopped();
+            tokio::pin!(stopped);
+            let accepted = tokio::select! {
+                accepted = timeout(hub.options.hello_deadline, acceptor.accept(stream)) => accepted.ok(),
+                () = &mut stopped => None,
+            };
+            match accepted {
+                // Boxed: a TLS session is large, and plain connections share this type.
+                Some(Ok(stream)) => Box::pin(connection::serve(stream, Arc::clone(&hub), handshake)).await,
+                failed => {
+                    count(&hub.counters.hellos_failed);
+                    tracing::debug!(error = ?failed.and_then(Result::err), "no TLS handshake");
+                }
+            }
+        }
+    }
     drop(socket);
 }
 

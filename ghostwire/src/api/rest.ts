@@ -19,6 +19,8 @@ export interface Connection {
   /** Good for one connection; null when too many are outstanding. */
   readonly token: string | null;
   readonly expiresAt: string | null;
+  /** host:port of the STUN responder. */
+  readonly stun: string | null;
 }
 
 export interface RestOptions {
@@ -31,6 +33,8 @@ export interface RestOptions {
   readonly observe?: (method: string, route: string, status: number, seconds: number) => void;
   /** Requests are turned away until this is true; default always. */
   readonly ready?: () => boolean;
+  /** Serves TLS 1.3 with it, PEM; plain without. */
+  readonly certificate?: { readonly chain: string; readonly key: string };
   /** Milliseconds for a request to arrive completely; default 10,000. */
   readonly requestTimeout?: number;
 }
@@ -49,12 +53,21 @@ const CONNECTION_TIMEOUT = 120_000;
 const KEEP_ALIVE = 72_000;
 
 export function createRest(options: RestOptions): Rest {
-  const { domain, log, version, observe, ready = () => true, requestTimeout = 10_000 } = options;
+  const { domain, log, version, observe, certificate, ready = () => true, requestTimeout = 10_000 } = options;
   const logger = log('ghostwire::api');
   const onError = errorHandler(logger);
   let closing = false;
 
+  const http = {
+    headersTimeout: requestTimeout,
+    connectionsCheckingInterval: Math.min(requestTimeout, 1_000),
+    maxHeaderSize: 16 * 1024,
+  };
+  const tls = certificate && { cert: certificate.chain, key: certificate.key, minVersion: 'TLSv1.3', handshakeTimeout: requestTimeout };
+  // One type for both: nothing here looks at the socket.
+  const transport = (tls === undefined ? { http } : { https: { ...http, ...tls } }) as { http: typeof http };
   const app = Fastify({
+    ...transport,
     logger: false,
     bodyLimit: BODY_LIMIT,
     requestTimeout,
@@ -63,7 +76,6 @@ export function createRest(options: RestOptions): Rest {
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
     return503OnClosing: false, // in its own shape; ours is below
-    http: { headersTimeout: requestTimeout, connectionsCheckingInterval: Math.min(requestTimeout, 1_000), maxHeaderSize: 16 * 1024 },
     routerOptions: { maxParamLength: 64 },
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, useDefaults: false, allErrors: false } },
     clientErrorHandler,

@@ -79,6 +79,7 @@ export const Connection = closed({
   url: Type.String(),
   token: nullable(Type.String({ description: 'For one connection, soon. Null when too many are outstanding: ask again.' })),
   expiresAt: nullable(Type.String()),
+  stun: nullable(Type.String({ description: 'host:port of a STUN server (RFC 8489) that tells a UDP port its public address.' })),
 });
 
 export const Registered = closed({
@@ -95,6 +96,17 @@ export const PeerUpdate = closed(
     tags: Type.Optional(Tags),
     approvedRoutes: Type.Optional(Routes),
     metadata: Type.Optional(Metadata),
+  },
+  { minProperties: 1 },
+);
+
+const Endpoints = Type.Array(text(56), { maxItems: 16, description: 'Where others may try to reach it, address:port.' });
+
+export const SelfUpdate = closed(
+  {
+    endpoints: Type.Optional(Endpoints),
+    wireguardKey: Type.Optional(text(64, { description: 'The new public key; the old one is void at once.' })),
+    routes: Type.Optional({ ...Routes, description: 'Prefixes that it offers to carry; of no effect until approved.' }),
   },
   { minProperties: 1 },
 );

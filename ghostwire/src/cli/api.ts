@@ -2,24 +2,14 @@
 
 import { readFile } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
-import { GhostwireError, type ErrorBody } from '../errors.js';
+import { GhostwireError } from '../errors.js';
+import { send, type Remote } from '../http.js';
 
 export interface ApiOptions {
   readonly url: string;
   readonly adminKey: string | undefined;
-}
-
-/** An error that the server answered with: its code and message, and nothing of ours. */
-export class ServerError extends Error {
-  override readonly name = 'ServerError';
-  readonly code: string;
-  readonly retryable: boolean;
-
-  constructor({ error }: ErrorBody) {
-    super(error.message);
-    this.code = error.code;
-    this.retryable = error.retryable;
-  }
+  readonly fingerprint?: string | undefined;
+  readonly insecure?: boolean | undefined;
 }
 
 export interface ApiRequest {
@@ -28,57 +18,30 @@ export interface ApiRequest {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-const TIMEOUT = 30_000;
-
 export class Api {
-  readonly #url: string;
+  readonly #remote: Remote;
   readonly #adminKey: string;
 
   /** @throws GhostwireError ERR_USAGE without an admin key */
-  constructor({ url, adminKey }: ApiOptions) {
+  constructor({ url, adminKey, fingerprint, insecure }: ApiOptions) {
     if (!URL.canParse(url)) throw new GhostwireError('ERR_USAGE', `${JSON.stringify(url)} is not a URL; set GHOSTWIRE_URL or --url`);
     if (adminKey === undefined || adminKey === '') throw new GhostwireError('ERR_USAGE', 'no admin key: set GHOSTWIRE_ADMIN_KEY');
-    this.#url = url.replace(/\/+$/, '');
+    this.#remote = { url, fingerprint, insecure };
     this.#adminKey = adminKey;
   }
 
-  /** The answer's JSON; undefined for an empty one. @throws ServerError, GhostwireError ERR_UNREACHABLE */
-  async request<T>(method: string, path: string, { json, hujson, headers }: ApiRequest = {}): Promise<T> {
+  /** The answer's JSON; undefined for an empty one. @throws ServerError, GhostwireError ERR_UNREACHABLE, ERR_CERTIFICATE, ERR_INSECURE */
+  request<T>(method: string, path: string, { json, hujson, headers }: ApiRequest = {}): Promise<T> {
     const body = hujson ?? (json === undefined ? undefined : JSON.stringify(json));
-    const type = hujson === undefined ? 'application/json' : 'application/hujson';
-    let status: number;
-    let answer: string;
-    try {
-      const response = await fetch(this.#url + path, {
-        method,
-        headers: { authorization: `Bearer ${this.#adminKey}`, ...(body === undefined ? {} : { 'content-type': type }), ...headers },
-        ...(body === undefined ? {} : { body }),
-        signal: AbortSignal.timeout(TIMEOUT),
-      });
-      status = response.status;
-      answer = await response.text();
-    } catch (cause) {
-      const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause.message : String(cause);
-      throw new GhostwireError('ERR_UNREACHABLE', `no answer from ${this.#url}: ${reason}`, { url: this.#url }, { cause });
-    }
-    const value = parsed(answer);
-    if (status < 400) return value as T;
-    if (isErrorBody(value)) throw new ServerError(value);
-    throw new GhostwireError('ERR_UNREACHABLE', `${this.#url} answered ${status}, and not as Ghostwire does`, { url: this.#url, status });
+    return send(this.#remote, {
+      method,
+      path,
+      token: this.#adminKey,
+      ...(body !== undefined && { body }),
+      ...(hujson !== undefined && { type: 'application/hujson' }),
+      ...(headers !== undefined && { headers }),
+    });
   }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return text === '' ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function isErrorBody(value: unknown): value is ErrorBody {
-  const error = typeof value === 'object' && value !== null && 'error' in value ? value.error : undefined;
-  return typeof error === 'object' && error !== null && 'code' in error && 'message' in error && 'retryable' in error;
 }
 
 /** A file's text, or standard input's for `-`. @throws GhostwireError ERR_USAGE */

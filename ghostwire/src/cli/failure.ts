@@ -2,8 +2,8 @@
 
 import { CommanderError } from 'commander';
 import { GhostwireError, isCoded } from '../errors.js';
+import { ServerError } from '../http.js';
 import { withoutSecrets } from '../log.js';
-import { ServerError } from './api.js';
 
 /** The command line was wrong; everything else that fails is 1. */
 const USAGE = 2;

@@ -1,6 +1,7 @@
 // The command line: which commands there are, and what their flags mean.
 
 import { Command, Option } from 'commander';
+import { agentCommands } from './agent.js';
 import { FLAG_ALIASES, formatConfig, loadConfig, SETTINGS, type ConfigInput } from '../config.js';
 import { VERSION } from '../version.js';
 import { explain } from './failure.js';
@@ -8,6 +9,7 @@ import { keyCommands } from './keys.js';
 import { print } from './output.js';
 import { peerCommands } from './peers.js';
 import { policyCommands } from './policy.js';
+import { routeCommands } from './routes.js';
 import { ruleCommands } from './rules.js';
 
 /** Runs a command line (without the program's own name) and returns the exit code. */
@@ -44,6 +46,10 @@ export async function run(args: readonly string[]): Promise<number> {
   peerCommands(program);
   policyCommands(program);
   ruleCommands(program);
+  routeCommands(program);
+  agentCommands(program, (exit) => {
+    code = exit;
+  });
 
   try {
     await program.parseAsync([...args], { from: 'user' });
@@ -56,18 +62,24 @@ export async function run(args: readonly string[]): Promise<number> {
 /** Flags for every setting; what is given goes to the configuration as text. */
 function configurable(command: Command): Command {
   command.option('--config <file>', 'a TOML file (GHOSTWIRE_CONFIG; default ./ghostwire.toml if there is one)');
-  for (const [flag, name] of Object.entries(FLAG_ALIASES))
-    command.addOption(new Option(`${flag} <value>`, `short for ${SETTINGS.find((setting) => setting.name === name)?.flag}`));
-  for (const { flag, description, fallback } of SETTINGS)
-    command.addOption(new Option(`${flag} <value>`, `${description} (default: ${JSON.stringify(fallback)})`));
+  for (const [flag, name] of Object.entries(FLAG_ALIASES)) {
+    const setting = SETTINGS.find((known) => known.name === name);
+    command.addOption(settable(flag, setting?.type, `short for ${setting?.flag}`));
+  }
+  for (const { flag, type, description, fallback } of SETTINGS)
+    command.addOption(settable(flag, type, `${description} (default: ${JSON.stringify(fallback)})`));
   return command;
 }
+
+/** A switch may stand alone. */
+const settable = (flag: string, type: string | undefined, description: string): Option =>
+  type === 'boolean' ? new Option(`${flag} [value]`, description).preset('true') : new Option(`${flag} <value>`, description);
 
 function configInput(command: Command): ConfigInput {
   const flags: Record<string, string> = {};
   for (const option of command.options) {
     const value: unknown = command.getOptionValue(option.attributeName());
-    if (option.required && option.long !== '--config' && option.long !== undefined && typeof value === 'string') flags[option.long] = value;
+    if ((option.required || option.optional) && option.long !== '--config' && option.long !== undefined && typeof value === 'string') flags[option.long] = value;
   }
   const file: unknown = command.getOptionValue('config');
   return { environment: process.env, flags, ...(typeof file === 'string' ? { file } : {}) };

@@ -5,6 +5,8 @@ import { Api } from './api.js';
 
 export interface RemoteOptions {
   readonly url?: string;
+  readonly fingerprint?: string;
+  readonly insecure?: boolean;
   readonly json?: boolean;
 }
 
@@ -25,6 +27,8 @@ export function remote<Options = RemoteOptions>(command: Command, action: (sessi
 export function withServer(command: Command): Command {
   return command
     .option('--url <url>', 'the server (GHOSTWIRE_URL; default http://127.0.0.1:8080); the admin key comes from GHOSTWIRE_ADMIN_KEY')
+    .option('--fingerprint <fingerprint>', "the server's key, as its join line has it (GHOSTWIRE_FINGERPRINT); default: a certificate that this machine trusts")
+    .option('--insecure', 'plain text to another machine')
     .option('--json', 'print JSON');
 }
 
@@ -34,6 +38,8 @@ export function session<Options>(command: Command): Session<Options> {
   const api = new Api({
     url: options.url ?? process.env['GHOSTWIRE_URL'] ?? 'http://127.0.0.1:8080',
     adminKey: process.env['GHOSTWIRE_ADMIN_KEY'],
+    fingerprint: options.fingerprint ?? process.env['GHOSTWIRE_FINGERPRINT'],
+    insecure: options.insecure,
   });
   return { api, json: options.json ?? false, options, args: command.args };
 }

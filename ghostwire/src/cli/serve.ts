@@ -5,6 +5,7 @@ import { loadConfig, type ConfigInput } from '../config.js';
 import { startCoordinator, type Coordinator } from '../coordinator.js';
 import { createLog } from '../log.js';
 import { initLogging as initSyncLogging } from '../sync.js';
+import { isLoopback } from '../tls.js';
 import { VERSION } from '../version.js';
 import { explain } from './failure.js';
 
@@ -41,10 +42,10 @@ export async function serve({ input, json, newAdminKey }: ServeOptions): Promise
   const { urls, firstKeys } = coordinator;
   const peers = coordinator.domain.directory.size;
   const adminKey = created ?? firstKeys?.adminKey;
-  const join = firstKeys === undefined ? undefined : joinLine(urls.api, firstKeys.preauthKey);
+  const join = firstKeys === undefined ? undefined : joinLine(urls.api, firstKeys.preauthKey, coordinator.fingerprint);
   process.stdout.write(
     json
-      ? `${JSON.stringify({ version: VERSION, ...urls, database: config.database.path, peers, adminKey, preauthKey: firstKeys?.preauthKey, join })}\n`
+      ? `${JSON.stringify({ version: VERSION, ...urls, database: config.database.path, peers, fingerprint: coordinator.fingerprint, adminKey, preauthKey: firstKeys?.preauthKey, join })}\n`
       : banner(coordinator, config.database.path, adminKey, join),
   );
   log('ghostwire').info({ ...urls, peers, version: VERSION }, 'started');
@@ -75,12 +76,9 @@ function banner(
   return `${lines.join('\n')}\n\n`;
 }
 
-/**
- * What works on any machine with curl and openssl. `wg genkey` makes the same kind of key; openssl is there more often.
- * The private key stays in wg.key.der on that machine.
- */
-export function joinLine(api: string, preauthKey: string): string {
-  const publicKey = '$(openssl pkey -inform DER -in wg.key.der -pubout -outform DER | tail -c 32 | base64)';
-  const body = `{"preauthKey":"${preauthKey}","hostname":"'"$(uname -n | cut -d. -f1)"'","wireguardKey":"'"${publicKey}"'"}`;
-  return `(umask 077 && openssl genpkey -algorithm X25519 -outform DER -out wg.key.der) && curl -sS ${api}/v1/peers/register -H 'content-type: application/json' -d '${body}'`;
+/** What to type on the machine that joins. The fingerprint tells it that the server is this one. */
+export function joinLine(api: string, preauthKey: string, fingerprint: string | undefined): string {
+  const pinned = fingerprint === undefined ? '' : ` --fingerprint ${fingerprint}`;
+  const plain = fingerprint === undefined && !isLoopback(new URL(api).hostname) && api.startsWith('http:') ? ' --insecure' : '';
+  return `ghostwire up --server ${api} --key ${preauthKey}${pinned}${plain}`;
 }

@@ -53,6 +53,17 @@ export class Directory {
     else this.#expected.delete(id);
   }
 
+  /** Replaces the soft endpoints of a peer; returns whether they differ. */
+  setEndpoints(id: string, endpoints: readonly string[]): boolean {
+    const peer = this.#byId.get(id);
+    if (peer === undefined || peer.endpoints.join() === endpoints.join()) return false;
+    const after: Peer = { ...peer, endpoints };
+    this.#byId.set(id, after);
+    this.#byHandle.set(peer.handle, after);
+    this.#byName.set(peer.record.name, after);
+    return true;
+  }
+
   apply({ key, value, revision }: Applied): PeerChange {
     const id = key.slice(PEERS.length);
     const before = this.#byId.get(id);

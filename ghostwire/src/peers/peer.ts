@@ -131,9 +131,11 @@ export interface NetmapPeer {
   readonly endpoints: readonly string[];
   /** Approved prefixes. */
   readonly routes: readonly string[];
+  /** By which packet filters select it as a source. */
+  readonly labels: readonly string[];
 }
 
-export function publicRecord({ id, record, endpoints }: Peer): NetmapPeer {
+export function publicRecord({ id, record, endpoints }: Peer, labels: readonly string[]): NetmapPeer {
   const { name, user, tags, ipv4, ipv6, wireguardKey, approvedRoutes } = record;
-  return { id, name, user, tags, addresses: [ipv4, ipv6], wireguardKey, endpoints, routes: approvedRoutes };
+  return { id, name, user, tags, addresses: [ipv4, ipv6], wireguardKey, endpoints, routes: approvedRoutes, labels };
 }

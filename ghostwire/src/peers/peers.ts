@@ -52,6 +52,16 @@ export interface PeerUpdate {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+/** What a machine may change of itself. */
+export interface SelfUpdate {
+  /** Where others may try to reach it. Soft: neither journalled nor kept over a restart. */
+  readonly endpoints?: readonly string[];
+  /** Replaces the WireGuard key. */
+  readonly wireguardKey?: string;
+  /** Replaces the offered prefixes; approvals of those that are no longer offered end. */
+  readonly routes?: readonly string[];
+}
+
 export interface PeerPage {
   readonly peers: readonly Peer[];
   /** Where the next page starts; undefined on the last one. */
@@ -66,6 +76,8 @@ export interface PeerServices {
   readonly addresses: AddressPool;
   readonly preauthKeys: PreauthKeys;
   readonly policies: Policies;
+  /** Told that a peer's endpoints changed, which no commit says. */
+  readonly moved: (handle: number) => void;
 }
 
 const addressPath = (ipv4: string): string => `addresses/v4/${ipv4}`;
@@ -210,6 +222,45 @@ export class Peers {
       await replica.settled(result.revision);
       return this.get(id);
     });
+  }
+
+  /**
+   * What a peer says of itself anew.
+   * @throws GhostwireError ERR_PEER_NOT_FOUND, ERR_WIREGUARD_KEY, ERR_PEER_EXISTS, ERR_ROUTE, ERR_ENDPOINT
+   */
+  async updateSelf(id: string, update: SelfUpdate): Promise<Peer> {
+    const { journal, replica, directory } = this.#services;
+    const endpoints = update.endpoints === undefined ? undefined : checkEndpoints(update.endpoints, 'endpoints');
+    const routes = update.routes === undefined ? undefined : checkRoutes(update.routes, 'routes');
+    const key = update.wireguardKey === undefined ? undefined : checkWireguardKey(update.wireguardKey);
+    await untilCommitted(`updating peer ${id}`, async () => {
+      const { record, revision } = this.get(id);
+      const rekeyed = key !== undefined && key !== record.wireguardKey;
+      const rerouted = routes !== undefined && routes.join() !== record.advertisedRoutes.join();
+      if (!rekeyed && !rerouted) return true;
+      const advertisedRoutes = routes ?? record.advertisedRoutes;
+      const changed: PeerRecord = {
+        ...record,
+        wireguardKey: key ?? record.wireguardKey,
+        advertisedRoutes,
+        approvedRoutes: record.approvedRoutes.filter((route) => advertisedRoutes.includes(route)),
+      };
+      const path = wireguardKeyPath(changed.wireguardKey);
+      const result = await commit(journal, {
+        conditions: [{ key: PEERS + id, revision }, ...(rekeyed ? [{ key: path, absent: true as const }] : [])],
+        puts: [{ key: PEERS + id, value: changed }, ...(rekeyed ? [{ key: path, value: id }] : [])],
+        deletes: rekeyed ? [wireguardKeyPath(record.wireguardKey)] : [],
+      });
+      if (result.status === 'conflict') {
+        if (rekeyed && 'key' in result.failed && result.failed.key === path) throw exists(changed.wireguardKey);
+        await replica.caughtUp();
+        return undefined;
+      }
+      await replica.settled(result.revision);
+      return true;
+    });
+    if (endpoints !== undefined && directory.setEndpoints(id, endpoints)) this.#services.moved(this.get(id).handle);
+    return this.get(id);
   }
 
   /** Removes a peer: its addresses, name and WireGuard key are free again, its token is void, others lose sight of it. */

@@ -13,6 +13,7 @@ import type { Directory } from '../peers/directory.js';
 import { publicRecord, type Peer } from '../peers/peer.js';
 import type { CompiledPolicy } from '../policy/compile.js';
 import { relabelled } from '../policy/relabelled.js';
+import { Filters } from './filter.js';
 
 /** The part of the ACL engine used here. */
 export type VisibilityEngine = Pick<AclEngine, 'setRules' | 'putPeers' | 'removePeers' | 'peerClass' | 'peerClasses' | 'visibleClasses'>;
@@ -44,8 +45,10 @@ export interface TopologyOptions {
   readonly engine: VisibilityEngine;
   /** The policy in force. */
   readonly policy: () => CompiledPolicy;
-  /** Peers are told that they are <name>.<domain>. */
-  readonly domain: string;
+  /** The journal's revision that wrote it. */
+  readonly policyRevision: () => number;
+  /** Peers are told that they are <name>.<domain>, and which addresses are the network's. */
+  readonly network: { readonly ipv4: string; readonly ipv6: string; readonly domain: string };
   readonly publish: (batch: NetmapBatch) => void;
 }
 
@@ -61,6 +64,14 @@ export class Topology {
   /** The policy that the engine holds. */
   #applied: CompiledPolicy | undefined;
   #nextView = 1;
+  #filters = new Filters([]);
+  /** Labels that some filter names; of a peer, only these are anybody's business. */
+  #sourceLabels = new Set<string>();
+  /** What has been told of each peer beside its own record: joined labels, and its filter as text. Equal texts are one. */
+  #told = new Map<number, { readonly labels: string; readonly filter: string }>();
+  #texts = new Map<string, string>();
+  /** Filters of peers that carry no routes, by class; they hold as long as the rules. */
+  #filterOf = new Map<number, string>();
 
   constructor(options: TopologyOptions) {
     this.#options = options;
@@ -99,6 +110,7 @@ export class Topology {
     }
     if (this.#policyChanged) this.#rebuild(draft, present);
     else this.#update(draft, present);
+    for (const handle of draft.removes) this.#told.delete(handle);
 
     const batch = this.#finish(draft, present, revision);
     for (const peer of present) this.#published.set(peer.handle, peer);
@@ -136,6 +148,8 @@ export class Topology {
     if (left.members.size > 0) return;
     for (const other of left.visible) this.#classes.get(other)?.visible.delete(id);
     this.#classes.delete(id);
+    // Its number may stand for another class later.
+    this.#filterOf.delete(id);
     draft.drop(left.view);
   }
 
@@ -174,6 +188,10 @@ export class Topology {
     engine.removePeers(draft.removes);
     const next = policy();
     engine.setRules([...next.rules]);
+    this.#filters = new Filters(next.rules);
+    this.#sourceLabels = this.#filters.sourceLabels();
+    this.#filterOf = new Map();
+    this.#texts = new Map();
     const others = this.#applied === undefined ? [...directory.all()] : [...relabelled(directory.all(), this.#applied, next), ...present];
     engine.putPeers([...new Set(others)].map((peer) => this.#aclPeer(peer)));
     this.#applied = next;
@@ -228,27 +246,60 @@ export class Topology {
   }
 
   #finish(draft: Draft, present: readonly Peer[], revision: number): NetmapBatch {
-    const puts = present.map((peer) => ({
-      handle: peer.handle,
-      id: peer.id,
-      record: JSON.stringify(publicRecord(peer)),
-      changedAt: peer.revision,
-    }));
+    const { directory, policyRevision } = this.#options;
+    const written = policyRevision();
+    const fresh = new Set(present.map(({ handle }) => handle));
+    const puts: NetmapBatch['puts'] = [];
     const recipients: NetmapBatch['recipients'] = draft.removes.map((handle) => ({ handle, revoked: true }));
-    for (const [index, peer] of present.entries()) this.#tell(recipients, peer, puts[index]?.record);
+    // Other rules may mean other labels and another filter for those who did not change.
+    const concerned = this.#policyChanged ? [...directory.all()] : present;
+    for (const peer of concerned) {
+      const { handle, id } = peer;
+      const labels = this.#labels(peer);
+      const filter = this.#filter(peer);
+      const told = this.#told.get(handle);
+      const joined = labels.join();
+      const put = fresh.has(handle) || told?.labels !== joined;
+      const tell = put || told?.filter !== filter || draft.moved.delete(handle);
+      if (!tell) continue;
+      this.#told.set(handle, { labels: joined, filter });
+      const record = JSON.stringify(publicRecord(peer, labels));
+      // The labels are the policy's word.
+      if (put) puts.push({ handle, id, record, changedAt: Math.max(peer.revision, written) });
+      this.#tell(recipients, peer, record, filter);
+      draft.moved.delete(handle);
+    }
     for (const handle of draft.moved) {
-      const peer = this.#dirty.has(handle) ? undefined : this.#options.directory.atHandle(handle);
-      if (peer !== undefined) this.#tell(recipients, peer, undefined);
+      const peer = directory.atHandle(handle);
+      if (peer !== undefined) this.#tell(recipients, peer, JSON.stringify(publicRecord(peer, this.#labels(peer))), this.#filter(peer));
     }
     return { revision, puts, removes: draft.removes, views: draft.views(), recipients };
   }
 
+  #labels({ record }: Peer): string[] {
+    return this.#options.policy().labels(record).filter((label) => this.#sourceLabels.has(label)).sort();
+  }
+
+  #filter(peer: Peer): string {
+    const shared = peer.record.approvedRoutes.length === 0 ? this.#classOf.get(peer.handle) : undefined;
+    let text = shared === undefined ? undefined : this.#filterOf.get(shared);
+    if (text === undefined) {
+      text = JSON.stringify(this.#filters.of(this.#aclPeer(peer)));
+      const known = this.#texts.get(text);
+      if (known === undefined) this.#texts.set(text, text);
+      else text = known;
+      if (shared !== undefined) this.#filterOf.set(shared, text);
+    }
+    return text;
+  }
+
   /** What a peer is told of itself: its record, and what only it needs to know. */
-  #tell(recipients: NetmapBatch['recipients'], peer: Peer, record = JSON.stringify(publicRecord(peer))): void {
+  #tell(recipients: NetmapBatch['recipients'], peer: Peer, record: string, filter: string): void {
     const own = this.#classes.get(this.#classOf.get(peer.handle) ?? -1);
     if (own === undefined) return;
-    const more = JSON.stringify({ domain: this.#options.domain, advertisedRoutes: peer.record.advertisedRoutes });
-    recipients.push({ handle: peer.handle, view: own.view, self: `${record.slice(0, -1)},${more.slice(1)}` });
+    const { ipv4, ipv6, domain } = this.#options.network;
+    const more = JSON.stringify({ domain, network: [ipv4, ipv6], advertisedRoutes: peer.record.advertisedRoutes });
+    recipients.push({ handle: peer.handle, view: own.view, self: `${record.slice(0, -1)},${more.slice(1, -1)},"packetFilter":${filter}}` });
   }
 }
 

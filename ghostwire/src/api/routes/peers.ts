@@ -39,6 +39,34 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
   );
 
   app.get(
+    '/v1/peers/self',
+    { schema: { summary: 'What the network knows of the asking peer', security: [{ peer: [] }], response: { 200: schemas.Peer, ...errors } } },
+    (request) => present(askingPeer(directory, request)),
+  );
+
+  app.patch(
+    '/v1/peers/self',
+    {
+      schema: {
+        summary: 'Say where this peer is reached, replace its WireGuard key, offer routes',
+        security: [{ peer: [] }],
+        body: schemas.SelfUpdate,
+        response: { 200: schemas.Peer, ...errors },
+      },
+    },
+    async (request) => present(await peers.updateSelf(askingPeer(directory, request).id, request.body)),
+  );
+
+  app.delete(
+    '/v1/peers/self',
+    { schema: { summary: 'Leave the network', security: [{ peer: [] }], response: { 204: schemas.Nothing, ...errors } } },
+    async (request, reply) => {
+      await peers.delete(askingPeer(directory, request).id);
+      return reply.code(204).send(null);
+    },
+  );
+
+  app.get(
     '/v1/peers',
     {
       ...admin,

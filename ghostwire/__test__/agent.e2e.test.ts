@@ -1,0 +1,364 @@
+// Real packets: a coordinator and machines in network namespaces, from the README's walk to the last one's leaving.
+//
+// One network, built up test after test. What needs root, wireguard-go and nftables is skipped, loudly, without them.
+
+import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import anyTest, { type ExecutionContext } from 'ava';
+import type { Status } from '../src/agent/status.js';
+import { Lab, lacking, until, type Machine, type Output } from './support/lab.js';
+
+const missing = await lacking();
+if (missing.length > 0)
+  process.stderr.write(`\n*** SKIPPED: the end-to-end tests of the agent need ${missing.join(', ')}. NOTHING of real packets is tested here. ***\n\n`);
+const test = missing.length > 0 ? anyTest.skip : anyTest.serial;
+
+const TRAFFIC = fileURLToPath(new URL('support/traffic.mjs', import.meta.url));
+const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+
+let lab: Lab;
+let coord: Machine;
+let server: ChildProcess;
+/** What `serve` has printed: keys, fingerprint and the line to join with. */
+const printed = { admin: '', preauth: '', fingerprint: '', join: '' };
+const machines = new Map<string, Machine>();
+const machine = (name: string): Machine => {
+  const found = machines.get(name);
+  if (found === undefined) throw new Error(`no machine is called ${name}`);
+  return found;
+};
+
+anyTest.before(async (t) => {
+  t.timeout(300_000);
+  if (missing.length > 0) return;
+  lab = new Lab();
+  coord = await lab.public('coord', 1);
+  machines.set('coord', coord);
+  for (const [name, number] of [['laptop', 11], ['web', 12]] as const) machines.set(name, await lab.public(name, number));
+});
+anyTest.after.always(async () => {
+  if (missing.length === 0) await lab.close();
+});
+anyTest.afterEach.always(async (t) => {
+  if (missing.length > 0 || t.passed) return;
+  t.log(lab.logs());
+  for (const [name, one] of machines) {
+    const [filter, tunnel] = await Promise.all([one.run('nft', 'list', 'ruleset'), one.run('wg')]);
+    t.log(name, tunnel.stdout, /chain requests \{[^}]*\}/.exec(filter.stdout)?.[0] ?? 'no filter');
+  }
+});
+
+/** Waits for something that a process prints. */
+function says(child: ChildProcess, pattern: RegExp): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    child.stderr?.on('data', (part: Buffer) => (text += part.toString()));
+    child.stdout?.on('data', (part: Buffer) => {
+      text += part.toString();
+      if (pattern.test(text)) resolve(text);
+    });
+    child.once('exit', (code) => reject(new Error(`ended with ${code}: ${text}`)));
+  });
+}
+
+async function serve(...command: string[]): Promise<string> {
+  server = coord.spawn(...command);
+  return says(server, /sync .*[^]*\n\n/);
+}
+
+const admin = (line: string): Promise<Output> =>
+  coord.sh(`export GHOSTWIRE_URL=https://203.0.113.1:8080 GHOSTWIRE_ADMIN_KEY=${printed.admin} GHOSTWIRE_FINGERPRINT=${printed.fingerprint}; ${line}`);
+
+async function mustAdmin(t: ExecutionContext, line: string): Promise<string> {
+  const { code, stdout, stderr } = await admin(line);
+  t.is(code, 0, `${line}: ${stderr}`);
+  return stdout;
+}
+
+const setPolicy = (t: ExecutionContext, policy: object): Promise<string> =>
+  mustAdmin(t, `echo '${JSON.stringify(policy)}' | ghostwire policy set -`);
+
+const statusOf = async (name: string): Promise<Status> => JSON.parse(await machine(name).do('ghostwire', 'status', '--json')) as Status;
+
+const pings = async (from: string, to: string): Promise<boolean> => (await machine(from).run('ping', '-n', '-c', '1', '-W', '1', to)).code === 0;
+
+const connects = async (from: string, to: string, port: number): Promise<boolean> =>
+  (await machine(from).run(process.execPath, TRAFFIC, 'connect', to, String(port))).code === 0;
+
+/** Brings a machine up by the line that `serve` has printed. */
+async function up(t: ExecutionContext, name: string, ...more: string[]): Promise<void> {
+  const { code, stderr } = await machine(name).sh([printed.join, ...more].join(' '));
+  t.is(code, 0, `${name}: ${stderr}`);
+}
+
+/** When the last line came of a process that prints one for each thing that arrives. */
+function arrivals(child: ChildProcess): { readonly count: () => number; readonly last: () => number } {
+  let count = 0;
+  let last = 0;
+  child.stdout?.on('data', (part: Buffer) => {
+    count += part.toString().split('\n').length - 1;
+    last = Date.now();
+  });
+  return { count: () => count, last: () => last };
+}
+
+test("the README's walk, to the letter", async (t) => {
+  t.timeout(300_000);
+  const [, block = ''] = /```sh walk\n(.*?)```/s.exec(README) ?? [];
+  const began = performance.now();
+  let on: string[] = [];
+  let steps = 0;
+  let environment = '';
+  for (const line of block.split('\n').filter((text) => text !== '')) {
+    const named = /^# on ([a-z, ]+?):/.exec(line)?.[1];
+    if (named !== undefined) {
+      on = named.split(/,| and /).map((name) => name.trim());
+      continue;
+    }
+    steps += 1;
+    const text = line
+      .replace('gw_admin_…', printed.admin)
+      .replace('gw_preauth_…', printed.preauth)
+      .replace('sha256:…', printed.fingerprint);
+    if (text.startsWith('ghostwire serve')) {
+      const said = await serve('sh', '-c', `cd ${coord.folder}/tmp && exec ${text}`);
+      printed.admin = /gw_admin_\S+/.exec(said)?.[0] ?? '';
+      printed.preauth = /gw_preauth_\S+/.exec(said)?.[0] ?? '';
+      printed.fingerprint = /sha256:\S+/.exec(said)?.[0] ?? '';
+      printed.join = /^ +(ghostwire up .*)$/m.exec(said)?.[1] ?? '';
+      continue;
+    }
+    if (text.startsWith('ghostwire up')) t.is(text, printed.join, 'the README joins by the line that serve prints');
+    if (text.startsWith('export ')) {
+      environment = `${text}; `;
+      continue;
+    }
+    for (const name of on) {
+      const { code, stdout, stderr } = await machine(name).sh(`cd ${machine(name).folder}/tmp; ${environment}${text}`);
+      t.is(code, 0, `${name}: ${text}: ${stderr}${stdout}`);
+    }
+  }
+  t.true(steps >= 7, 'the README has its walk');
+  t.true(performance.now() - began < 300_000, 'two machines in under five minutes');
+  const { peers, implementation } = await statusOf('laptop');
+  t.is(peers.length, 1);
+  t.is(implementation, 'wireguard-go');
+});
+
+test('what only its owner may read', async (t) => {
+  for (const [path, mode] of [['/var/lib/ghostwire-agent/private.key', '600'], ['/var/lib/ghostwire-agent/identity.json', '600'], ['/var/lib/ghostwire-agent', '700']] as const)
+    t.is((await machine('laptop').do('stat', '-c', '%a', path)).trim(), mode, path);
+  t.is((await coord.do('stat', '-c', '%a', `${coord.folder}/tmp/ghostwire-tls.key`)).trim(), '600');
+  const key = readFileSync(join(machine('laptop').folder, 'state/private.key'), 'utf8').trim();
+  t.false((await mustAdmin(t, 'ghostwire peers list --json')).includes(key));
+});
+
+test('a server with another key is not spoken to', async (t) => {
+  const other = `sha256:${'A'.repeat(43)}`;
+  const { code, stderr } = await coord.sh(printed.join.replace(/sha256:\S+/, other).replace('up', 'up --state-dir /tmp/gw-other'));
+  t.not(code, 0);
+  t.regex(stderr, /ERR_CERTIFICATE/);
+  const plain = await coord.sh(printed.join.replace('https:', 'http:').replace(/--fingerprint \S+/, '').replace('up', 'up --state-dir /tmp/gw-other'));
+  t.regex(plain.stderr, /ERR_INSECURE/);
+});
+
+test('TCP and ping where the policy allows, in both families, and nothing else', async (t) => {
+  t.timeout(150_000);
+  await says(machine('web').spawn(process.execPath, TRAFFIC, 'serve', '80', '81', '82'), /serving/);
+  await setPolicy(t, { hosts: { web: '100.64.0.2', laptop: '100.64.0.1' }, acls: [
+    { action: 'accept', proto: 'tcp', src: ['laptop'], dst: ['web:80', 'web:82'] },
+    { action: 'accept', proto: 'udp', src: ['laptop'], dst: ['web:80'] },
+  ] });
+  await until('port 81 is closed', async () => !(await connects('laptop', 'web.mesh.internal', 81)));
+  const [, v6 = ''] = (await statusOf('web')).addresses;
+  t.true(await connects('laptop', '100.64.0.2', 80), 'port 80');
+  t.true(await connects('laptop', v6, 80), 'port 80 over IPv6');
+  t.false(await connects('laptop', '100.64.0.2', 81), 'port 81');
+  t.false(await connects('laptop', v6, 81), 'port 81 over IPv6');
+  t.false(await pings('laptop', '100.64.0.2'), 'ping');
+  t.false(await pings('laptop', v6), 'ping over IPv6');
+  t.false(await pings('web', '100.64.0.1'), 'the way back');
+});
+
+test('a policy edit cuts live flows within a second, whichever way they stream', async (t) => {
+  t.timeout(150_000);
+  const flows = (['stream', 'datagrams'] as const).map((mode) => ({
+    mode,
+    tcpOrUdp: arrivals(machine('laptop').spawn(process.execPath, TRAFFIC, mode, '100.64.0.2', '80')),
+  }));
+  const stays = arrivals(machine('laptop').spawn(process.execPath, TRAFFIC, 'stream', '100.64.0.2', '82'));
+  for (const { mode, tcpOrUdp } of flows) await until(`${mode} flows`, () => tcpOrUdp.count() > 5);
+  await until('the other flows', () => stays.count() > 5);
+  await setPolicy(t, { hosts: { web: '100.64.0.2', laptop: '100.64.0.1' }, acls: [{ action: 'accept', proto: 'tcp', src: ['laptop'], dst: ['web:82'] }] });
+  const edited = Date.now();
+  await sleep(1_000);
+  const before = flows.map(({ tcpOrUdp }) => tcpOrUdp.count());
+  const stayed = stays.count();
+  await sleep(1_500);
+  for (const [index, { mode, tcpOrUdp }] of flows.entries()) {
+    t.is(tcpOrUdp.count(), before[index] ?? NaN, `${mode} goes on`);
+    t.log(`${mode}: cut ${tcpOrUdp.last() - edited} ms after the edit`);
+  }
+  t.true(stays.count() > stayed, 'what is still allowed flows on');
+  await setPolicy(t, { acls: [{ action: 'accept', src: ['*'], dst: ['*:*'] }] });
+  await until('ping again', () => pings('laptop', '100.64.0.2'));
+});
+
+test('two machines behind separate NATs reach each other directly', async (t) => {
+  t.timeout(150_000);
+  for (const [name, number] of [['home', 21], ['office', 22]] as const) {
+    machines.set(name, await lab.behindNat(name, number));
+    await up(t, name);
+  }
+  t.false((await machine('home').run('ping', '-n', '-c', '1', '-W', '1', '192.168.22.2')).code === 0, 'there is no other way');
+  const took = await until('home reaches office', () => pings('home', 'office.mesh.internal'), 20_000);
+  t.true(await pings('office', 'home.mesh.internal'));
+  t.log(`connected through both NATs after ${Math.round(took)} ms`);
+  const { peers, reflexive } = await statusOf('home');
+  t.is(reflexive, '203.0.113.21:51820');
+  t.is(peers.find(({ name }) => name === 'office')?.endpoint, '203.0.113.22:51820');
+  t.true(await pings('laptop', 'office.mesh.internal'), 'a public machine reaches one behind a NAT');
+});
+
+test('a coordinator that is killed and comes back costs no packet', async (t) => {
+  t.timeout(150_000);
+  const ping = machine('home').spawn('ping', '-n', '-q', '-i', '0.05', '-w', '9', '100.64.0.2');
+  const result = says(ping, /packet loss/);
+  await sleep(1_500);
+  server.kill('SIGKILL');
+  await coord.run('pkill', '-KILL', '-f', 'main.js serve');
+  await sleep(2_000);
+  await serve('sh', '-c', `cd ${coord.folder}/tmp && exec ghostwire serve --host 203.0.113.1`);
+  const said = await result;
+  t.regex(said, / 0% packet loss/, said);
+  const sent = Number(/(\d+) packets transmitted/.exec(said)?.[1]);
+  t.true(sent > 100, said);
+  await until('the agents are back', async () => (await statusOf('home')).connected && (await statusOf('web')).connected, 20_000);
+  // Endpoints are soft: the agents tell them again.
+  await until('endpoints are known again', async () => (await mustAdmin(t, 'ghostwire peers list --json')).includes('203.0.113.21:51820'));
+});
+
+test('a machine that moves to another address goes on', async (t) => {
+  t.timeout(150_000);
+  const laptop = machine('laptop');
+  await laptop.do('sh', '-c', 'ip address del 203.0.113.11/24 dev eth0 && ip address add 203.0.113.99/24 dev eth0');
+  const took = await until('the others know', async () => (await mustAdmin(t, 'ghostwire peers list --json')).includes('203.0.113.99:51820'));
+  t.log(`reported after ${Math.round(took)} ms`);
+  await until('it is reached from behind a NAT', () => pings('home', '100.64.0.1'));
+  await until('and reaches', () => pings('laptop', '100.64.0.2'));
+  t.true((await statusOf('laptop')).connected);
+});
+
+test('a key is replaced under traffic', async (t) => {
+  t.timeout(150_000);
+  const before = await statusOf('web');
+  await machine('web').do('ghostwire', 'rotate');
+  const after = await statusOf('web');
+  t.not(after.publicKey, before.publicKey);
+  await until('laptop has the new key', async () => (await machine('laptop').do('wg')).includes(after.publicKey));
+  t.false((await machine('laptop').do('wg')).includes(before.publicKey));
+  await until('traffic goes on', () => pings('laptop', '100.64.0.2'));
+  await until('and through the NAT', () => pings('home', '100.64.0.2'), 20_000);
+});
+
+test('a route is offered, approved, used, and withdrawn', async (t) => {
+  t.timeout(150_000);
+  machines.set('printer', await lab.behind('printer', machine('web'), '10.9.0'));
+  await machine('web').do('ghostwire', 'set', '--advertise-routes', '10.9.0.0/24');
+  await machine('laptop').do('ghostwire', 'set', '--accept-routes');
+  t.false(await pings('laptop', '10.9.0.2'), 'before it is approved');
+  await mustAdmin(t, 'ghostwire routes approve web 10.9.0.0/24');
+  await until('the printer is reached', () => pings('laptop', '10.9.0.2'));
+  t.false(await pings('home', '10.9.0.2'), 'who does not accept routes has none');
+  await setPolicy(t, { acls: [{ action: 'accept', src: ['*'], dst: ['100.64.0.0/10:*'] }] });
+  await until('the policy is for routes too', async () => !(await pings('laptop', '10.9.0.2')));
+  await setPolicy(t, { acls: [{ action: 'accept', src: ['*'], dst: ['*:*'] }] });
+  await until('the printer again', () => pings('laptop', '10.9.0.2'));
+  await mustAdmin(t, 'ghostwire routes withdraw web 10.9.0.0/24');
+  await until('it is gone', async () => !(await pings('laptop', '10.9.0.2')));
+});
+
+test('an exit node is used by those who ask for it', async (t) => {
+  t.timeout(150_000);
+  const far = await lab.public('far', 200);
+  // Somewhere that only the exit knows the way to.
+  await far.do('ip', 'address', 'add', '198.51.100.1/32', 'dev', 'lo');
+  await machine('web').do('ip', 'route', 'add', '198.51.100.1', 'via', '203.0.113.200');
+  await machine('web').do('ghostwire', 'set', '--advertise-exit-node');
+  await mustAdmin(t, 'ghostwire routes approve web 0.0.0.0/0 ::/0');
+  await sleep(500);
+  t.false(await pings('laptop', '198.51.100.1'), 'nobody is sent through it unasked');
+  await machine('laptop').do('ghostwire', 'set', '--exit-node', 'web');
+  await until('through the exit', () => pings('laptop', '198.51.100.1'));
+  t.true((await statusOf('laptop')).connected);
+  t.true(await pings('laptop', 'home.mesh.internal'), 'the network itself');
+  await machine('laptop').do('ghostwire', 'set', '--exit-node', '');
+  await until('and no more', async () => !(await pings('laptop', '198.51.100.1')));
+});
+
+test('a plain WireGuard client, by wg-quick', async (t) => {
+  t.timeout(150_000);
+  machines.set('plain', await lab.public('plain', 13));
+  const plain = machine('plain');
+  const line = printed.join.replace('ghostwire up', 'ghostwire wg-quick phone');
+  t.is((await plain.sh(`umask 077; ${line} > ${plain.folder}/tmp/wgq.conf`)).code, 0);
+  const { code, stderr } = await plain.sh(`WG_QUICK_USERSPACE_IMPLEMENTATION=wireguard-go wg-quick up ${plain.folder}/tmp/wgq.conf`);
+  t.is(code, 0, stderr);
+  await until('the plain client reaches web', () => pings('plain', '100.64.0.2'));
+  await until('and is reached by its name', () => pings('web', 'phone.mesh.internal'));
+});
+
+test("an agent's death leaves its filter, and the next one takes over without losing a packet", async (t) => {
+  t.timeout(150_000);
+  await setPolicy(t, { hosts: { web: '100.64.0.2' }, acls: [{ action: 'accept', proto: 'tcp', src: ['*'], dst: ['web:80'] }, { action: 'accept', proto: 'icmp', src: ['*'], dst: ['web:*'] }] });
+  await until('81 is closed', async () => !(await connects('laptop', '100.64.0.2', 81)));
+  const { pid } = await statusOf('web');
+  await machine('web').do('kill', '-KILL', String(pid));
+  t.true(await connects('laptop', '100.64.0.2', 80), 'the tunnel stands');
+  t.false(await connects('laptop', '100.64.0.2', 81), 'the filter stands');
+  const ping = machine('laptop').spawn('ping', '-n', '-q', '-i', '0.05', '-w', '5', '100.64.0.2');
+  const result = says(ping, /packet loss/);
+  await sleep(300);
+  await machine('web').do('ghostwire', 'up');
+  t.regex(await result, / 0% packet loss/);
+  t.false(await connects('laptop', '100.64.0.2', 81));
+  await setPolicy(t, { acls: [{ action: 'accept', src: ['*'], dst: ['*:*'] }] });
+  await until('it follows again', () => connects('laptop', '100.64.0.2', 81));
+});
+
+test('a revoked machine is gone, and another takes its name', async (t) => {
+  t.timeout(150_000);
+  const { id } = await statusOf('web');
+  await mustAdmin(t, `ghostwire peers delete ${id}`);
+  await until('web is not reached', async () => !(await pings('laptop', '100.64.0.2')));
+  await until('web has no interface', async () => (await machine('web').run('ip', 'link', 'show', 'gw0')).code !== 0);
+  t.false((await statusOf('laptop')).peers.some(({ name }) => name === 'web'));
+  t.regex((await machine('web').run('ghostwire', 'up')).stderr, /ERR_USAGE: no coordinator/, 'it is nobody any more');
+  machines.set('web', await lab.public('web', 14));
+  await up(t, 'web');
+  await until('the new one is reached by the name', () => pings('laptop', 'web.mesh.internal'));
+  t.not((await statusOf('web')).id, id);
+});
+
+test('down leaves nothing behind', async (t) => {
+  t.timeout(150_000);
+  for (const name of ['laptop', 'home']) {
+    await machine(name).do('ghostwire', 'down');
+    t.not((await machine(name).run('ip', 'link', 'show', 'gw0')).code, 0);
+    t.is((await machine(name).do('nft', 'list', 'ruleset')).trim(), '');
+    t.is((await machine(name).do('cat', '/etc/resolv.conf')).trim(), 'nameserver 192.0.2.53');
+    t.is((await machine(name).do('ip', 'rule')).trim().split('\n').length, 3);
+    t.is((await machine(name).do('cat', '/proc/sys/net/ipv4/conf/all/src_valid_mark')).trim(), '0');
+    t.notRegex(await machine(name).do('ip', 'route', 'show', 'table', 'all'), /gw0|100\.64/);
+    t.regex((await machine(name).run('ghostwire', 'status')).stderr, /ERR_AGENT_NOT_RUNNING/);
+  }
+  // Who it is, is not forgotten.
+  const before = (await mustAdmin(t, 'ghostwire peers list --json')).match(/"id"/g)?.length;
+  await machine('laptop').do('ghostwire', 'up');
+  t.is((await mustAdmin(t, 'ghostwire peers list --json')).match(/"id"/g)?.length, before);
+  await machine('laptop').do('ghostwire', 'down', '--forget');
+  t.is((await mustAdmin(t, 'ghostwire peers list --json')).match(/"id"/g)?.length, (before ?? 0) - 1);
+});

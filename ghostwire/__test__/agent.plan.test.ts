@@ -1,0 +1,328 @@
+// What the agent believes and what it plans: hostile coordinators and peers, and rules against the engine's own answers.
+
+import { randomBytes } from 'node:crypto';
+import test from 'ava';
+import fc from 'fast-check';
+import { parseAddress } from '../src/addresses/ip.js';
+import { answer } from '../src/agent/dns.js';
+import { MAX_PEERS, Netmap, type MeshPeer, type MeshSelf } from '../src/agent/netmap.js';
+import { ordered, Paths } from '../src/agent/paths.js';
+import { plan } from '../src/agent/plan.js';
+import { closed, ruleset } from '../src/agent/ruleset.js';
+import { unit } from '../src/agent/service.js';
+import { wgQuick } from '../src/agent/wg-quick.js';
+import { differences, type LivePeer } from '../src/agent/wireguard.js';
+import type { PeerRecord, SelfRecord } from '../src/client.js';
+import { rangeOf, type FilterRule } from '../src/topology/filter.js';
+import { startNetwork } from './support/network.js';
+
+const key = (): string => randomBytes(32).toString('base64');
+const POOLS = ['100.64.0.0/10', 'fd7a:115c:a1e0::/48'] as const;
+
+function record(number: number, more: object = {}): PeerRecord {
+  return {
+    id: `p_${number}`,
+    name: `host-${number}`,
+    user: null,
+    tags: [],
+    addresses: [`100.64.${number >> 8}.${number & 255}`, `fd7a:115c:a1e0::${number.toString(16)}`],
+    wireguardKey: key(),
+    endpoints: [`203.0.113.${(number % 250) + 1}:51820`],
+    routes: [],
+    labels: [],
+    ...more,
+  };
+}
+const self = (more: object = {}): SelfRecord => ({
+  ...record(1),
+  domain: 'mesh.internal',
+  network: [...POOLS],
+  advertisedRoutes: [],
+  packetFilter: [{ action: 'allow', sources: ['*'], destinations: ['self'] }],
+  ...more,
+});
+
+function netmap(...peers: PeerRecord[]): Netmap {
+  const map = new Netmap();
+  map.apply({ self: self(), changed: peers, removed: [] });
+  return map;
+}
+const HOST = { interface: 'gw0', onLink: ['192.168.1.0/24'], servers: ['198.51.100.7'], now: 0 };
+
+test('records that no honest coordinator sends are refused one by one, and the last good ones stay', (t) => {
+  const map = netmap(record(2), record(3));
+  const good = map.peers.get('p_2');
+  const hostile: [string, object][] = [
+    ['addresses outside of the pools', { addresses: ['192.168.1.1', 'fd7a:115c:a1e0::2'] }],
+    ['an IPv6 address outside of the pools', { addresses: ['100.64.0.2', '2001:db8::1'] }],
+    ['families exchanged', { addresses: ['fd7a:115c:a1e0::2', '100.64.0.2'] }],
+    ['a name with control characters', { name: 'web\u001b[2J' }],
+    ['a name with a dot', { name: 'web.example' }],
+    ['an option for a name', { name: '--config' }],
+    ['a key that is none', { wireguardKey: 'x'.repeat(44) }],
+    ['no key', { wireguardKey: undefined }],
+    ['an endpoint with more in it', { endpoints: ['203.0.113.1:51820\nPostUp = rm'] }],
+    ['a host name for an endpoint', { endpoints: ['evil.example:51820'] }],
+    ['a route with host bits', { routes: ['10.0.0.1/8'] }],
+    ['a label with a line break', { labels: ['tag:a\n}'] }],
+    ['labels without end', { labels: Array.from({ length: 2_000 }, (_, index) => `tag:${index}`) }],
+    ['a user with an escape', { user: 'a\u0007@b' }],
+    ['an id with a path in it', { id: '../../etc' }],
+  ];
+  for (const [what, more] of hostile) {
+    const refused = map.apply({ changed: [record(2, more)], removed: [] });
+    t.is(refused.length, 1, what);
+    t.notRegex(JSON.stringify(refused[0]), /\p{Cc}/u, what);
+    t.is(map.peers.get('p_2'), good, what);
+  }
+  t.is(map.peers.size, 2);
+  // The others of the same message count, and what goes always goes.
+  const refused = map.apply({ changed: [record(2, { name: 'NO' }), record(4)], removed: [record(3)] });
+  t.is(refused.length, 1);
+  t.deepEqual([...map.peers.keys()], ['p_2', 'p_4']);
+});
+
+test('what a coordinator says of this host is refused when it takes over the host', (t) => {
+  for (const more of [
+    { network: ['0.0.0.0/0', POOLS[1]] },
+    { network: ['127.0.0.0/8', POOLS[1]] },
+    { network: [POOLS[0], '::/0'] },
+    { network: [POOLS[0], 'fe80::/16'] },
+    { domain: 'a b' },
+    { domain: '\u001b' },
+    { addresses: ['10.0.0.1', 'fd7a:115c:a1e0::1'] },
+    { packetFilter: [{ action: 'allow', sources: ['*; flush ruleset'], destinations: ['self'] }] },
+    { packetFilter: [{ action: 'allow', sources: ['tag:a" accept'], destinations: ['self'] }] },
+    { packetFilter: [{ action: 'allow', sources: ['*'], destinations: ['everything'] }] },
+    { packetFilter: [{ action: 'allow', sources: ['*'], destinations: ['self'], ports: [[9, 1]] }] },
+    { packetFilter: [{ action: 'accept', sources: ['*'], destinations: ['self'] }] },
+    { packetFilter: undefined },
+  ]) {
+    const map = netmap();
+    const before = map.self;
+    t.is(map.apply({ self: self(more), changed: [], removed: [] }).length, 1, JSON.stringify(more));
+    t.is(map.self, before);
+  }
+  // A network that was joined cannot become another one, not even after a restart.
+  const map = new Netmap(POOLS);
+  t.is(map.apply({ self: self({ network: ['10.0.0.0/8', POOLS[1]] }), changed: [], removed: [] }).length, 1);
+  t.is(map.self, undefined);
+});
+
+test('ten thousand peers are not taken', (t) => {
+  const map = netmap();
+  const refused = map.apply({ changed: Array.from({ length: 10_000 }, (_, index) => record(index + 2)), removed: [] });
+  t.is(map.peers.size, MAX_PEERS);
+  t.is(refused.length, 10_000 - MAX_PEERS);
+  t.regex(refused[0]?.reason ?? '', /more than 4096 peers/);
+});
+
+test('endpoints through the tunnel, to this machine or to many are left out', (t) => {
+  const map = netmap(record(2, { endpoints: ['100.64.0.9:1', '127.0.0.1:1', '224.0.0.1:1', '0.0.0.0:1', '[::1]:1', '[fe80::1]:1', '[ff02::1]:1', '[fd7a:115c:a1e0::9]:1', '192.0.2.1:1', '[2001:db8::1]:1'] }));
+  t.deepEqual(map.peers.get('p_2')?.endpoints, ['192.0.2.1:1', '[2001:db8::1]:1']);
+});
+
+test('routes need consent, and never take over what the host has', (t) => {
+  const peers = [
+    record(2, { routes: ['10.0.0.0/8', '0.0.0.0/0', '::/0'] }),
+    record(3, { routes: ['10.0.0.0/8', '192.168.1.0/25', '192.168.0.0/16', '198.51.100.0/24', '100.64.0.0/24', '0.0.0.0/1', '128.0.0.0/1', '2000::/3', '127.0.0.0/8', '2001:db8::/32'] }),
+  ];
+  const map = netmap(...peers);
+  const make = (consent: Parameters<typeof plan>[2]) => plan(map.self!, map.peers.values(), consent, HOST);
+  const ips = (made: ReturnType<typeof plan>, index: number) => made.peers[index]?.allowedIps.slice(2);
+
+  const none = make({ acceptRoutes: false });
+  t.deepEqual(none.peers.map(({ allowedIps }) => allowedIps.length), [2, 2]);
+  t.deepEqual(none.routes, [...POOLS]);
+  t.false(none.exit);
+
+  const routes = make({ acceptRoutes: true });
+  t.deepEqual(ips(routes, 0), ['10.0.0.0/8']);
+  t.deepEqual(ips(routes, 1), ['2001:db8::/32']);
+  t.false(routes.exit);
+  t.is(routes.refused.length, 9);
+  for (const [route, reason] of [['192.168.1.0/25', /is on itself/], ['198.51.100.0/24', /coordinator/], ['100.64.0.0/24', /own/], ['0.0.0.0/1', /exit/], ['10.0.0.0/8', /goes through host-2/]] as const)
+    t.true(routes.refused.some((one) => one.reason.includes(route) && reason.test(one.reason)), route);
+
+  const exit = make({ acceptRoutes: false, exitNode: 'host-2' });
+  t.true(exit.exit);
+  t.deepEqual(ips(exit, 0), ['0.0.0.0/0', '::/0']);
+  // One who is asked for and is none: nothing goes another way instead.
+  const missing = make({ acceptRoutes: false, exitNode: 'host-3' });
+  t.true(missing.exit);
+  t.is(missing.refused.length, 1);
+});
+
+test('of two peers who claim the same, one has it', (t) => {
+  const [two, three] = [record(2), record(3)];
+  const map = netmap(two, { ...three, wireguardKey: two['wireguardKey'] }, record(4, { addresses: ['100.64.0.2', 'fd7a:115c:a1e0::4'] }), record(5, { name: 'host-1' }), record(6, { addresses: ['100.64.0.1', 'fd7a:115c:a1e0::6'] }));
+  const made = plan(map.self!, map.peers.values(), { acceptRoutes: false }, HOST);
+  t.deepEqual(made.peers.map(({ id }) => id), ['p_2', 'p_5']);
+  t.deepEqual([...made.names.keys()], ['host-1', 'host-2']);
+  t.is(made.refused.length, 4);
+});
+
+test('a plan is the same whatever the order of what led to it', (t) => {
+  const peers = Array.from({ length: 20 }, (_, index) => record(index + 2, { routes: ['10.0.0.0/8'] }));
+  const map = netmap(...peers);
+  const make = (all: Iterable<MeshPeer>) => plan(map.self!, all, { acceptRoutes: true }, HOST);
+  t.deepEqual(make([...map.peers.values()].reverse()), make(map.peers.values()));
+});
+
+test('only differences reach the interface, removals first', (t) => {
+  const live = (publicKey: string, more: Partial<LivePeer> = {}): LivePeer => ({ publicKey, endpoint: '192.0.2.1:1', allowedIps: ['100.64.0.2/32'], handshakeAt: 0, received: 0, sent: 0, keepalive: 25, ...more });
+  const wanted = (publicKey: string, allowedIps: string[]) => ({ id: publicKey, name: publicKey, publicKey, allowedIps, endpoints: [] });
+  const changes = differences(
+    [live('same'), live('gone'), live('moved', { allowedIps: ['100.64.0.3/32'] }), live('lost', { endpoint: undefined })],
+    [wanted('same', ['100.64.0.2/32']), wanted('moved', ['100.64.0.4/32']), wanted('lost', ['100.64.0.2/32']), wanted('new', ['100.64.0.5/32'])],
+    25,
+    ({ publicKey }) => `192.0.2.9:${publicKey.length}`,
+  );
+  t.deepEqual(changes, [
+    ['peer', 'gone', 'remove'],
+    ['peer', 'moved', 'allowed-ips', '100.64.0.4/32'],
+    ['peer', 'lost', 'endpoint', '192.0.2.9:4'],
+    ['peer', 'new', 'allowed-ips', '100.64.0.5/32', 'persistent-keepalive', '25', 'endpoint', '192.0.2.9:3'],
+  ]);
+});
+
+test('candidates are tried in turn until there is a handshake', (t) => {
+  const facts = { onLink: ['192.168.1.0/24'], reflexive: '198.51.100.1:51820', ipv6: false };
+  const candidates = ordered(['10.0.0.1:1', '198.51.100.1:2', '203.0.113.1:3', '192.168.1.9:4', '[2001:db8::1]:5'], facts);
+  t.deepEqual(candidates, ['192.168.1.9:4', '203.0.113.1:3', '10.0.0.1:1', '198.51.100.1:2']);
+
+  const paths = new Paths();
+  const live = (more: Partial<LivePeer>): LivePeer[] => [{ publicKey: 'k', endpoint: candidates[0], allowedIps: [], handshakeAt: 0, received: 0, sent: 0, keepalive: 25, ...more }];
+  t.is(paths.offer('k', candidates, 1_000_000), candidates[0]);
+  t.is(paths.next(live({}), 1_001_000).size, 0, 'a handshake has its time');
+  t.is(paths.next(live({}), 1_006_000).get('k'), candidates[1]);
+  t.is(paths.next(live({ endpoint: candidates[1] }), 1_012_000).get('k'), candidates[2]);
+  t.is(paths.next(live({ endpoint: candidates[3] }), 1_018_000).get('k'), candidates[0], 'and around');
+  t.is(paths.next(live({ endpoint: candidates[1], handshakeAt: 1_019_000 }), 1_030_000).size, 0, 'connected');
+  t.is(paths.next(live({ endpoint: '192.0.2.77:9', handshakeAt: 1_019_000 }), 1_030_000).size, 0, 'wherever it is');
+  // The peer says that it has moved: its present address has a moment to prove itself.
+  paths.offer('k', ['203.0.113.50:3'], 1_031_000);
+  t.is(paths.next(live({ endpoint: '192.0.2.77:9', handshakeAt: 1_019_000 }), 1_032_000).size, 0);
+  t.is(paths.next(live({ endpoint: '192.0.2.77:9', handshakeAt: 1_019_000 }), 1_035_000).get('k'), '203.0.113.50:3');
+  paths.offer('k', ['203.0.113.51:3'], 1_036_000);
+  t.is(paths.next(live({ endpoint: '192.0.2.77:9', handshakeAt: 1_019_000, received: 9 }), 1_040_000).size, 0, 'it did');
+  // Nobody wants to reach a silent one without keepalive.
+  t.is(paths.next(live({ keepalive: 0 }), 9_000_000).size, 0);
+});
+
+/** What a rule set does with a packet, as nftables reads it: the chain `requests`, rule by rule. */
+function accepts(text: string, source: string, destination: string, protocol: number, port: number): boolean {
+  const sets = new Map([...text.matchAll(/set (\w+) \{ type \w+; flags interval; elements = \{ ([^}]*) \}; \}/g)].map(([, name = '', elements = '']) => [name, elements.split(', ')]));
+  const inside = (name: string, address: string): boolean => {
+    const value = parseAddress(address);
+    return (sets.get(name) ?? []).some((element) => {
+      const range = rangeOf(element);
+      return range !== undefined && value?.family === range.family && range.first <= value.value && value.value <= range.last;
+    });
+  };
+  const [, chain = ''] = /chain requests \{\n([^]*?) {2}\}/.exec(text) ?? [];
+  for (const line of chain.split('\n')) {
+    const from = /saddr @(\w+)/.exec(line)?.[1];
+    const to = /daddr @(\w+)/.exec(line)?.[1];
+    const protocols = /l4proto \{ ([^}]*) \}/.exec(line)?.[1];
+    const ports = /dport \{ ([^}]*) \}/.exec(line)?.[1];
+    if (from !== undefined && !inside(from, source)) continue;
+    if (to !== undefined && !inside(to, destination)) continue;
+    if (protocols !== undefined && !protocols.split(', ').includes(String(protocol))) continue;
+    const has = ports?.split(', ').some((part) => {
+      const [first = 0, last = first] = part.split('-').map(Number);
+      return first <= port && port <= last;
+    });
+    if (has === false) continue;
+    return line.endsWith('accept');
+  }
+  return false;
+}
+
+const POLICIES = [
+  '{}',
+  '{"acls": []}',
+  `{"groups": {"group:dev": ["u0@x", "u1@x"]}, "tagOwners": {"tag:a": [], "tag:b": []},
+    "acls": [{"action": "accept", "src": ["group:dev"], "dst": ["tag:a:80,443"]}, {"action": "accept", "proto": "udp", "src": ["tag:a"], "dst": ["tag:b:53-60"]}]}`,
+  `{"tagOwners": {"tag:a": []}, "acls": [{"action": "accept", "src": ["u0@x"], "dst": ["*:*"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:a:*", "10.0.0.0/8:22"]}]}`,
+  `{"hosts": {"first": "100.64.0.1"}, "acls": [{"action": "accept", "src": ["first", "192.168.0.0/16"], "dst": ["u1@x:22", "10.1.0.0/16:*"]}]}`,
+  `{"acls": [{"action": "accept", "src": ["fd7a:115c:a1e0::/48"], "dst": ["100.64.0.0/30:80"]}]}`,
+];
+const TAGS = [[], ['tag:a'], ['tag:b'], ['tag:a', 'tag:b']];
+
+test('the filter of a netmap lets in exactly what the engine allows', async (t) => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.record({ user: fc.nat(2), tags: fc.nat(3), routes: fc.boolean() }), { minLength: 2, maxLength: 6 }),
+      fc.array(fc.nat(POLICIES.length - 1), { minLength: 1, maxLength: 3 }),
+      async (hosts, policies) => {
+        const network = await startNetwork();
+        for (const { user, tags, routes } of hosts) {
+          const peer = await network.register({ user: `u${user}@x`, ...(routes && { routes: ['10.1.0.0/16'] }) });
+          await network.peers.update(peer.id, { tags: TAGS[tags] ?? [], ...(routes && { approvedRoutes: ['10.1.0.0/16'] }) });
+        }
+        for (const policy of policies) await network.policies.put(POLICIES[policy] ?? '', undefined);
+        for (const destination of network.directory.all()) {
+          // As its own agent sees it: from what sync was told and nothing else.
+          const told = network.sync.recipients.get(destination.handle);
+          const map = new Netmap();
+          const changed = network.sync.seenBy(destination.handle).map((handle) => JSON.parse(network.sync.records.get(handle) ?? '') as PeerRecord);
+          const refused = map.apply({ self: JSON.parse(told?.self ?? '{}') as SelfRecord, changed, removed: [] });
+          t.deepEqual(refused, []);
+          const { ruleset: text } = plan(map.self as MeshSelf, map.peers.values(), { acceptRoutes: true }, { ...HOST, onLink: [] });
+          const targets = [destination.record.ipv4, destination.record.ipv6, ...(destination.record.approvedRoutes.length > 0 ? ['10.1.2.3'] : [])];
+          for (const source of network.directory.all()) {
+            if (source === destination) continue;
+            for (const from of [source.record.ipv4, source.record.ipv6, '192.168.7.7'])
+              for (const to of targets.filter((target) => target.includes(':') === from.includes(':')))
+                for (const [protocol, port] of [[6, 80], [6, 22], [17, 55], [17, 80], [1, 0], [47, 0]] as const) {
+                  const { allowed } = network.engine.decideAddresses({ source: from, destination: to, protocol, port });
+                  t.is(accepts(text, from, to, protocol, port), allowed, `${from} to ${to} ${protocol}/${port}\n${text}`);
+                }
+          }
+        }
+        await network.stop();
+      },
+    ),
+    { numRuns: 40 },
+  );
+});
+
+test('a rule set denies, expires and compares owners', (t) => {
+  const peers = [{ addresses: ['100.64.0.2'], labels: ['tag:a'], user: 'ann@x' }, { addresses: ['100.64.0.3'], labels: ['tag:a'], user: 'bob@x' }];
+  const make = (rules: FilterRule[]) => ruleset({ interface: 'gw0', addresses: ['100.64.0.1'], pools: [], user: 'ann@x', rules, peers, now: 1_000 });
+  const all = { sources: ['*'], destinations: ['self'] };
+  const from = (text: string, source: string) => accepts(text, source, '100.64.0.1', 6, 80);
+  const denied = make([{ action: 'deny', sources: ['100.64.0.3'], destinations: ['self'] }, { action: 'allow', ...all }]);
+  t.true(from(denied, '100.64.0.2'));
+  t.false(from(denied, '100.64.0.3'));
+  t.false(from(make([{ action: 'allow', ...all, expiresAt: 1_000 }]), '100.64.0.2'));
+  t.true(from(make([{ action: 'allow', ...all, expiresAt: 1_001 }]), '100.64.0.2'));
+  const own = make([{ action: 'allow', ...all, sameOwner: true }]);
+  t.true(from(own, '100.64.0.2'));
+  t.false(from(own, '100.64.0.3'));
+  t.false(from(own, '192.0.2.1'));
+  t.false(from(closed('gw0', ['100.64.0.1']), '100.64.0.2'));
+});
+
+test('names are answered for the domain, both ways, and for nothing else', (t) => {
+  const names = { domain: 'mesh.internal', names: new Map([['web', ['100.64.0.2', 'fd7a:115c:a1e0::2']]]) };
+  const ask = (name: string, type: 'A' | 'AAAA' | 'PTR' | 'TXT') => answer({ type: 'query', id: 7, questions: [{ name, type }] }, names);
+  t.like(ask('WEB.mesh.internal', 'A'), { id: 7, answers: [{ type: 'A', name: 'WEB.mesh.internal', ttl: 5, data: '100.64.0.2' }] });
+  t.like(ask('web.mesh.internal', 'AAAA'), { answers: [{ data: 'fd7a:115c:a1e0::2' }] });
+  t.deepEqual(ask('web.mesh.internal', 'TXT')?.answers, []);
+  t.is((ask('no.mesh.internal', 'A')?.flags ?? 0) & 15, 3);
+  t.like(ask('2.0.64.100.in-addr.arpa', 'PTR'), { answers: [{ data: 'web.mesh.internal' }] });
+  t.is(ask('example.com', 'A'), undefined);
+  t.is(ask('notmesh.internal', 'A'), undefined);
+  t.is(ask('8.8.8.8.in-addr.arpa', 'PTR'), undefined);
+});
+
+test('texts for wg-quick and systemd hold what they should', (t) => {
+  const map = netmap(record(2, { routes: ['10.0.0.0/8', '0.0.0.0/0'] }));
+  const text = wgQuick(map.self!, map.peers.values(), 'PRIVATE');
+  t.regex(text, /PrivateKey = PRIVATE\nAddress = 100\.64\.0\.1\/32, fd7a:115c:a1e0::1\/128/);
+  t.regex(text, /AllowedIPs = 100\.64\.0\.2\/32, fd7a:115c:a1e0::2\/128, 10\.0\.0\.0\/8\nEndpoint = 203\.0\.113\.3:51820/);
+  t.regex(wgQuick(map.self!, map.peers.values(), 'PRIVATE', 'host-2'), /0\.0\.0\.0\/0/);
+  t.regex(unit(['/usr/bin/node', '/a b/main.js', 'up', '100%']), /ExecStart=\/usr\/bin\/node "\/a b\/main\.js" up 100%%\n/);
+});

@@ -1,0 +1,121 @@
+// The packet filter of a peer: which of the policy's rules speak of traffic to it, in the order in which they decide.
+//
+// A filter names its sources as the rules do, by label or prefix, and every record of the netmap says which labels its
+// peer bears. So a peer that comes or goes changes one record and no filter, and peers that the rules cannot tell apart
+// share one text. `AclEngine.packetFilter` says the same with every source written out; a test compares the two.
+
+import type { AclPeer, AclRule } from 'zqlite';
+import { formatIpv4, formatIpv6, parseAddress, parsePrefix, type Family } from '../addresses/ip.js';
+
+/** One rule of a filter: the first that matches decides; when none does, the packet is dropped. */
+export interface FilterRule {
+  readonly action: 'allow' | 'deny';
+  /** `*`, labels, addresses, prefixes, ranges `first-last`. A network that holds any address of a peer means all of them. */
+  readonly sources: readonly string[];
+  /** `self`, which is the peer's own addresses; ranges `first-last` of addresses that it routes. */
+  readonly destinations: readonly string[];
+  /** IANA numbers; absent: all. */
+  readonly protocols?: readonly number[];
+  /** Both ends within; absent: all. */
+  readonly ports?: readonly (readonly [number, number])[];
+  /** Only between peers of one user. */
+  readonly sameOwner?: true;
+  /** Milliseconds since 1970. */
+  readonly expiresAt?: number;
+}
+
+interface Range {
+  readonly family: Family;
+  readonly first: bigint;
+  readonly last: bigint;
+}
+
+const BITS = { 4: 32n, 6: 128n } as const;
+
+export class Filters {
+  readonly #rules: readonly AclRule[];
+  readonly #networks = new Map<string, Range | undefined>();
+
+  constructor(rules: readonly AclRule[]) {
+    this.#rules = rules
+      .filter((rule) => rule.enabled !== false)
+      .toSorted((a, b) => b.priority - a.priority || Number(a.action === 'allow') - Number(b.action === 'allow') || a.id - b.id);
+  }
+
+  /** Labels by which some rule selects a source. */
+  readonly sourceLabels = (): Set<string> =>
+    new Set(this.#rules.flatMap(({ sources }) => sources).filter((selector) => selector !== '*' && this.#network(selector) === undefined));
+
+  of({ addresses, labels, routes = [] }: Omit<AclPeer, 'id'>): FilterRule[] {
+    const own = addresses.map((text) => this.#network(text));
+    const carried = routes.map((text) => this.#network(text)).filter((range) => range !== undefined);
+    const bears = new Set(labels);
+    const filter: FilterRule[] = [];
+    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, expiresAt } of this.#rules) {
+      let self = false;
+      const routed = new Set<string>();
+      for (const selector of destinations) {
+        if (selector === '*') {
+          self = true;
+          for (const range of carried) routed.add(textOf(range));
+          continue;
+        }
+        const network = this.#network(selector);
+        if (network === undefined) self ||= bears.has(selector);
+        else {
+          self ||= own.some((address) => address !== undefined && meet(network, address) !== undefined);
+          for (const range of carried) {
+            const part = meet(network, range);
+            if (part !== undefined) routed.add(textOf(part));
+          }
+        }
+      }
+      // Rules that compare owners concern peers only, not what they route.
+      const to = [...(self ? ['self'] : []), ...(sameOwner === true ? [] : routed)];
+      if (to.length === 0) continue;
+      filter.push({
+        action,
+        sources,
+        destinations: to,
+        ...(protocols.length > 0 && { protocols }),
+        ...(ports.length > 0 && { ports }),
+        ...(sameOwner === true && { sameOwner }),
+        ...(expiresAt !== undefined && { expiresAt }),
+      });
+    }
+    return filter;
+  }
+
+  #network(text: string): Range | undefined {
+    if (this.#networks.has(text)) return this.#networks.get(text);
+    const range = rangeOf(text);
+    this.#networks.set(text, range);
+    return range;
+  }
+}
+
+/** The addresses of an address, prefix or range; undefined for a label. */
+export function rangeOf(text: string): Range | undefined {
+  const address = parseAddress(text);
+  if (address !== undefined) return { family: address.family, first: address.value, last: address.value };
+  const prefix = parsePrefix(text);
+  if (prefix !== undefined) {
+    const size = 1n << (BITS[prefix.family] - BigInt(prefix.length));
+    return { family: prefix.family, first: prefix.value, last: prefix.value + size - 1n };
+  }
+  const [low, high, more] = text.split('-').map((part) => parseAddress(part));
+  if (low === undefined || high === undefined || more !== undefined || low.family !== high.family || low.value > high.value) return undefined;
+  return { family: low.family, first: low.value, last: high.value };
+}
+
+function meet(a: Range, b: Range): Range | undefined {
+  if (a.family !== b.family) return undefined;
+  const first = a.first > b.first ? a.first : b.first;
+  const last = a.last < b.last ? a.last : b.last;
+  return first > last ? undefined : { family: a.family, first, last };
+}
+
+function textOf({ family, first, last }: Range): string {
+  const text = (value: bigint): string => (family === 4 ? formatIpv4(Number(value)) : formatIpv6(value));
+  return first === last ? text(first) : `${text(first)}-${text(last)}`;
+}
