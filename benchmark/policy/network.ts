@@ -24,7 +24,7 @@ export function policyText(lines: number, users: number, seed: number): string {
     const dst = index % 50 === 0 ? `"10.${mixed % 200}.0.0/16:443"` : `"tag:t${(mixed * 13) % TAGS}:${20 + (index % 400)},8000-80${10 + (index % 80)}"`
     acls.push(`    {"action": "accept", "src": [${src}], "dst": [${dst}]}, // rule ${index}`)
   }
-  const tests = Array.from({ length: 20 }, (_, index) => `    {"src": "u${index}@example.com", "deny": ["tag:t${index}:1"]},`)
+  const tests = Array.from({ length: 20 }, (_, index) => `    {"src": "u${index}@example.com", "proto": "tcp", "deny": ["tag:t${index * 3}:${7000 + index}"]},`)
   return `{\n  "groups": {\n${groups.join('\n')}\n  },\n  "tagOwners": {\n${owners.join('\n')}\n  },\n  "acls": [\n${acls.join('\n')}\n  ],\n  "tests": [\n${tests.join('\n')}\n  ],\n}\n`
 }
 
@@ -69,7 +69,7 @@ function record(index: number, users: number): { key: string; value: PeerRecord 
     tags: tagged ? [`tag:t${fifth % TAGS}`] : [],
     wireguardKey: Buffer.from(String(index).padStart(32, '0')).toString('base64'),
     ipv4: `100.${64 + (index >> 16)}.${(index >> 8) & 255}.${index & 255}`,
-    ipv6: `fd7a:115c:a1e0::${index.toString(16)}`,
+    ipv6: `fd7a:115c:a1e0::${(index >> 16).toString(16)}:${(index & 65535).toString(16)}`,
     os: 'linux',
     version: '1.0',
     advertisedRoutes: router ? [route] : [],

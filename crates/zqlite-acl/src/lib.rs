@@ -28,6 +28,7 @@
 mod affected;
 mod audit;
 mod classes;
+mod comparison;
 mod cow;
 mod decide;
 mod difference;
@@ -35,6 +36,7 @@ mod engine;
 mod error;
 mod filter;
 mod intervals;
+mod parties;
 mod peer;
 pub mod plain;
 mod query;

@@ -118,7 +118,7 @@ function versionCommands(policy: Command): void {
     async ({ api, json, args }) => {
       const [from = '', to = 'live'] = args;
       const query = new URLSearchParams({ from, to });
-      const diff = await api.request<Static<typeof PolicyDiff>>('GET', `/v1/policy/diff?${query}`);
+      const diff = await api.request<Static<typeof PolicyDiff>>('GET', `/v1/policy/diff?${query.toString()}`);
       print(json, diff, diffText(diff));
     },
   );

@@ -180,9 +180,9 @@ export class Topology {
 
     const members = new Map<number, Set<number>>();
     this.#classOf = new Map();
-    const handles = Uint32Array.from(directory.all(), ({ handle }) => handle);
-    for (const [index, id] of engine.peerClasses(handles).entries()) {
-      const handle = handles[index] ?? 0;
+    const all = Uint32Array.from(directory.all(), ({ handle }) => handle);
+    for (const [index, id] of engine.peerClasses(all).entries()) {
+      const handle = all[index] ?? 0;
       this.#classOf.set(handle, id);
       const known = members.get(id);
       if (known === undefined) members.set(id, new Set([handle]));
