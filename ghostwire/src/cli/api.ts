@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
+import { POLICY_LIMIT } from '../api/limits.js';
 import { GhostwireError, type ErrorBody } from '../errors.js';
 
 export interface ApiOptions {
@@ -44,6 +45,9 @@ export class Api {
 
   /** The answer's JSON; undefined for an empty one. @throws ServerError, GhostwireError ERR_UNREACHABLE */
   async request<T>(method: string, path: string, { json, hujson, headers }: ApiRequest = {}): Promise<T> {
+    // Said here, because a server that answers and closes while it is still being sent to may not be heard.
+    if (hujson !== undefined && Buffer.byteLength(hujson) > POLICY_LIMIT)
+      throw new GhostwireError('ERR_BODY_TOO_LARGE', `the policy has ${Buffer.byteLength(hujson)} bytes; at most ${POLICY_LIMIT} are taken`);
     const body = hujson ?? (json === undefined ? undefined : JSON.stringify(json));
     const type = hujson === undefined ? 'application/json' : 'application/hujson';
     let status: number;
