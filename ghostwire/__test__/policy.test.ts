@@ -52,6 +52,23 @@ test('the policy means what it says', (t) => {
   t.false(allowed(3, 1, 47, 0), 'no proto does not mean every protocol');
 });
 
+test('autogroup:self is between machines of one owner, and a tagged one has none', (t) => {
+  const { rules, subject } = compilePolicy(readPolicy('{"acls": [{"action": "accept", "src": ["*"], "dst": ["autogroup:self:*"]}]}'));
+  const engine = new AclEngine();
+  engine.setRules([...rules]);
+  engine.putPeers([
+    { id: 1, addresses: ['100.64.0.1'], ...subject({ user: 'ann@example.com', tags: [] }) },
+    { id: 2, addresses: ['100.64.0.2'], ...subject({ user: 'ann@example.com', tags: [] }) },
+    { id: 3, addresses: ['100.64.0.3'], ...subject({ user: 'ann@example.com', tags: ['tag:web'] }) },
+    { id: 4, addresses: ['100.64.0.4'], ...subject({ user: 'bob@example.com', tags: [] }) },
+  ]);
+  t.deepEqual([...engine.visiblePeers(1)], [2]);
+  t.deepEqual([...engine.visiblePeers(3)], []);
+  t.true(engine.decide({ source: 2, destination: 1, protocol: 6, port: 22 }).allowed);
+  t.false(engine.decide({ source: 3, destination: 1, protocol: 6, port: 22 }).allowed, 'not from a tagged machine');
+  t.false(engine.decide({ source: 4, destination: 1, protocol: 6, port: 22 }).allowed);
+});
+
 test('no acls allows everything, empty acls nothing', (t) => {
   t.true(engineFor('{}').decide({ source: 1, destination: 3, protocol: 6, port: 80 }).allowed);
   t.false(engineFor('{}').decide({ source: 1, destination: 3, protocol: 47, port: 0 }).allowed, 'as `*` to `*:*` does, which is TCP, UDP and ICMP');

@@ -49,8 +49,8 @@ export function parseProtocol(written: string): number | undefined {
   if (named !== undefined) return named;
   if (!/^\d+$/.test(text))
     throw new ServiceError(`proto name ${quote(text)} not known; use protocol number 0-255 or protocol name (icmp, tcp, udp, etc.)`);
-  if (text.startsWith('0')) throw new ServiceError(`leading 0 not permitted in protocol number ${quote(text)}`);
-  if (Number(text) > 255) throw new ServiceError(`protocol number ${text} not in the range 0-255`);
+  if (text.startsWith('0')) throw new ServiceError(`leading 0 not permitted in protocol number: ${quote(text)}`);
+  if (Number(text) > 255) throw new ServiceError(`protocol number out of range (0-255): ${quote(text)}`);
   return Number(text);
 }
 
