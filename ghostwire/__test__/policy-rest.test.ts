@@ -119,7 +119,12 @@ test('a policy of 10 MB is refused, and the old one stays', async (t) => {
   const { ask, policies } = await serve(t);
   await ask('PUT', '/v1/policy', OPEN);
   for (const [method, path] of [['PUT', '/v1/policy'], ['POST', '/v1/policy/check'], ['POST', '/v1/policy/check?against=live']] as const)
-    refused(t, await ask(method, path, `${OPEN}//${'x'.repeat(10_000_000)}`), 413, 'ERR_BODY_TOO_LARGE');
+  {
+    refused(t, await ask(method, path, `${OPEN}//${'x'.repeat(800_000)}`), 413, 'ERR_BODY_TOO_LARGE');
+    // The server answers and closes while it is still being sent to: not every client hears the answer.
+    const answer = await ask(method, path, `${OPEN}//${'x'.repeat(10_000_000)}`).catch(() => undefined);
+    if (answer !== undefined) refused(t, answer, 413, 'ERR_BODY_TOO_LARGE');
+  }
   refused(t, await ask('PUT', '/v1/policy', `{"acls": []} //${'"'.repeat(700_000)}`), 413, 'ERR_JOURNAL_LIMIT');
   refused(t, await ask('PUT', '/v1/policy', '['.repeat(700_000)), 400, 'ERR_POLICY_SYNTAX', /nested/);
   t.like(policies.current, { version: 1, text: OPEN });

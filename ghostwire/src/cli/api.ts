@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { text as readAll } from 'node:stream/consumers';
+import { POLICY_LIMIT } from '../api/limits.js';
 import { GhostwireError } from '../errors.js';
 import { send, type Remote } from '../http.js';
 
@@ -31,9 +32,12 @@ export class Api {
   }
 
   /** The answer's JSON; undefined for an empty one. @throws ServerError, GhostwireError ERR_UNREACHABLE, ERR_CERTIFICATE, ERR_INSECURE */
-  request<T>(method: string, path: string, { json, hujson, headers }: ApiRequest = {}): Promise<T> {
+  async request<T>(method: string, path: string, { json, hujson, headers }: ApiRequest = {}): Promise<T> {
+    // Said here, because a server that answers and closes while it is still being sent to may not be heard.
+    if (hujson !== undefined && Buffer.byteLength(hujson) > POLICY_LIMIT)
+      throw new GhostwireError('ERR_BODY_TOO_LARGE', `the policy has ${Buffer.byteLength(hujson)} bytes; at most ${POLICY_LIMIT} are taken`);
     const body = hujson ?? (json === undefined ? undefined : JSON.stringify(json));
-    return send(this.#remote, {
+    return await send(this.#remote, {
       method,
       path,
       token: this.#adminKey,

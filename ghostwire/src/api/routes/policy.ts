@@ -9,12 +9,10 @@ import type { Policy } from '../../policy/policies.js';
 import { textDiff } from '../../policy/text-diff.js';
 import type { VersionInfo } from '../../policy/versions.js';
 import { askingAdmin, requireAdmin } from '../auth.js';
+import { POLICY_LIMIT } from '../limits.js';
 import type { Routes } from '../rest.js';
 import * as schemas from '../schemas.js';
 import { expected, iso } from './shared.js';
-
-/** Bytes of a policy: what fits into one journal value with room for the escapes of JSON. */
-const POLICY_LIMIT = 768 * 1024;
 
 const PROTOCOLS = { tcp: 6, udp: 17, icmp: 1 } as const;
 
