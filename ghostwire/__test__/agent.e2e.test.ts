@@ -158,10 +158,10 @@ test('what only its owner may read', async (t) => {
 
 test('a server with another key is not spoken to', async (t) => {
   const other = `sha256:${'A'.repeat(43)}`;
-  const { code, stderr } = await coord.sh(printed.join.replace(/sha256:\S+/, other).replace('up', 'up --state-dir /tmp/gw-other'));
+  const { code, stderr } = await coord.sh(printed.join.replace(/sha256:\S+/, other).replace('up', `up --state-dir ${coord.folder}/tmp/other`));
   t.not(code, 0);
   t.regex(stderr, /ERR_CERTIFICATE/);
-  const plain = await coord.sh(printed.join.replace('https:', 'http:').replace(/--fingerprint \S+/, '').replace('up', 'up --state-dir /tmp/gw-other'));
+  const plain = await coord.sh(printed.join.replace('https:', 'http:').replace(/--fingerprint \S+/, '').replace('up', `up --state-dir ${coord.folder}/tmp/other`));
   t.regex(plain.stderr, /ERR_INSECURE/);
 });
 
