@@ -19,7 +19,7 @@ export const projection: Projection = {
   prefix: 'names/',
   create: ['CREATE TABLE owners (name TEXT PRIMARY KEY, owner TEXT NOT NULL)'],
   drop: ['DROP TABLE IF EXISTS owners'],
-  put: (key, value) => [{ sql: 'INSERT OR REPLACE INTO owners VALUES (?, ?)', params: [key, String(value)] }],
+  put: (key, value) => [{ sql: 'INSERT OR REPLACE INTO owners VALUES (?, ?)', params: [key, value as string] }],
   delete: (key) => [{ sql: 'DELETE FROM owners WHERE name = ?', params: [key] }],
 }
 

@@ -49,7 +49,7 @@ function tell(told: Told): void {
   writeSync(CHANNEL, `${JSON.stringify(told)}\n`)
 }
 
-let ending = false
+const end = new AbortController()
 const work = await Database.open(join(folder, 'work.db'))
 tell({ what: 'migrating', count: orders.migrations })
 await work.migrate(migrations(orders.migrations))
@@ -61,7 +61,7 @@ tell({ what: 'ready', epoch: journal.epoch })
 const made = [...orders.made]
 
 async function writeOn(client: number): Promise<void> {
-  while (!ending) {
+  while (!end.signal.aborted) {
     const n = made[client]! + 1
     tell({ what: 'begun', client, n })
     try {
@@ -77,7 +77,7 @@ async function writeOn(client: number): Promise<void> {
 }
 
 async function maintain(random: Random): Promise<void> {
-  while (!ending) {
+  while (!end.signal.aborted) {
     const kind = random.below(12)
     if (kind < 4) await work.checkpoint(random.pick(['passive', 'full', 'restart', 'truncate'] as const))
     else if (kind === 4) await work.vacuum()
@@ -98,7 +98,7 @@ let { acknowledged } = orders
 let calls = 0
 
 async function commitOn(client: number, random: Random): Promise<void> {
-  while (!ending) {
+  while (!end.signal.aborted) {
     const change = await nextChange(journal, client, random)
     const id = ++calls
     const floor = acknowledged
@@ -129,7 +129,7 @@ const running = [
 const watching = watch(journal, stop.signal)
 const failed = new Promise<never>((_, reject) => void Promise.all([...running, watching]).catch(reject))
 await Promise.race([sleep(orders.life), failed])
-ending = true
+end.abort()
 await Promise.race([Promise.all(running), failed])
 stop.abort()
 await watching

@@ -101,8 +101,8 @@ class Life {
     const errors: string[] = []
     child.stderr!.on('data', (text: Buffer) => errors.push(text.toString()))
     const open = new Map<number, Call>()
-    const kill = () => child.kill('SIGKILL')
-    let timer = setTimeout(kill, LONGEST_ROUND)
+    const strike = () => child.kill('SIGKILL')
+    let timer = setTimeout(strike, LONGEST_ROUND)
     const lines = createInterface({ input: child.stdio[3] as Readable })
     lines.on('line', (line) => {
       // The last line may be cut short by the death.
@@ -110,7 +110,7 @@ class Life {
       const told = JSON.parse(line) as Told
       if (told.what === 'migrating' && !byPoint) {
         clearTimeout(timer)
-        timer = setTimeout(kill, moment)
+        timer = setTimeout(strike, moment)
       }
       this.#hear(told, open)
     })

@@ -37,7 +37,7 @@ function sqlOf(step: Step): { sql: string; params: number[] } {
       return { sql: 'DELETE FROM t WHERE key = ?', params: [step.key] }
     case 'child':
       return { sql: 'INSERT OR IGNORE INTO child VALUES (?)', params: [step.key] }
-    case 'orphan':
+    default:
       return { sql: 'DELETE FROM child WHERE key = ?', params: [step.key] }
   }
 }
@@ -65,10 +65,10 @@ class Model {
 
   #poisoned = false
 
-  #batch(steps: Step[], expected: number | undefined): number[] {
-    return steps.map((step, i) => {
-      const changes = this.#step(step)
-      if (i === 0 && expected !== undefined && changes !== expected) throw new Error('ERR_EXPECTATION_FAILED')
+  #batch(all: Step[], guard: number | undefined): number[] {
+    return all.map((one, i) => {
+      const changes = this.#step(one)
+      if (i === 0 && guard !== undefined && changes !== guard) throw new Error('ERR_EXPECTATION_FAILED')
       return changes
     })
   }
@@ -117,7 +117,7 @@ class Model {
         this.child.add(key)
         return Number(!had)
       }
-      case 'orphan':
+      default:
         return Number(this.child.delete(key))
     }
   }
@@ -165,10 +165,10 @@ async function history(waves: readonly Wave[], parallelWrites: boolean): Promise
 }
 
 function expected(waves: readonly Wave[]): Awaited<ReturnType<typeof history>> {
-  const model = new Model()
-  const outcomes = waves.map((wave) => wave.map((call) => model.run(call)))
+  const plain = new Model()
+  const outcomes = waves.map((calls) => calls.map((call) => plain.run(call)))
   const inOrder = (a: readonly number[], b: readonly number[]) => a[0]! - b[0]!
-  return { outcomes, t: [...model.t].sort(inOrder), child: [...model.child].map((key) => [key]).sort(inOrder) }
+  return { outcomes, t: [...plain.t].sort(inOrder), child: [...plain.child].map((key) => [key]).sort(inOrder) }
 }
 
 const key = fc.integer({ min: 0, max: 7 })

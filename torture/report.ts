@@ -36,7 +36,7 @@ export class Report {
   /** Something that must be noticed was, or why it was not. */
   control(name: string, failure: unknown, how: string): void {
     if (failure === undefined) this.#say(`control, must fail and did: ${name}: ${how}`)
-    else this.#fail(`${this.command} --seed ${this.seed}`, new Error(`control: ${name}: ${failure instanceof Error ? failure.message : String(failure)}`))
+    else this.#fail(`${this.command} --seed ${this.seed}`, new Error(`control: ${name}: ${failure instanceof Error ? failure.message : JSON.stringify(failure)}`))
     this.#controls.push({ name, noticed: failure === undefined })
   }
 

@@ -76,7 +76,7 @@ export async function check(db: Database, writes: readonly Writes[]): Promise<nu
     assert(n >= acknowledged, `write ${acknowledged} of client ${client} was acknowledged, the last there is ${n}`)
     assert(n <= begun, `write ${n} of client ${client} is there, but only ${begun} were begun`)
     const rows = await db.values('SELECT client, n, part, content FROM log WHERE client = ? ORDER BY n, part', [client])
-    const expected = Array.from({ length: n }, (_, i) => Array.from({ length: partsOf(client, i + 1) }, (_, part) => rowOf(client, i + 1, part))).flat()
+    const expected = Array.from({ length: n }, (_, i) => Array.from({ length: partsOf(client, i + 1) }, (__, part) => rowOf(client, i + 1, part))).flat()
     assert.deepEqual(rows, expected, `the rows of client ${client} after ${n} writes`)
     assert.equal(parts, expected.length, `the parts counted of client ${client}`)
     made.push(n)

@@ -105,21 +105,30 @@ fn damage(bytes: &mut Vec<u8>, region: Region, rng: &mut Rng) {
 
 /// Damages `rounds` copies, in a process of its own that may crash.
 pub fn run(rounds: u64, seed: u64, report: &mut Report) {
-    let (mut next, mut blind) = (0, 0u64);
+    let (mut next, mut refused, mut blind) = (0, 0, 0);
     while next < rounds && !report.is_over() {
         match batch(seed, next, rounds, report) {
-            Ok((done, seen)) => {
-                next = done;
-                blind += seen;
+            Ok(batch) => {
+                next = batch.next;
+                refused += batch.refused;
+                blind += batch.blind;
             }
             Err(what) => return report.round(&format!("corrupt --seed {seed}"), Err(what)),
         }
     }
+    report.detail("answered with an error", refused);
     report.detail("changed values that no check can tell", blind);
 }
 
-/// Runs the rounds from `from` until the process ends; returns the round after the last and how many no check could tell.
-fn batch(seed: u64, from: u64, rounds: u64, report: &mut Report) -> Result<(u64, u64), String> {
+/// What a process did before it ended.
+struct Batch {
+    next: u64,
+    refused: u64,
+    blind: u64,
+}
+
+/// Runs the rounds from `from` until the process ends.
+fn batch(seed: u64, from: u64, rounds: u64, report: &mut Report) -> Result<Batch, String> {
     let me = std::env::current_exe().map_err(|e| e.to_string())?;
     let mut child = Command::new(me)
         .args([
@@ -134,23 +143,24 @@ fn batch(seed: u64, from: u64, rounds: u64, report: &mut Report) -> Result<(u64,
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| e.to_string())?;
-    let (mut at, mut blind) = (from, 0);
+    let mut done = Batch { next: from, refused: 0, blind: 0 };
     if let Some(out) = child.stdout.take() {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
             let Some((number, what)) = line.split_once(' ') else { continue };
-            at = number.parse::<u64>().map_err(|e| e.to_string())? + 1;
-            blind += u64::from(what == "blind");
-            let result = if matches!(what, "right" | "blind") { Ok(()) } else { Err(what.to_owned()) };
+            done.next = number.parse::<u64>().map_err(|e| e.to_string())? + 1;
+            done.refused += u64::from(what == "error");
+            done.blind += u64::from(what == "blind");
+            let result = if matches!(what, "right" | "error" | "blind") { Ok(()) } else { Err(what.to_owned()) };
             report.round(&format!("corrupt --seed {seed} --round {number}"), result);
         }
     }
     let status = child.wait().map_err(|e| e.to_string())?;
     if !status.success() {
         let what = format!("the process ended with {status}");
-        report.round(&format!("corrupt --seed {seed} --round {at}"), Err(what));
-        at += 1;
+        report.round(&format!("corrupt --seed {seed} --round {}", done.next), Err(what));
+        done.next += 1;
     }
-    Ok((at, blind))
+    Ok(done)
 }
 
 /// Does rounds, and writes a line about each.
@@ -163,8 +173,7 @@ pub fn victim(seed: u64, from: u64, to: u64) -> Result<(), String> {
     let mut out = std::io::stdout();
     for round in from..to {
         let what = match one(&original, plan, seed, round) {
-            Ok(true) => "right".to_owned(),
-            Ok(false) => "blind".to_owned(),
+            Ok(what) => what.to_owned(),
             Err(what) => what.replace('\n', " "),
         };
         writeln!(out, "{round} {what}").map_err(|e| e.to_string())?;
@@ -172,8 +181,8 @@ pub fn victim(seed: u64, from: u64, to: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// One round; returns whether the answers were right or errors. `false` is a wrong answer that no check can tell.
-fn one(original: &Original, plan: Plan, seed: u64, round: u64) -> Result<bool, String> {
+/// One round; returns whether the answers were right, errors, or wrong where no check can tell.
+fn one(original: &Original, plan: Plan, seed: u64, round: u64) -> Result<&'static str, String> {
     let mut rng = Rng::with_seed(seed ^ round << 16 ^ 0xbad);
     let region = Region::ALL[rng.usize(0..Region::ALL.len())];
     let folder = crate::folder::fresh()?;
@@ -185,14 +194,14 @@ fn one(original: &Original, plan: Plan, seed: u64, round: u64) -> Result<bool, S
     look(&path, plan, original, region).map_err(|what| format!("{region:?}: {what}"))
 }
 
-fn look(path: &Path, plan: Plan, original: &Original, region: Region) -> Result<bool, String> {
+fn look(path: &Path, plan: Plan, original: &Original, region: Region) -> Result<&'static str, String> {
     let typed = |what: String| match what.contains("ERR_") && !what.contains("ERR_INTERNAL") {
         true => Ok(()),
         false => Err(what),
     };
     let db = match Client::open(path, true) {
         Ok(db) => db,
-        Err(error) => return typed(error.to_string()).map(|()| true),
+        Err(error) => return typed(error.to_string()).map(|()| "error"),
     };
     let sound = work::integrity(&db);
     let mut found = [0; CLIENTS as usize];
@@ -214,13 +223,13 @@ fn look(path: &Path, plan: Plan, original: &Original, region: Region) -> Result<
     }
     drop(db);
     if refused || sound.is_err() {
-        return Ok(true);
+        return Ok("error");
     }
     let once = original.moments.contains(&found);
     match (wrong.is_empty(), region.is_log()) {
-        (true, true) if once => Ok(true),
-        (true, false) if original.moments.last() == Some(&found) || region != Region::Database && once => Ok(true),
+        (true, true) if once => Ok("right"),
+        (true, false) if original.moments.last() == Some(&found) || region != Region::Database && once => Ok("right"),
         (_, true) => Err(format!("the log's checksums did not tell: {found:?}; {}", wrong.join("; "))),
-        _ => Ok(false),
+        _ => Ok("blind"),
     }
 }

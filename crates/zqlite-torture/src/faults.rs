@@ -1,6 +1,7 @@
 //! A door at which the n-th call of a kind fails, once or from then on.
 
 use std::ffi::c_int;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use rusqlite::ffi;
@@ -70,6 +71,7 @@ impl Fault {
 /// The door.
 #[derive(Debug)]
 pub struct Failing {
+    folder: PathBuf,
     fault: Fault,
     nth: u64,
     for_ever: bool,
@@ -78,9 +80,16 @@ pub struct Failing {
 }
 
 impl Failing {
-    /// The `nth` call fails, counted from 1; the ones after it too, if `for_ever`.
-    pub fn new(fault: Fault, nth: u64, for_ever: bool) -> Self {
-        Self { fault, nth, for_ever, seen: AtomicU64::new(0), mended: AtomicBool::new(false) }
+    /// The `nth` call in a folder fails, counted from 1; the ones after it too, if `for_ever`.
+    pub fn new(folder: &Path, fault: Fault, nth: u64, for_ever: bool) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            fault,
+            nth,
+            for_ever,
+            seen: AtomicU64::new(0),
+            mended: AtomicBool::new(false),
+        }
     }
 
     /// From now on nothing fails.
@@ -96,7 +105,7 @@ impl Failing {
 
 impl Door for Failing {
     fn before(&self, call: &Call<'_>) -> Result<(), c_int> {
-        if !self.fault.is(call) || self.mended.load(SeqCst) {
+        if !self.fault.is(call) || !call.path().starts_with(&self.folder) || self.mended.load(SeqCst) {
             return Ok(());
         }
         let seen = self.seen.fetch_add(1, SeqCst) + 1;

@@ -16,6 +16,9 @@ use crate::report::Report;
 use crate::vfs;
 use crate::work::{self, Ledger, Plan};
 
+/// Deaths tried in one attack: each opens a copy.
+const MOST_DEATHS: u32 = 3;
+
 /// Clients that write at the same time, so that they share commits.
 const CLIENTS: u32 = 2;
 
@@ -34,18 +37,20 @@ pub fn run(seed: u64, report: &mut Report) {
 
 /// One fault; returns whether it struck.
 pub fn one(seed: u64, fault: Fault, name: &str, nth: u64, for_ever: bool, report: &mut Report) -> bool {
-    let door = Arc::new(Failing::new(fault, nth, for_ever));
-    vfs::set_door(Some(door.clone()));
+    let mut struck = true;
     let result = crate::folder::fresh().and_then(|folder| {
+        let door = Arc::new(Failing::new(folder.path(), fault, nth, for_ever));
+        vfs::set_door(Some(door.clone()));
         let mut attack = Attack::new(folder.path(), seed, fault.can_leave_unknown());
         attack.work();
         door.mend();
+        struck = door.struck();
         attack.recover()
     });
     vfs::set_door(None);
     let ever = if for_ever { " --for-ever" } else { "" };
     report.round(&format!("io --seed {seed} --fault {name} --nth {nth}{ever}"), result);
-    door.struck()
+    struck
 }
 
 /// Work on one database whose disk may fail.
@@ -63,6 +68,8 @@ pub struct Attack {
     unknown: [bool; CLIENTS as usize],
     wrong: Vec<String>,
     refused: u32,
+    /// How often it was looked what a death at this moment would leave.
+    deaths: u32,
 }
 
 impl Attack {
@@ -79,6 +86,7 @@ impl Attack {
             unknown: [false; CLIENTS as usize],
             wrong: Vec::new(),
             refused: 0,
+            deaths: 0,
         }
     }
 
@@ -147,6 +155,7 @@ impl Attack {
                 .collect();
             threads.into_iter().map(|(client, t)| (client, t.join())).collect()
         });
+        let mut failed = false;
         for (client, result) in results {
             let n = self.next[client as usize];
             match result {
@@ -155,6 +164,7 @@ impl Attack {
                     self.next[client as usize] += 1;
                 }
                 Ok(Err(error)) => {
+                    failed = true;
                     self.judge("write", &error);
                     if error.outcome == Outcome::Unknown {
                         self.unknown[client as usize] = true;
@@ -166,6 +176,12 @@ impl Attack {
                 Err(_) => self.wrong.push("a client panicked".to_owned()),
             }
         }
+        if failed && self.deaths < MOST_DEATHS {
+            self.deaths += 1;
+            if let Err(what) = self.after_death() {
+                self.wrong.push(format!("after a failure and the death of the process: {what}"));
+            }
+        }
         // Reads go on, whatever became of the writes.
         let Some(db) = &self.db else { return };
         for (client, (least, most)) in &self.ledger.clients {
@@ -175,6 +191,17 @@ impl Attack {
                 self.wrong.push(format!("a read after a failure: {what}"));
             }
         }
+    }
+
+    /// Looks at the files as they are, without what memory knows of them: what was refused must not come back.
+    fn after_death(&self) -> Result<(), String> {
+        let folder = crate::folder::fresh()?;
+        let copy = folder.path().join("test.db");
+        std::fs::copy(&self.path, &copy).map_err(|e| e.to_string())?;
+        // Without a log nothing is in it.
+        let _ = std::fs::copy(self.path.with_extension("db-wal"), copy.with_extension("db-wal"));
+        let db = Client::open(&copy, true).map_err(|e| e.to_string())?;
+        self.ledger.check(self.plan, &db)
     }
 
     fn close(&mut self) {

@@ -41,6 +41,20 @@ pub enum Call<'a> {
     ShmMap(&'a Path),
 }
 
+impl<'a> Call<'a> {
+    /// Which file it is about.
+    pub fn path(&self) -> &'a Path {
+        match *self {
+            Self::Open(path, _)
+            | Self::Write(path, ..)
+            | Self::Truncate(path, _)
+            | Self::Sync(path, _)
+            | Self::Delete(path, _)
+            | Self::ShmMap(path) => path,
+        }
+    }
+}
+
 /// Stands between SQLite and the file system.
 pub trait Door: Send + Sync {
     /// Whether the call is made; otherwise the SQLite error code that it ends with.
