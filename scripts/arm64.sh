@@ -55,7 +55,7 @@ build() (
 
 rust_tests() (
   environment
-  cargo test --workspace --exclude zqlite-node --exclude ghostwire-node --exclude benchmark-load --target "$TARGET" --no-fail-fast "$@"
+  cargo test --workspace --exclude zqlite-node --exclude ghostwire-node --exclude benchmark-load --target "$TARGET" --no-fail-fast
 )
 
 boot() {
