@@ -1,6 +1,6 @@
 /** Indexes of kind `bitmap` in SQL and from JavaScript. */
 import test from 'ava'
-import { Database, ZqliteError } from 'zqlite'
+import { type Database, ZqliteError } from 'zqlite'
 import { fresh, rejects } from './helpers'
 
 async function rules(t: Parameters<typeof fresh>[0]): Promise<Database> {

@@ -247,6 +247,37 @@ fn what_is_rolled_back_leaves_no_trace() {
 }
 
 #[test]
+fn what_a_failing_statement_has_shown_is_undone_with_it() {
+    let (_folder, client) = routes();
+    client.run("CREATE TABLE seen (hits TEXT)");
+    client.run("CREATE TRIGGER look AFTER INSERT ON routes BEGIN INSERT INTO seen SELECT group_concat(id) FROM cidr_matches('by_prefix', new.prefix); END");
+    let transaction = client.transaction();
+    let rows = "INSERT INTO routes VALUES (5, '10.5.0.0', 'x'), (6, '10.6.0.0', 'x'), (7, '10.7.0.0', 'x'), (1, '10.8.0.0', 'x')";
+    assert_eq!(code(transaction.try_run(rows)), ErrorCode::Constraint);
+    assert_eq!(agrees_within(&transaction), "1=10.0.0.0/8 2=10.1.0.0/16 3=2001:db8::/32");
+    transaction.run(&rows.replace("(1, '10.8.0.0', 'x')", "(8, '10.8.0.0', 'x')"));
+    assert_eq!(transaction.text("SELECT group_concat(hits, ' ') FROM seen"), "1,5 1,6 1,7 1,8");
+    transaction.commit().unwrap();
+    agrees(&client);
+}
+
+#[test]
+fn statements_prepared_before_the_first_index_tell_of_their_rows_too() {
+    let (folder, client) = routes();
+    client.run("DROP INDEX by_prefix");
+    drop(client);
+    let client = Client::open(&folder.path().join("test.db"));
+    // Prepared without an index, this empties the table page by page and tells nobody.
+    let empty = client.store.statement("DELETE FROM routes");
+    client.run(empty.sql());
+    client.run("INSERT INTO routes VALUES (1, '10.0.0.0/8', 'a')");
+    client.run(INDEX);
+    agrees(&client);
+    client.run(empty.sql());
+    assert_eq!(agrees(&client), "");
+}
+
+#[test]
 fn savepoints_need_no_replay() {
     let (_folder, client) = routes();
     let transaction = client.transaction();
@@ -424,6 +455,17 @@ fn alter_is_followed() {
     let path = folder.path().join("test.db");
     drop(client);
     assert_eq!(Client::open(&path).text(HELD), "40=10.41.0.0/16");
+}
+
+#[test]
+fn a_table_that_is_made_again_within_a_transaction_is_another() {
+    let (_folder, client) = routes();
+    let made = client.batch(&["DROP TABLE routes", TABLE, INDEX, "INSERT INTO routes VALUES (9, '10.9.0.0/16', 'x')"]);
+    client.one(made).unwrap();
+    assert_eq!(agrees(&client), "9=10.9.0.0/16");
+    let altered = client.batch(&["ALTER TABLE routes DROP COLUMN prefix", "ALTER TABLE routes ADD COLUMN prefix TEXT"]);
+    client.one(altered).unwrap();
+    assert_eq!(agrees(&client), "");
 }
 
 #[test]
