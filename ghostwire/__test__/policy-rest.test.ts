@@ -21,7 +21,7 @@ interface Server extends TestNetwork {
 
 async function serve(t: ExecutionContext): Promise<Server> {
   const network = await startNetwork();
-  const connect = () => ({ url: 'ws://sync', token: null, expiresAt: null });
+  const connect = () => ({ url: 'ws://sync', token: null, expiresAt: null, stun: null });
   const rest = createRest({ domain: network, log: silentLog, version: '0.0.0', connect });
   await rest.listen({ host: '127.0.0.1', port: 0 });
   t.teardown(async () => {
