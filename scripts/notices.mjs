@@ -1,7 +1,7 @@
 // `npm run notices`: writes THIRD-PARTY-NOTICES.md, the licences of all that is compiled into the addons. With `--check` it
 // only says whether the file is what it would write. Nothing of npm is compiled in: those packages come with their own.
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { root, say } from './setup.mjs'
 
@@ -75,7 +75,10 @@ function notices(list) {
 
 function licenceText({ manifest_path: manifest, license_file: named }) {
   const folder = dirname(manifest)
-  const files = readdirSync(folder).filter((file) => /^(LICEN[CS]E|COPYING|UNLICENSE)/i.test(file)).toSorted()
+  // Some keep them in a folder of that name, by the names of SPDX.
+  const files = readdirSync(folder, { recursive: true })
+    .filter((file) => /^(LICEN[CS]E|COPYING|UNLICENSE)/i.test(file) && statSync(join(folder, file)).isFile())
+    .toSorted()
   const file = named ?? PREFERRED.map((wanted) => files.find((one) => wanted.test(one))).find((one) => one !== undefined)
   return file === undefined ? undefined : readFileSync(join(folder, file), 'utf8').replaceAll('\r', '').split('\n').map((line) => line.trimEnd()).join('\n').trim().replaceAll('```', "'''")
 }

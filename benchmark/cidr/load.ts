@@ -29,28 +29,28 @@ export function run(effort: Effort, build: Build): number {
   const start = performance.now()
   const rival = build(prefixes, effort.case.endsWith('fast') ? 'fast' : 'compact')
   const buildTime = performance.now() - start
-  const wanted = count(effort)
+  const wanted = lookups(effort)
   const name = effort.case.replace(/-(compact|fast)$/, '')
   switch (name) {
     case 'build':
       return buildTime
     case 'v4-batch-covered':
     case 'v4-batch-uniform': {
-      const numbers = v4(wanted, name.endsWith('uniform') ? undefined : blocks(prefixes, 4), random)
+      const numbers = v4(wanted, name.endsWith('uniform') ? undefined : blocksOf(prefixes, 4), random)
       return rival.batchV4 ? whole(rival.batchV4, numbers, numbers.length) : each(rival.lookup, Array.from(numbers, dotted))
     }
     case 'v6-batch-covered': {
-      const bytes = v6(wanted, blocks(prefixes, 6), random)
+      const bytes = v6(wanted, blocksOf(prefixes, 6), random)
       return rival.batchV6 ? whole(rival.batchV6, bytes, wanted) : each(rival.lookup, colons(bytes))
     }
     case 'v4-single-number': {
-      const numbers = v4(wanted, blocks(prefixes, 4), random)
+      const numbers = v4(wanted, blocksOf(prefixes, 4), random)
       return rival.lookupNumber ? each(rival.lookupNumber, Array.from(numbers)) : each(rival.lookup, Array.from(numbers, dotted))
     }
     case 'v4-single-string':
-      return each(rival.lookup, Array.from(v4(wanted, blocks(prefixes, 4), random), dotted))
+      return each(rival.lookup, Array.from(v4(wanted, blocksOf(prefixes, 4), random), dotted))
     case 'v6-single-string':
-      return each(rival.lookup, colons(v6(wanted, blocks(prefixes, 6), random)))
+      return each(rival.lookup, colons(v6(wanted, blocksOf(prefixes, 6), random)))
     case 'update': {
       const changed = Array.from({ length: Math.min(wanted, 200_000) }, () => Math.floor(random() * prefixes.length))
       const time = each((at: number) => {
@@ -76,12 +76,12 @@ export function asText(effort: Effort): { prefixes: string[]; addresses: string[
   const all = table()
   const random = splitMix(1)
   const family = effort.case.startsWith('v6') ? 6 : 4
-  const covering = effort.case.includes('uniform') ? undefined : blocks(all, family)
-  const addresses = family === 6 ? colons(v6(count(effort), covering ?? [], random)) : Array.from(v4(count(effort), covering, random), dotted)
+  const covering = effort.case.includes('uniform') ? undefined : blocksOf(all, family)
+  const addresses = family === 6 ? colons(v6(lookups(effort), covering ?? [], random)) : Array.from(v4(lookups(effort), covering, random), dotted)
   return { prefixes: all.filter((prefix) => prefix.includes(':') === (family === 6)), addresses }
 }
 
-function count({ quick }: Effort): number {
+function lookups({ quick }: Effort): number {
   return quick ? 100_000 : 1_000_000
 }
 
@@ -126,7 +126,7 @@ interface Block {
   length: number
 }
 
-function blocks(prefixes: readonly string[], family: 4 | 6): Block[] {
+function blocksOf(prefixes: readonly string[], family: 4 | 6): Block[] {
   return prefixes.filter((prefix) => prefix.includes(':') === (family === 6)).map(block)
 }
 
