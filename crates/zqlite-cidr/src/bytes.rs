@@ -189,6 +189,21 @@ fn word(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
+/// Gives bytes the header that fits their length and content, so that what is wrong with their nodes is what is found.
+/// False when they are too short for one.
+#[cfg(feature = "fuzzing")]
+pub fn seal(bytes: &mut Vec<u8>) -> bool {
+    let Some(content) = bytes.len().checked_sub(HEADER) else { return false };
+    let (nodes, values) = (content / NODE, content % NODE / 4);
+    bytes.truncate(HEADER + nodes * NODE + values * 4);
+    bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
+    bytes[24..28].copy_from_slice(&(nodes as u32).to_le_bytes());
+    bytes[28..32].copy_from_slice(&(values as u32).to_le_bytes());
+    let sum = checksum(&bytes[16..]);
+    bytes[8..16].copy_from_slice(&sum.to_le_bytes());
+    true
+}
+
 /// FNV-1a over words of 8 bytes in place of bytes, turned after each so that high bits reach low ones: for accidents, not for adversaries, whom the loader's checks are for.
 fn checksum(bytes: &[u8]) -> u64 {
     let mut sum = 0xcbf2_9ce4_8422_2325_u64;

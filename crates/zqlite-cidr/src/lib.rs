@@ -25,6 +25,13 @@ mod simd;
 mod table;
 mod walk;
 
+/// What the fuzz targets in `fuzz/` reach of the inside. Not part of any other build.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::bytes::seal;
+}
+
 pub use address::{Address, Family};
 pub use bytes::LoadError;
 pub use error::{Excerpt, Expected, ParseError, Reason};

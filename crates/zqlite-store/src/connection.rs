@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, StatementStatus};
 
 use crate::index::{Keeper, Local, Shelf};
-use crate::job::{BatchItem, Call, Cancel, Expect, Job, Want};
+use crate::job::{BatchItem, BeginMode, Call, Cancel, Expect, Job, Want};
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::settings::Applied;
 use crate::statement::{Refusal, Statement, authorization, judge};
@@ -303,6 +303,8 @@ impl<'c> Lane<'c> {
     pub(crate) fn control(&self, sql: &'static str) -> Result<()> {
         self.internal(|connection| connection.prepare_cached(sql)?.raw_execute())?;
         match self.keeper {
+            // One that leaves the lock to others reads nothing yet either: see `begin_indexes`.
+            Some(_) if sql == BeginMode::Deferred.sql() => Ok(()),
             Some(keeper) if sql.starts_with("BEGIN") => keeper.begin().inspect_err(|_| self.rollback()),
             Some(keeper) if sql.starts_with("ROLLBACK TO") => {
                 keeper.undone();

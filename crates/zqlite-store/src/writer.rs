@@ -265,11 +265,18 @@ impl Writer<'_, '_> {
         self.outbox.flush();
         fail_point!("transaction.begun");
         let end = now + limits.total;
+        let mut read_nothing = mode == BeginMode::Deferred;
         let timed_out = loop {
             let Some(job) = self.shared.writer.take_step(end.min(Instant::now() + limits.idle)) else {
                 break true;
             };
             self.lane.watch_until(&job, Some(job.deadline.map_or(end, |d| d.min(end))));
+            if std::mem::take(&mut read_nothing)
+                && let Err(error) = self.lane.begin_indexes()
+            {
+                self.reply(job, Operation::Transaction, Err(error));
+                break false;
+            }
             let mut records = Vec::with_capacity(1);
             let result = match &job.work {
                 Work::Step(_, call) => self.lane.run_held(call, &mut records).map(|_| ()),

@@ -6,6 +6,11 @@ use crate::index::statement::SchemaChange;
 use crate::{Call, Item, Record, Result};
 
 impl Lane<'_> {
+    /// Brings the indexes to the open transaction's state, where its BEGIN did not.
+    pub(crate) fn begin_indexes(&self) -> Result<()> {
+        self.keeper.map_or(Ok(()), Keeper::begin)
+    }
+
     /// Makes the indexes that belong to the open transaction; COMMIT follows.
     pub(crate) fn prepare_indexes(&self) -> Result<()> {
         self.keeper.map_or(Ok(()), Keeper::prepare)
