@@ -48,6 +48,9 @@ test('every value of the file arrives, with its units', (t) => {
     path = "/var/lib/gw.db"
     cache_size = "512MB"
     parallel_writes = false
+    wal_limit = "128MB"
+    max_read_age = "5s"
+    pragmas = { mmap_size = 1048576 }
     [pool]
     min_connections = 2
     max_connections = 8
@@ -59,7 +62,17 @@ test('every value of the file arrives, with its units', (t) => {
     filter = "info,ghostwire::api=debug"
   `);
   const { config } = loadConfig({ file: path });
-  t.deepEqual(config.database, { path: '/var/lib/gw.db', cache_size: 512 * 2 ** 20, parallel_writes: false });
+  t.deepEqual(config.database, {
+    path: '/var/lib/gw.db',
+    cache_size: 512 * 2 ** 20,
+    parallel_writes: false,
+    wal_limit: 128 * 2 ** 20,
+    max_read_age: 5_000,
+    pragmas: { mmap_size: 1_048_576 },
+    limits: {},
+    attach: {},
+    extensions: [],
+  });
   t.deepEqual(config.pool, {
     min_connections: 2,
     max_connections: 8,
@@ -129,6 +142,17 @@ test('the printed configuration is one that can be read back', (t) => {
   t.regex(text, /idle_timeout = "90s"/);
   t.is(Object.values(parse(text)).flatMap((section) => Object.keys(section)).length, SETTINGS.length);
   t.deepEqual(loadConfig({ file: file(text) }).config, loaded.config);
+});
+
+test('tables and lists, from every place', (t) => {
+  const written = file('[database]\nextensions = ["a.so"]\n\n[database.pragmas]\nmmap_size = 1048576\n\n[database.attach]\narchive = "old.db"\n');
+  const loaded = loadConfig({ file: written, environment: { GHOSTWIRE_DB_LIMITS: '{"attached":3}' } });
+  const { pragmas, attach, extensions, limits } = loaded.config.database;
+  t.deepEqual([pragmas, attach, extensions, limits], [{ mmap_size: 1_048_576 }, { archive: 'old.db' }, ['a.so'], { attached: 3 }]);
+  t.regex(loaded.sources.get('database.pragmas') ?? '', /gw\.toml:4$/);
+  t.deepEqual(loadConfig({ file: file(formatConfig(loaded)) }).config, loaded.config);
+  refused(t, { file: file('[database]\npragmas = 5\n') }, 'ERR_CONFIG', /database\.pragmas must be a table/);
+  refused(t, { flags: { '--database-extensions': 'a.so' } }, 'ERR_CONFIG', /--database-extensions: database\.extensions must be a list/);
 });
 
 test('durations and sizes', (t) => {

@@ -20,6 +20,9 @@ const duration = (fallback: string, description: string) =>
   Type.Integer({ minimum: 0, default: parseDuration(fallback), unit: 'duration', description });
 const port = (fallback: number, description: string) => Type.Integer({ minimum: 0, maximum: 65_535, default: fallback, description });
 const text = (fallback: string, description: string) => Type.String({ default: fallback, maxLength: 4_096, description });
+/** A table of names and values, checked by zqlite when the database is opened. */
+const table = (description: string) =>
+  Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()]), { default: {}, description });
 const prefix = (family: 4 | 6, fallback: string, description: string) => Type.String({ default: fallback, family, description });
 
 const SCHEMA = Type.Object({
@@ -27,6 +30,12 @@ const SCHEMA = Type.Object({
     path: Type.String({ default: 'ghostwire.db', minLength: 1, description: 'The database file; made when missing.' }),
     cache_size: Type.Integer({ default: 64 * 2 ** 20, minimum: 0, unit: 'size', description: 'Page cache of all connections together.' }),
     parallel_writes: Type.Boolean({ default: true, description: 'Let independent writes share a commit.' }),
+    wal_limit: Type.Integer({ default: 64 * 2 ** 20, minimum: 4 * 2 ** 20, unit: 'size', description: 'Above this the write-ahead log is started anew.' }),
+    max_read_age: duration('30s', 'A read older than this then ends.'),
+    pragmas: table("SQLite's pragmas for every connection, other than those that zqlite sets itself."),
+    limits: table("SQLite's run-time limits, by the names that zqlite's documentation has."),
+    attach: table('Further database files by the name of their schema.'),
+    extensions: Type.Array(Type.String({ minLength: 1 }), { default: [], description: 'Shared libraries to load into every connection.' }),
   }),
   pool: Type.Object({
     min_connections: Type.Integer({ default: 10, minimum: 1, maximum: 200, description: 'Connections kept open.' }),
@@ -34,7 +43,7 @@ const SCHEMA = Type.Object({
     connection_timeout: duration('30s', 'Longest wait for a connection.'),
     idle_timeout: duration('10m', 'Idle connections above the minimum close after this.'),
     max_lifetime: duration('30m', 'A connection is replaced after this.'),
-    health_check_interval: duration('60s', 'Time between checks of the connections.'),
+    health_check_interval: duration('60s', 'How often it is checked that the database can be read.'),
   }),
   server: Type.Object({
     host: text('127.0.0.1', 'Address of all listeners.'),
@@ -73,12 +82,12 @@ export interface Setting {
   readonly variable: string;
   readonly flag: string;
   readonly description: string;
-  readonly type: 'string' | 'integer' | 'boolean';
+  readonly type: 'string' | 'integer' | 'boolean' | 'object' | 'array';
   readonly fallback: unknown;
 }
 
 interface KeySchema {
-  readonly type: 'string' | 'integer' | 'boolean';
+  readonly type: 'string' | 'integer' | 'boolean' | 'object' | 'array';
   readonly default: unknown;
   readonly description: string;
   readonly unit?: Unit;
@@ -209,7 +218,9 @@ export function formatConfig({ config, sources }: LoadedConfig): string {
 function literal(name: string, value: unknown): string {
   const unit = schemas.get(name)?.unit;
   if (unit !== undefined) return JSON.stringify(unit === 'duration' ? formatDuration(Number(value)) : formatSize(Number(value)));
-  return JSON.stringify(value);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return JSON.stringify(value);
+  const entries = Object.entries(value).map(([key, one]) => `${JSON.stringify(key)} = ${JSON.stringify(one)}`);
+  return entries.length === 0 ? '{}' : `{ ${entries.join(', ')} }`;
 }
 
 function readFile(file: string, set: (name: string, value: unknown, source: Source) => void): void {
@@ -257,7 +268,8 @@ function lineOf(source: string, section: string, key?: string): number {
   let current = '';
   for (const [index, line] of lines.entries()) {
     const header = /^\s*\[([^\]]+)\]/.exec(line);
-    if (header !== null) current = bare(header[1]);
+    if (header !== null) current = (header[1] ?? '').split('.').map(bare).join('.');
+    if (header !== null && current === `${section}.${key}`) return index + 1;
     const assigned = /^\s*([^=#[]+?)\s*=/.exec(line);
     const path = assigned === null ? '' : [...(current === '' ? [] : [current]), ...(assigned[1] ?? '').split('.').map(bare)].join('.');
     if (key === undefined ? current === section || path === section || path.startsWith(`${section}.`) : path === `${section}.${key}`)
@@ -281,6 +293,8 @@ function wanted({ type, unit, family, minimum, maximum }: KeySchema): string {
   if (family !== undefined) return `an IPv${family} prefix such as ${family === 4 ? '100.64.0.0/10' : 'fd7a:115c:a1e0::/48'}`;
   if (type === 'integer')
     return maximum === undefined ? `a whole number from ${minimum ?? 0}` : `a whole number from ${minimum ?? 0} to ${maximum}`;
+  if (type === 'object') return "a table such as { mmap_size = 1073741824 }, or the same as JSON";
+  if (type === 'array') return 'a list of strings, or the same as JSON';
   return type === 'boolean' ? 'true or false' : 'a string';
 }
 
@@ -298,8 +312,17 @@ function fromText(name: string, value: string, where: string): unknown {
   if (schema?.unit === 'duration') parsed = parseDuration(value);
   else if (schema?.unit === 'size') parsed = parseSize(value);
   else if (schema?.type === 'integer') parsed = /^\d+$/.test(value) ? Number(value) : undefined;
+  else if (schema?.type === 'object' || schema?.type === 'array') parsed = fromJson(value);
   else if (schema?.type === 'boolean') parsed = { true: true, false: false, 1: true, 0: false }[value];
   return checked(name, parsed, value, where);
+}
+
+function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function checked(name: string, value: unknown, given: unknown, where: string): unknown {

@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import type { Server as SecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
-import { AclEngine, Database } from 'zqlite';
+import { AclEngine, Database, type Limits } from 'zqlite';
 import { createMetrics } from './api/metrics.js';
 import { createRest, type Connection } from './api/rest.js';
 import type { Config } from './config.js';
@@ -70,6 +70,11 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     const db = await Database.open(database.path, {
       cacheSize: database.cache_size,
       parallelWrites: database.parallel_writes,
+      wal: { limit: database.wal_limit, maxReadAge: database.max_read_age },
+      pragmas: database.pragmas,
+      limits: database.limits as Limits,
+      attach: database.attach as Record<string, string>,
+      extensions: database.extensions,
       pool: {
         minConnections: pool.min_connections,
         maxConnections: pool.max_connections,
