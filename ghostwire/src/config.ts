@@ -240,7 +240,7 @@ function readFile(file: string, set: (name: string, value: unknown, source: Sour
   }
 
   const sections = Object.keys(SCHEMA.properties);
-  for (const [section, table] of Object.entries(tree)) {
+  for (const [section, values] of Object.entries(tree)) {
     const where = `${file}:${lineOf(source, section)}`;
     if (!sections.includes(section))
       throw unknown(
@@ -249,7 +249,7 @@ function readFile(file: string, set: (name: string, value: unknown, source: Sour
         where,
         sections.map((name) => `[${name}]`),
       );
-    if (typeof table !== 'object' || table === null || Array.isArray(table)) {
+    if (typeof values !== 'object' || values === null || Array.isArray(values)) {
       throw new GhostwireError('ERR_CONFIG', `${where}: ${section} must be a table, [${section}]`);
     }
     for (const [key, value] of Object.entries(table)) {
@@ -317,9 +317,9 @@ function fromText(name: string, value: string, where: string): unknown {
   return checked(name, parsed, value, where);
 }
 
-function fromJson(text: string): unknown {
+function fromJson(source: string): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(source);
   } catch {
     return undefined;
   }
