@@ -29,7 +29,7 @@ const attacks = [
   ['model', '--rounds', '100'],
   ['config', '--rounds', '2000'],
   ['workers', '--rounds', '40'],
-  ['leaks', '--rounds', '60'],
+  ['leaks', '--rounds', '300'],
 ]
 for (const [attack, ...options] of attacks) {
   await suite(`torture: ${attack}`, process.execPath, [join(root, 'scripts/torture.mjs'), attack, ...options], root, (line) => {
