@@ -113,3 +113,22 @@ test('sharing needs the consent of all', async (t) => {
   t.teardown(() => shared.close())
   t.is((await new Other(t).ask({ path, options: {} })).code, 'ERR_LOCKED_BY_PROCESS')
 })
+
+test('indexes follow what another process writes: at once in SQL, with the next own write beside it', async (t) => {
+  const db = await fresh(t, { shared: true })
+  await db.execute('CREATE TABLE routes (id INTEGER PRIMARY KEY, prefix TEXT NOT NULL)')
+  const other = new Other(t)
+  await other.ask({ path: db.path, options: { shared: true } })
+  await db.execute('CREATE INDEX by_prefix ON routes USING cidr(prefix)')
+  await db.execute("INSERT INTO routes (prefix) VALUES ('10.0.0.0/8')")
+  const matches = "SELECT prefix FROM cidr_matches('by_prefix', '10.1.2.3')"
+  t.deepEqual(await other.run(`return await db.values("${matches}")`), { value: [['10.0.0.0/8']] })
+  t.deepEqual(await other.run("await db.execute(\"INSERT INTO routes (prefix) VALUES ('10.1.0.0/16')\")"), {})
+  t.deepEqual(await db.values(matches), [['10.0.0.0/8'], ['10.1.0.0/16']])
+  t.deepEqual(db.allSync(matches), [{ prefix: '10.0.0.0/8' }, { prefix: '10.1.0.0/16' }])
+  const index = db.cidr('by_prefix')
+  t.is(index.matches('10.1.2.3').length, 1)
+  await db.execute("INSERT INTO routes (prefix) VALUES ('10.1.2.0/24')")
+  t.deepEqual(index.matches('10.1.2.3').map(({ prefix }) => prefix), ['10.0.0.0/8', '10.1.0.0/16', '10.1.2.0/24'])
+  t.deepEqual(await other.run(`return await db.values("${matches}")`), { value: [['10.0.0.0/8'], ['10.1.0.0/16'], ['10.1.2.0/24']] })
+})
