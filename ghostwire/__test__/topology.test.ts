@@ -2,6 +2,7 @@
 
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
+import { GhostwireError } from '../src/errors.js';
 import { MemoryJournal, MemoryStore } from '../src/journal/memory.js';
 import { startNetwork, type TestNetwork } from './support/network.js';
 
@@ -126,6 +127,26 @@ test('a deleted peer is revoked and disappears', async (t) => {
   const batch = sync.batches.at(-1)!;
   t.deepEqual([batch.removes, batch.recipients, batch.puts, batch.views], [[b.handle], [{ handle: b.handle, revoked: true }], [], []]);
   assertTruth(t, network);
+  await stop();
+});
+
+test('rules that no peer could be told are refused, and those that can are told whole', async (t) => {
+  const network = await startNetwork();
+  const { register, policies, sync, failures, stop } = network;
+  const { handle } = await register();
+  /** So many rules that all concern every peer. */
+  const rules = (count: number): string => {
+    const acl = (i: number) => ({ action: 'accept', proto: 'tcp', src: [`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`], dst: [`*:${(i % 60_000) + 1}`] });
+    return JSON.stringify({ acls: Array.from({ length: count }, (_, i) => acl(i)) });
+  };
+  await policies.put(rules(4_000));
+  const told = JSON.parse(sync.recipients.get(handle)!.self) as { packetFilter: { protocols?: number[] }[] };
+  t.is(told.packetFilter.filter(({ protocols }) => protocols?.includes(6)).length, 4_000);
+  const before = policies.current.version;
+  const error = await t.throwsAsync(policies.put(rules(60_000)), { instanceOf: GhostwireError });
+  t.is(error.code, 'ERR_POLICY_TOO_LARGE');
+  t.is(policies.current.version, before);
+  t.deepEqual(failures, []);
   await stop();
 });
 

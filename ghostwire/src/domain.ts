@@ -17,6 +17,7 @@ import { Policies } from './policy/policies.js';
 import { Preview } from './policy/preview.js';
 import { NativeRules, RULES } from './policy/rules.js';
 import { Replica } from './replica.js';
+import { checkLength } from './topology/filter.js';
 import { aclPeer, Topology, type NetmapBatch } from './topology/topology.js';
 
 export interface Domain {
@@ -57,7 +58,10 @@ export function createDomain(options: DomainOptions): Domain {
   const adminKeys = new AdminKeys(journal, replica);
   const preauthKeys = new PreauthKeys(journal, replica);
   const directory = new Directory();
-  const checkRules = (checked: readonly AclRule[]): void => scratchEngine().setRules([...checked]);
+  const checkRules = (checked: readonly AclRule[]): void => {
+    checkLength(checked);
+    scratchEngine().setRules([...checked]);
+  };
   const policies: Policies = new Policies({ journal, replica, log: log('ghostwire::policy'), checkRules, peers: () => directory.all(), native: () => rules });
   const groups = () => ({ names: policies.groups, condition: policies.condition });
   const rules = new NativeRules({ journal, replica, groups, checkRules });
@@ -71,6 +75,7 @@ export function createDomain(options: DomainOptions): Domain {
     policyRevision: () => policies.current.revision,
     network,
     publish,
+    log: log('ghostwire::topology'),
   });
 
   replica.on('policy/', () => topology.policyChanged());

@@ -59,6 +59,7 @@ export const CATALOGUE = {
   // Policy
   ERR_POLICY_SYNTAX: entry(400, false, 'The policy is not HuJSON; `details.line` and `details.column` say where.'),
   ERR_POLICY_INVALID: entry(400, false, 'The policy says something impossible; `details.line` and `details.column` say where.'),
+  ERR_POLICY_TOO_LARGE: entry(400, false, 'The rules are longer than a packet filter can be.'),
   ERR_POLICY_UNSUPPORTED: entry(400, false, 'The policy uses a part of the language that this version does not know.'),
   ERR_POLICY_CHANGED: entry(412, false, 'The policy is no longer at the version of If-Match; `details.version` is the current one.'),
   ERR_POLICY_VERSION: entry(404, false, 'The policy has no such version, or it is no longer kept.'),

@@ -82,7 +82,7 @@ export type SyncRecipient =
       readonly handle: number;
       /** What it is shown, its own record left out. */
       readonly view: number;
-      /** A JSON object that it is told of itself; unchanged if absent. */
+      /** A JSON object that it is told of itself, at most 4 MiB; unchanged if absent. */
       readonly self?: string | Uint8Array;
     }
   | { readonly handle: number; readonly revoked: true };

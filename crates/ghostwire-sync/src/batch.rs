@@ -12,8 +12,10 @@ use crate::{Digest, Handle, SyncError, ViewId};
 
 /// The longest id, in bytes.
 const MAX_ID: usize = 128;
-/// The largest record or `self`, in bytes.
+/// The largest record, in bytes.
 const MAX_RECORD: usize = 256 * 1024;
+/// The largest object that a recipient is told of itself: its packet filter grows with the rules.
+const MAX_OWN: usize = 4 * 1024 * 1024;
 
 /// Changes that become visible together. Applied whole or, on an error, not at all.
 ///
@@ -62,7 +64,7 @@ impl Put {
         if id.is_empty() || id.len() > MAX_ID {
             return Err(invalid(format!("its id has {} bytes, not 1 to {MAX_ID}", id.len())));
         }
-        let text = object_text(json).map_err(invalid)?;
+        let text = object_text(json, MAX_RECORD).map_err(invalid)?;
         let head: Head<'_> = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
         if head.id != id {
             return Err(invalid(format!("its member id is {:?}, not {id:?}", head.id)));
@@ -119,7 +121,7 @@ impl RecipientChange {
         let own = match own {
             None => None,
             Some(json) => {
-                let text = object_text(json).map_err(invalid)?;
+                let text = object_text(json, MAX_OWN).map_err(invalid)?;
                 serde_json::from_str::<IgnoredAny>(text).map_err(|error| invalid(error.to_string()))?;
                 Some(Bytes::copy_from_slice(text.as_bytes()))
             }
@@ -130,9 +132,9 @@ impl RecipientChange {
 
 /// `json` as text that starts like an object. The parser alone would take a list for a struct, and let broken UTF-8
 /// pass inside of members that it skips.
-fn object_text(json: &[u8]) -> Result<&str, String> {
-    if json.len() > MAX_RECORD {
-        return Err(format!("{} bytes are over the limit of {MAX_RECORD}", json.len()));
+fn object_text(json: &[u8], limit: usize) -> Result<&str, String> {
+    if json.len() > limit {
+        return Err(format!("{} bytes are over the limit of {limit}", json.len()));
     }
     let text = std::str::from_utf8(json).map_err(|error| error.to_string())?.trim_ascii();
     if text.starts_with('{') { Ok(text) } else { Err("not a JSON object".into()) }
@@ -185,5 +187,8 @@ mod tests {
         for bad in [&b"[]"[..], b"", b"{", b"null", b"{}{}", b"{\"a\":\"\xff\"}"] {
             assert!(matches!(RecipientChange::set(1, 1, Some(bad)), Err(SyncError::InvalidSelf { .. })), "{bad:?}");
         }
+        let own = |length: usize| format!("{{\"x\":\"{}\"}}", "x".repeat(length));
+        assert!(RecipientChange::set(1, 1, Some(own(MAX_OWN - 8).as_bytes())).is_ok());
+        assert!(RecipientChange::set(1, 1, Some(own(MAX_OWN).as_bytes())).is_err());
     }
 }

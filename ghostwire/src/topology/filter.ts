@@ -6,6 +6,7 @@
 
 import type { AclPeer, AclRule } from 'zqlite';
 import { formatIpv4, formatIpv6, parseAddress, parsePrefix, type Family } from '../addresses/ip.js';
+import { GhostwireError } from '../errors.js';
 
 /** One rule of a filter: the first that matches decides; when none does, the packet is dropped. */
 export interface FilterRule {
@@ -29,6 +30,23 @@ interface Range {
   readonly first: bigint;
   readonly last: bigint;
 }
+
+/** The longest text of a filter, in bytes; sync takes a little more than that with what else a peer is told. */
+const LONGEST = 3.5 * 2 ** 20;
+
+/**
+ * Refuses rules that together could make a filter longer than peers can be told.
+ * @throws GhostwireError ERR_POLICY_TOO_LARGE
+ */
+export function checkLength(rules: readonly AclRule[]): void {
+  const length = Buffer.byteLength(JSON.stringify(rules));
+  if (length <= LONGEST) return;
+  const message = `the rules have ${length} bytes when every name stands for itself; a packet filter may have ${LONGEST}. Name groups, tags and networks in place of single addresses`;
+  throw new GhostwireError('ERR_POLICY_TOO_LARGE', message, { length, limit: LONGEST });
+}
+
+/** Whether a filter is one that its peer can be told. */
+export const fits = (text: string): boolean => Buffer.byteLength(text) <= LONGEST;
 
 const BITS = { 4: 32n, 6: 128n } as const;
 

@@ -9,11 +9,12 @@
 // Invariant between two publishes: `#classes`, `#classOf` and the views derived from them are what sync holds.
 
 import type { AclEngine, AclPeer } from 'zqlite';
+import type { Logger } from '../log.js';
 import type { Directory } from '../peers/directory.js';
 import { publicRecord, type Peer } from '../peers/peer.js';
 import type { CompiledPolicy } from '../policy/compile.js';
 import { relabelled } from '../policy/relabelled.js';
-import { Filters } from './filter.js';
+import { Filters, fits } from './filter.js';
 
 /** The part of the ACL engine used here. */
 export type VisibilityEngine = Pick<AclEngine, 'setRules' | 'putPeers' | 'removePeers' | 'peerClass' | 'peerClasses' | 'visibleClasses'>;
@@ -50,6 +51,7 @@ export interface TopologyOptions {
   /** Peers are told that they are <name>.<domain>, and which addresses are the network's. */
   readonly network: { readonly ipv4: string; readonly ipv6: string; readonly domain: string };
   readonly publish: (batch: NetmapBatch) => void;
+  readonly log: Logger;
 }
 
 export class Topology {
@@ -285,6 +287,11 @@ export class Topology {
     let text = shared === undefined ? undefined : this.#filterOf.get(shared);
     if (text === undefined) {
       text = JSON.stringify(this.#filters.of(this.#aclPeer(peer)));
+      if (!fits(text)) {
+        // The rules alone fit, with what this peer routes they do not. Nothing is let in rather than too much.
+        this.#options.log.error({ peer: peer.id, length: text.length }, 'the packet filter is longer than a peer can be told: it lets nothing in');
+        text = '[]';
+      }
       const known = this.#texts.get(text);
       if (known === undefined) this.#texts.set(text, text);
       else text = known;
