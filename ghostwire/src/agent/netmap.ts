@@ -9,7 +9,7 @@ import { Compile } from 'typebox/compile';
 import { parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
 import type { Change } from '../client.js';
 import { checkEndpoints, checkWireguardKey } from '../peers/peer.js';
-import { rangeOf, type FilterRule } from '../topology/filter.js';
+import { FILTER_LIMITS, rangeOf, type FilterRule } from '../topology/filter.js';
 
 /** Another machine of the network. */
 export interface MeshPeer {
@@ -60,8 +60,8 @@ const record = {
 const Peer = Type.Object(record);
 const Rule = Type.Object({
   action: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
-  sources: Type.Array(text(320), { maxItems: 10_000 }),
-  destinations: Type.Array(text(91), { maxItems: 1_000 }),
+  sources: Type.Array(text(320), { maxItems: FILTER_LIMITS.sources }),
+  destinations: Type.Array(text(91), { maxItems: FILTER_LIMITS.destinations }),
   protocols: Type.Optional(Type.Array(Type.Integer({ minimum: 0, maximum: 255 }), { maxItems: 256 })),
   ports: Type.Optional(
     Type.Array(Type.Tuple([Type.Integer({ minimum: 0, maximum: 65_535 }), Type.Integer({ minimum: 0, maximum: 65_535 })]), { maxItems: 1_000 }),
@@ -74,7 +74,7 @@ const Self = Type.Object({
   domain: Type.String({ maxLength: 190, pattern: '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }),
   network: Type.Tuple([text(18), text(43)]),
   advertisedRoutes: Strings(64, 49),
-  packetFilter: Type.Array(Rule, { maxItems: 10_000 }),
+  packetFilter: Type.Array(Rule, { maxItems: FILTER_LIMITS.rules }),
 });
 const peerShape = Compile(Peer);
 const selfShape = Compile(Self);

@@ -31,22 +31,37 @@ interface Range {
   readonly last: bigint;
 }
 
-/** The longest text of a filter, in bytes; sync takes a little more than that with what else a peer is told. */
-const LONGEST = 3.5 * 2 ** 20;
+/** What a filter may have; an agent believes no more. */
+export const FILTER_LIMITS = {
+  rules: 10_000,
+  /** Of one rule. */
+  sources: 10_000,
+  /** Of one rule. */
+  destinations: 1_000,
+  /** Of its text; sync takes a little more than that with what else a peer is told. */
+  bytes: 3.5 * 2 ** 20,
+} as const;
 
 /**
  * Refuses rules that together could make a filter longer than peers can be told.
  * @throws GhostwireError ERR_POLICY_TOO_LARGE
  */
 export function checkLength(rules: readonly AclRule[]): void {
-  const length = Buffer.byteLength(JSON.stringify(rules));
-  if (length <= LONGEST) return;
-  const message = `the rules have ${length} bytes when every name stands for itself; a packet filter may have ${LONGEST}. Name groups, tags and networks in place of single addresses`;
-  throw new GhostwireError('ERR_POLICY_TOO_LARGE', message, { length, limit: LONGEST });
+  const refuse = (what: string, found: number, limit: number): never => {
+    const message = `a packet filter may have ${limit} ${what}, and there would be ${found}; name groups, tags and networks in place of single addresses`;
+    throw new GhostwireError('ERR_POLICY_TOO_LARGE', message, { found, limit });
+  };
+  if (rules.length > FILTER_LIMITS.rules) refuse('rules', rules.length, FILTER_LIMITS.rules);
+  for (const { sources } of rules) if (sources.length > FILTER_LIMITS.sources) refuse('sources in a rule', sources.length, FILTER_LIMITS.sources);
+  const bytes = Buffer.byteLength(JSON.stringify(rules));
+  if (bytes > FILTER_LIMITS.bytes) refuse('bytes', bytes, FILTER_LIMITS.bytes);
 }
 
-/** Whether a filter is one that its peer can be told. */
-export const fits = (text: string): boolean => Buffer.byteLength(text) <= LONGEST;
+/** Whether a filter, whose text is given, is one that its peer can be told and believes. */
+export const fits = (filter: readonly FilterRule[], text: string): boolean =>
+  filter.length <= FILTER_LIMITS.rules &&
+  filter.every(({ destinations }) => destinations.length <= FILTER_LIMITS.destinations) &&
+  Buffer.byteLength(text) <= FILTER_LIMITS.bytes;
 
 const BITS = { 4: 32n, 6: 128n } as const;
 

@@ -286,10 +286,11 @@ export class Topology {
     const shared = peer.record.approvedRoutes.length === 0 ? this.#classOf.get(peer.handle) : undefined;
     let text = shared === undefined ? undefined : this.#filterOf.get(shared);
     if (text === undefined) {
-      text = JSON.stringify(this.#filters.of(this.#aclPeer(peer)));
-      if (!fits(text)) {
+      const filter = this.#filters.of(this.#aclPeer(peer));
+      text = JSON.stringify(filter);
+      if (!fits(filter, text)) {
         // The rules alone fit, with what this peer routes they do not. Nothing is let in rather than too much.
-        this.#options.log.error({ peer: peer.id, length: text.length }, 'the packet filter is longer than a peer can be told: it lets nothing in');
+        this.#options.log.error({ peer: peer.id, length: text.length }, 'the packet filter is larger than a peer can be told: it lets nothing in');
         text = '[]';
       }
       const known = this.#texts.get(text);
