@@ -252,7 +252,7 @@ function readFile(file: string, set: (name: string, value: unknown, source: Sour
     if (typeof values !== 'object' || values === null || Array.isArray(values)) {
       throw new GhostwireError('ERR_CONFIG', `${where}: ${section} must be a table, [${section}]`);
     }
-    for (const [key, value] of Object.entries(table)) {
+    for (const [key, value] of Object.entries(values)) {
       const name = `${section}.${key}`;
       const place = `${file}:${lineOf(source, section, key)}`;
       if (!settings.has(name)) throw unknown('key', name, place, [...settings.keys()]);
