@@ -73,7 +73,9 @@ export function launch(args: readonly string[], environment: Readonly<Record<str
 export const run = (args: readonly string[], environment?: Readonly<Record<string, string>>, input = ''): Promise<Finished> => {
   const { child, finished } = launch(args, environment);
   child.stdin?.end(input);
-  return finished;
+  // One that should have ended with an error may serve instead.
+  const late = setTimeout(() => child.kill('SIGKILL'), 50_000);
+  return finished.finally(() => clearTimeout(late));
 };
 
 /**
