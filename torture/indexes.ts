@@ -23,9 +23,9 @@ const parts: readonly Part[] = readFileSync(SOURCE, 'utf8')
   })
 
 /** The tables, and the trigger that has them follow a table `log`. */
-export const tables = parts.filter(({ what }) => what === 'make').map(({ sql }) => sql)
+export const makeTables = parts.filter(({ what }) => what === 'make').map(({ sql }) => sql)
 /** An index of each kind. */
-export const indexes = parts.filter(({ what }) => what === 'index')
+export const ownIndexes = parts.filter(({ what }) => what === 'index')
 /** Queries that give a row for each place where an index and its table differ. */
 export const comparisons = parts.filter(({ what }) => what === 'compare')
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type { Database, Migration } from 'zqlite'
-import { checkIndexes, indexes, tables } from './indexes.js'
+import { checkIndexes, makeTables, ownIndexes } from './indexes.js'
 import { Random } from './random.js'
 
 export const CLIENTS = 8
@@ -28,7 +28,7 @@ export function migrations(count: number): Migration[] {
            CREATE TABLE head (client INTEGER PRIMARY KEY, n INTEGER, parts INTEGER);
            CREATE TRIGGER count AFTER INSERT ON log BEGIN
              INSERT INTO head VALUES (new.client, new.n, 1) ON CONFLICT (client) DO UPDATE SET n = excluded.n, parts = parts + 1; END;
-           ${tables.join(';\n')};`
+           ${makeTables.join(';\n')};`
         : `CREATE TABLE more_${i + 1} (a INTEGER PRIMARY KEY); INSERT INTO more_${i + 1} VALUES (1), (2); CREATE INDEX more_${i + 1}_a ON more_${i + 1} (a);
            CREATE INDEX more_${i + 1}_bits ON more_${i + 1} USING bitmap(a)`,
   }))
@@ -49,7 +49,7 @@ const byBtree: Record<string, string> = {
 /** Indexes that come and go while rows are written: SQLite's own, and one of each kind of zqlite's, which are there more often. */
 export const indexChanges: readonly IndexChange[] = [
   ...Object.entries(byBtree).flatMap(([name, sql]) => [{ name, there: true, sql }, dropping(name)]),
-  ...indexes.flatMap(({ name, sql }) => [{ name, there: true, sql }, { name, there: true, sql }, dropping(name)]),
+  ...ownIndexes.flatMap(({ name, sql }) => [{ name, there: true, sql }, { name, there: true, sql }, dropping(name)]),
 ]
 
 function dropping(name: string): IndexChange {
