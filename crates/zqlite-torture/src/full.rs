@@ -93,6 +93,13 @@ fn one(mounted: &Path, operation: Option<Operation>, seed: u64, leave: u64, refu
     for _ in 0..3 {
         attack.write();
     }
+    match operation {
+        Some(Operation::Open) => attack.operate(Operation::Close),
+        // These need something in the log.
+        Some(Operation::Close | Operation::CheckpointRestart | Operation::CheckpointTruncate) => {}
+        // A log keeps room ahead, which an empty one has not.
+        _ => attack.operate(Operation::CheckpointTruncate),
+    }
     let result = fill(mounted, leave).and_then(|()| {
         match operation {
             Some(operation) => attack.operate(operation),

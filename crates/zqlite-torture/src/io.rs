@@ -24,15 +24,18 @@ const MOST_DEATHS: u32 = 3;
 /// Clients that write at the same time, so that they share commits.
 const CLIENTS: u32 = 2;
 
-/// Goes through all kinds of faults.
-pub fn run(seed: u64, report: &mut Report) {
+/// Goes through all kinds of faults, of the calls only each `every`-th.
+pub fn run(seed: u64, every: u64, report: &mut Report) {
+    let mut rng = Rng::with_seed(seed);
     for (fault, name) in Fault::ALL {
         for for_ever in [false, true] {
-            let mut nth = 1;
+            let mut nth = rng.u64(1..=every);
+            let mut struck = 0;
             while one(seed, fault, name, nth, for_ever, report) && !report.is_over() {
-                nth += 1;
+                struck += 1;
+                nth += every;
             }
-            report.detail(&format!("{name}{}", if for_ever { " for ever" } else { " once" }), nth - 1);
+            report.detail(&format!("{name}{}", if for_ever { " for ever" } else { " once" }), struck);
         }
     }
 }
@@ -164,6 +167,9 @@ impl Attack {
     /// Judges an error: it must be one of the catalogue that says what to do.
     fn judge(&mut self, doing: &str, error: &Error) {
         self.refused += 1;
+        if std::env::var_os("TORTURE_TRACE").is_some() {
+            eprintln!("{doing}: {error}");
+        }
         let unknown = error.outcome == Outcome::Unknown;
         if error.code == ErrorCode::Internal || error.code == ErrorCode::Sql && error.sqlite_code == 0 {
             self.wrong.push(format!("{doing}: {error}"));
