@@ -24,8 +24,9 @@ for (const workspace of ['.', 'ghostwire']) {
 const attacks = [
   ['kill', '--rounds', '50'],
   ['power', '--rounds', '200'],
-  ['io'],
+  ['io', '--every', '8'],
   ['corrupt', '--rounds', '400'],
+  ['corrupt-journal', '--rounds', '150'],
   ['model', '--rounds', '100'],
   ['config', '--rounds', '2000'],
   ['workers', '--rounds', '40'],
@@ -33,7 +34,7 @@ const attacks = [
 ]
 for (const [attack, ...options] of attacks) {
   await suite(`torture: ${attack}`, process.execPath, [join(root, 'scripts/torture.mjs'), attack, ...options], root, (line) => {
-    const [, failed, controls, skipped] = /^[a-z]+: \d+ rounds, (\d+) failed, (\d+) controls, (\d+) skipped/.exec(line) ?? []
+    const [, failed, controls, skipped] = /^[a-z-]+: \d+ rounds, (\d+) failed, (\d+) controls, (\d+) skipped/.exec(line) ?? []
     if (failed !== undefined) count(Number(failed) === 0 ? 1 + Number(controls) : 0, failed, skipped)
     return true
   })

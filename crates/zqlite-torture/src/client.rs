@@ -69,6 +69,14 @@ impl Client {
         Ok(Self::of(Store::open(options)?))
     }
 
+    /// Opens a database in memory.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn in_memory() -> Result<Self> {
+        Ok(Self::of(Store::open(Options::default())?))
+    }
+
     fn of(store: Arc<Store>) -> Self {
         Self { store, inbox: Arc::default(), next: AtomicU32::new(0) }
     }
