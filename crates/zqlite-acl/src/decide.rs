@@ -8,11 +8,11 @@ use std::ops::{ControlFlow, Range};
 
 use zqlite_cidr::Address;
 
-use crate::engine::{DESTINATION, Engine, Entry, SOURCE};
+use crate::engine::{Class, DESTINATION, Engine, Entry, SOURCE};
 use crate::error::UnknownId;
 use crate::peer::PeerId;
 use crate::query::{Decision, Explanation, MatchingRule, Query};
-use crate::rows::{FACTORED, Row, RowId, Rows, Slot};
+use crate::rows::{FACTORED, Row, RowId, Rows, Slot, ones};
 use crate::rule::{Action, Rule};
 use crate::selector::Selector;
 
@@ -27,7 +27,8 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Copy)]
 enum Who {
     Class(u32),
-    Nobody(Address),
+    /// An address that belongs to nobody, and the class of the router that traffic to it goes through; without, any will do.
+    Nobody(Address, Option<u32>),
 }
 
 /// What is asked of the rules. What is `None` may be anything.
@@ -46,6 +47,8 @@ struct Found<'a> {
     port: Option<Row<'a>>,
     protocol: u8,
     owners_differ: bool,
+    /// Where the traffic arrives, if there is a rule to which it matters through whom.
+    arrival: Option<Who>,
     /// Whether rules may have expired since that had not at the time of the question.
     before_horizon: bool,
 }
@@ -61,7 +64,7 @@ impl Engine {
             return Ok(decision);
         }
         let routed = self.routed(from, query);
-        Ok(routed.map_or(decision, |address| self.decision(&question(from, self.nobody(DESTINATION, address), query))))
+        Ok(routed.map_or(decision, |address| self.decision(&question(from, self.behind(address, destination), query))))
     }
 
     /// May one address reach the other? An address of a peer stands for that peer, without its routes.
@@ -99,7 +102,7 @@ impl Engine {
         }
         Ok(self.routed(from, query).map_or(itself, |address| Explanation {
             routed: Some(address),
-            ..self.explanation(&question(from, self.nobody(DESTINATION, address), query))
+            ..self.explanation(&question(from, self.behind(address, destination), query))
         }))
     }
 
@@ -124,7 +127,12 @@ impl Engine {
     }
 
     pub(crate) fn nobody(&self, side: usize, address: Address) -> Endpoint {
-        Endpoint { row: self.sides[side].row(address), owner: 0, who: Who::Nobody(address) }
+        Endpoint { row: self.sides[side].row(address), owner: 0, who: Who::Nobody(address, None) }
+    }
+
+    /// An address as a destination that is reached through a router of this class.
+    pub(crate) fn behind(&self, address: Address, router: u32) -> Endpoint {
+        Endpoint { who: Who::Nobody(address, Some(router)), ..self.nobody(DESTINATION, address) }
     }
 
     pub(crate) fn class(&self, side: usize, index: u32) -> Endpoint {
@@ -220,6 +228,7 @@ impl Engine {
             port: None,
             protocol: question.service.map_or(0, |(protocol, _)| protocol),
             owners_differ,
+            arrival: question.destination.filter(|_| !self.steers.is_empty()).map(|end| end.who),
             before_horizon: question.at < self.horizon,
         };
         let row = |end: Option<Endpoint>| end.map(|end| self.rows.view(end.row));
@@ -260,7 +269,7 @@ impl Engine {
             Who::Class(index) => {
                 self.classes.get(index).map_or(Vec::new(), |class| self.slots(side, &class.signature.selectors))
             }
-            Who::Nobody(address) => self.slots(side, &self.selecting(address)),
+            Who::Nobody(address, _) => self.slots(side, &self.selecting(address)),
         }
     }
 
@@ -323,6 +332,14 @@ impl Engine {
                 if !found.before_horizon {
                     bits &= !self.expired.word(word);
                 }
+                if let Some(arrival) = found.arrival {
+                    for bit in ones(bits & self.steers.word(word)) {
+                        let slot = (word * 64 + bit) as Slot;
+                        if self.entries.get(slot).is_some_and(|entry| !self.arrives(entry, arrival)) {
+                            bits &= !(1 << bit);
+                        }
+                    }
+                }
                 while bits != 0 {
                     visit((word * 64) as Slot + bits.trailing_zeros())?;
                     bits &= bits - 1;
@@ -336,7 +353,8 @@ impl Engine {
     ///
     /// Only where a rule that could match begins or ends does the answer change, so only these addresses are asked about.
     fn routed(&self, source: Endpoint, query: &Query<PeerId>) -> Option<Address> {
-        let destination = self.peer(query.destination)?;
+        let member = self.peers.get(&query.destination)?;
+        let (destination, class) = (&member.peer, member.class);
         let service = Some((query.protocol, query.port));
         let question = Question { source: Some(source), destination: None, service, at: query.at };
         let rules: Vec<&Rule> = self
@@ -356,9 +374,28 @@ impl Engine {
             }
         }
         kinds.into_iter().find(|&kind| {
-            let destination = Some(self.nobody(DESTINATION, kind));
+            let destination = Some(self.behind(kind, class));
             self.first(&Question { destination, ..question }).is_some_and(Entry::allows)
         })
+    }
+
+    /// Whether a peer that the rule goes through is where the traffic arrives.
+    fn arrives(&self, entry: &Entry, arrival: Who) -> bool {
+        match arrival {
+            Who::Class(class) | Who::Nobody(_, Some(class)) => self.goes_through(entry, class),
+            Who::Nobody(address, None) => {
+                let classes = self.selected(&entry.through).filter_map(|index| self.classes.get(index));
+                let routers = classes.filter(|class| class.routes).flat_map(|class| class.members.iter());
+                let mut peers = routers.filter_map(|id| self.peer(*id));
+                entry.through.is_empty() || peers.any(|peer| peer.routes.iter().any(|route| route.contains(address)))
+            }
+        }
+    }
+
+    /// Whether a rule may go through peers of a class.
+    pub(crate) fn goes_through(&self, entry: &Entry, class: u32) -> bool {
+        let bears = |class: &Class| entry.through.iter().any(|id| class.signature.selectors.binary_search(id).is_ok());
+        entry.through.is_empty() || self.classes.get(class).is_some_and(bears)
     }
 
     pub(crate) fn routes(&self, class: u32) -> bool {

@@ -35,6 +35,7 @@ pub enum RuleField {
     Protocols,
     Ports,
     ExpiresAt,
+    Through,
 }
 
 impl fmt::Display for RuleField {
@@ -48,11 +49,12 @@ impl fmt::Display for RuleField {
             RuleField::Protocols => "protocols",
             RuleField::Ports => "ports",
             RuleField::ExpiresAt => "expiry",
+            RuleField::Through => "through",
         })
     }
 }
 
-/// Why a rule cannot be used. The last three are for those who make rules from text and untyped numbers.
+/// Why a rule cannot be used. The last four are for those who make rules from text and untyped numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleFault {
     /// Two rules have this id.
@@ -64,9 +66,15 @@ pub enum RuleFault {
     /// The range ends before it begins.
     #[error("the range {} to {} ends before it begins", .0.low, .0.high)]
     InvertedPorts(PortRange),
+    /// A deny with `through`: of several ways to an address it would close some, and the answer for the address would be none.
+    #[error("only a rule that allows can say through whom")]
+    DenyThrough,
     /// The text is no selector.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// The text is no label.
+    #[error(transparent)]
+    Label(#[from] LabelError),
     /// The text is no action.
     #[error(transparent)]
     Action(#[from] UnknownAction),

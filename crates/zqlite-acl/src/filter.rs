@@ -33,8 +33,8 @@ pub struct FilterRule {
 pub(crate) type Entrance = BTreeMap<Traffic, Vec<AddressRange>>;
 
 impl Engine {
-    /// What a peer and what it routes may be sent: exactly the traffic that [`decide_addresses`](Self::decide_addresses)
-    /// allows. Rules that compare owners concern peers only, not what they route.
+    /// What a peer and what it routes may be sent: of the traffic that [`decide_addresses`](Self::decide_addresses) allows
+    /// exactly what may go through this peer. Rules that compare owners concern peers only, not what they route.
     pub fn packet_filter(&self, peer: PeerId, at: i64) -> Result<Vec<FilterRule>, UnknownId> {
         let class = self.member(peer)?;
         let mut by_entrance: BTreeMap<(Traffic, Vec<AddressRange>), Vec<AddressRange>> = BTreeMap::new();
@@ -56,7 +56,7 @@ impl Engine {
                 kinds.extend([Some(range.first()), range.last().next()].into_iter().flatten())
             });
             for part in cut(route, kinds) {
-                let destination = self.nobody(DESTINATION, part.first());
+                let destination = self.behind(part.first(), class);
                 let rules: Vec<Slot> = self.one_sided(DESTINATION, destination, at).collect();
                 add(known.entry(rules).or_insert_with(|| self.entrance(destination, at)), &[part]);
             }

@@ -21,6 +21,11 @@
 //! router itself may not be reached. Routes have no meaning for a source: what comes from a subnet is asked for by address.
 //! Whether an address that is routed also belongs to a peer makes no difference to the router.
 //!
+//! A rule that names labels to go *through* matches only where the traffic arrives at a peer that bears one of them: the
+//! destination itself, or the router of the address that is asked about. Asked by address, without a router, it matches
+//! when some peer that routes the address bears one. Only rules that allow can have such labels: so what is allowed for an
+//! address is what at least one of its routers lets in.
+//!
 //! # Ports
 //! Each question has a port, and a rule with ports matches only if its ranges hold it. Protocols without ports (ICMP)
 //! are asked for with port 0, so a rule that is to match them should name no ports.

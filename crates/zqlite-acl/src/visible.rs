@@ -105,7 +105,7 @@ impl Engine {
                 kinds.extend(ends.into_iter().flatten().filter(|end| route.contains(*end)));
             }
         }
-        kinds.into_iter().any(|kind| self.some_traffic(source, self.nobody(DESTINATION, kind), at))
+        kinds.into_iter().any(|kind| self.some_traffic(source, self.behind(kind, destination), at))
     }
 
     /// One peer of a class, which can speak for all of them.
@@ -140,6 +140,10 @@ impl Engine {
                 }
                 let there = self.class(other, candidate);
                 if entry.rule.same_owner && there.owner != endpoint.owner {
+                    return;
+                }
+                // Where the endpoint is the destination, its rules have been asked that already.
+                if side == SOURCE && !self.goes_through(entry, candidate) {
                     return;
                 }
                 if open || !self.meets(other, there, &denies) {

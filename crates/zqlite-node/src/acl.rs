@@ -30,6 +30,7 @@ pub struct NativeAclRule {
     pub ports: Option<Vec<(f64, f64)>>,
     pub expires_at: Option<f64>,
     pub same_owner: Option<bool>,
+    pub through: Option<Vec<String>>,
 }
 
 /// See `AclPeer` of `lib/acl.ts`.
@@ -665,6 +666,8 @@ fn rule(given: NativeAclRule) -> Result<Rule, Error> {
             .transpose()
             .map_err(|fault| fail(RuleField::ExpiresAt, None, fault))?,
         same_owner: given.same_owner.unwrap_or(false),
+        through: parse_all(given.through.unwrap_or_default(), |text| Label::parse(text))
+            .map_err(|(index, error)| fail(RuleField::Through, Some(index), error.into()))?,
     })
 }
 

@@ -106,14 +106,13 @@ class Compiler {
     const { sources, destinations, services, capabilities, via, line } = grant;
     if (sources.length === 0 || destinations.length === 0) return;
     const others = destinations.filter((destination) => !isSelf(destination) && (via.length === 0 || isNetwork(destination)));
-    if (others.length > 0) {
+    if (via.length > 0) for (const other of others) this.#steer(sources, other, services, via, line);
+    else if (others.length > 0) {
       for (const [from, to] of byFamily(sources, others)) {
         for (const service of services) this.#service({ sources: from, destinations: to }, service, line);
-        if (capabilities !== undefined && via.length === 0) this.#see(from, to, line);
+        if (capabilities !== undefined) this.#see(from, to, line);
       }
-      const carriers = sources.flatMap((source) => this.#carriersOf(source, [undefined]));
-      if (via.length > 0) this.#see(sources.flatMap(names), others.flatMap((to) => this.#carriersOf(to, via)), line);
-      else this.#see(carriers, others.flatMap(names), line);
+      this.#see(sources.flatMap((source) => this.#carriersOf(source, [undefined])), others.flatMap(names), line);
     }
     if (destinations.length === 0 || !destinations.some(isSelf)) return;
     const own = { sources: sources.flatMap(names), destinations: [MEMBER], sameOwner: true };
@@ -128,6 +127,15 @@ class Compiler {
     return [...this.#carriers.values()].flatMap(({ range, tag, label }) =>
       (tag === undefined || tags.includes(tag)) && ranges.some((own) => overlap(own, range)) ? [label] : [],
     );
+  }
+
+  /** Only through routers with one of the tags that carry some of the destination. */
+  #steer(sources: readonly Selector[], destination: Selector, services: readonly Service[], via: readonly string[], line: number): void {
+    const carriers = this.#carriersOf(destination, via);
+    const through = isInternet(destination) ? [...via] : carriers;
+    for (const [from, to] of byFamily(sources, [destination]))
+      for (const service of services) this.#service({ sources: from, destinations: to, through }, service, line);
+    this.#see(sources.flatMap(names), carriers, line);
   }
 
   /** No packet, but they know of each other. */

@@ -84,7 +84,8 @@ export class Filters {
     const carried = routes.map((text) => this.#network(text)).filter((range) => range !== undefined);
     const bears = new Set(labels);
     const filter: FilterRule[] = [];
-    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, expiresAt } of this.#rules) {
+    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, through = [], expiresAt } of this.#rules) {
+      if (through.length > 0 && !through.some((label) => bears.has(label))) continue;
       let self = false;
       const routed = new Set<string>();
       for (const selector of destinations) {

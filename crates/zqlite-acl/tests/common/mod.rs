@@ -68,8 +68,10 @@ prop_compose! {
         ports in proptest::collection::vec(port_range(), 0..3),
         expires_at in prop_oneof![3 => Just(None), 1 => select(&[0, 5, 10]).prop_map(Some)],
         same_owner in proptest::bool::weighted(0.15),
+        through in prop_oneof![2 => Just(vec![]), 1 => subsequence(LABELS.to_vec(), 1..3)],
     ) -> Rule {
-        Rule { id, priority, action, enabled, sources, destinations, protocols, ports, expires_at, same_owner }
+        let through = through.into_iter().filter(|_| action == Action::Allow).map(|label| label.parse().unwrap()).collect();
+        Rule { id, priority, action, enabled, sources, destinations, protocols, ports, expires_at, same_owner, through }
     }
 }
 
