@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use zqlite_acl::{Action, Direction, Engine, Peer, PortRange, Query, Rule, Selector, plain};
-use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
+use zqlite_acl::{Action, Direction, Engine, Label, Peer, PortRange, Query, Rule, Selector, plain};
+use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 
 const LABELS: [&str; 4] = ["tag:a", "tag:b", "user:u", "group:g"];
 
@@ -76,7 +76,8 @@ impl Input<'_> {
             }),
             expires_at: (self.below(4) == 0).then(|| self.below(12).into()),
             same_owner: self.below(8) == 0,
-            // A deny with them is refused, which is to be met as well, but seldom.
+            family: (action == Action::Allow && self.below(4) == 0).then(|| [Family::V4, Family::V6][usize::from(self.below(2))]),
+            // A deny with labels is refused, which is to be met as well, but seldom.
             through: if action == Action::Allow || self.below(32) == 0 { self.several(0, 2, Self::label) } else { Vec::new() },
         }
     }

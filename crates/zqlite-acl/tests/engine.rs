@@ -24,6 +24,7 @@ fn rule(id: RuleId, priority: i32, action: Action, source: &str, destination: &s
         expires_at: None,
         same_owner: false,
         through: Vec::new(),
+        family: None,
     }
 }
 

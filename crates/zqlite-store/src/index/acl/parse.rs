@@ -41,6 +41,7 @@ pub(super) fn rule_of(row: i64, values: &[Value]) -> Parsed<Rule> {
         expires_at: if *value(7) == Value::Null { None } else { Some(integer(7)?) },
         same_owner: false,
         through: Vec::new(),
+        family: None,
     };
     for (at, list) in [&rule.sources, &rule.destinations].into_iter().enumerate() {
         if list.is_empty() {
