@@ -27,6 +27,17 @@ export interface AclRule {
   expiresAt?: number
   /** Match only between peers that have the same owner. Default: false. */
   sameOwner?: boolean
+  /**
+   * Labels such as `'tag:exit'`: match only what arrives at a peer that bears one of them, as the destination itself or as the
+   * router of the address. An address by itself is matched when some peer that routes it bears one. Absent or empty: any.
+   * Only for rules that allow.
+   */
+  through?: readonly string[]
+  /**
+   * Match only packets of this version of IP. A question about peers is about any of their addresses, and there the rule matches
+   * as if it had none: name one only where both sides have an address of it. Absent: both. Only for rules that allow.
+   */
+  family?: 4 | 6
 }
 
 /** One machine of the network. */

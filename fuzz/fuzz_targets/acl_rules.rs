@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use zqlite_acl::{Action, Direction, Engine, Peer, PortRange, Query, Rule, Selector, plain};
-use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
+use zqlite_acl::{Action, Direction, Engine, Label, Peer, PortRange, Query, Rule, Selector, plain};
+use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 
 const LABELS: [&str; 4] = ["tag:a", "tag:b", "user:u", "group:g"];
 
@@ -55,12 +55,17 @@ impl Input<'_> {
         (0..least + self.below(most - least + 1)).map(|_| one(self)).collect()
     }
 
+    fn label(&mut self) -> Label {
+        LABELS[usize::from(self.below(4))].parse().expect("a label")
+    }
+
     fn rule(&mut self) -> Rule {
         let sources = self.several(1, 3, Self::selector);
+        let action = if self.below(3) == 0 { Action::Deny } else { Action::Allow };
         Rule {
             id: self.below(12).into(),
             priority: self.below(3).into(),
-            action: if self.below(3) == 0 { Action::Deny } else { Action::Allow },
+            action,
             enabled: self.below(8) != 0,
             sources,
             destinations: self.several(1, 3, Self::selector),
@@ -71,12 +76,15 @@ impl Input<'_> {
             }),
             expires_at: (self.below(4) == 0).then(|| self.below(12).into()),
             same_owner: self.below(8) == 0,
+            family: (action == Action::Allow && self.below(4) == 0).then(|| [Family::V4, Family::V6][usize::from(self.below(2))]),
+            // A deny with labels is refused, which is to be met as well, but seldom.
+            through: if action == Action::Allow || self.below(32) == 0 { self.several(0, 2, Self::label) } else { Vec::new() },
         }
     }
 
     fn peer(&mut self) -> Peer {
         let id = self.below(8);
-        let mut labels: Vec<_> = self.several(0, 2, |input| LABELS[usize::from(input.below(4))].parse().expect("a label"));
+        let mut labels: Vec<_> = self.several(0, 2, Self::label);
         labels.dedup();
         Peer {
             id: id.into(),

@@ -23,6 +23,8 @@ fn rule(id: RuleId, priority: i32, action: Action, source: &str, destination: &s
         ports: vec![],
         expires_at: None,
         same_owner: false,
+        through: Vec::new(),
+        family: None,
     }
 }
 

@@ -11,7 +11,7 @@ use zqlite_acl::{
     Passage, Peer, PeerError, PeerFault, PeerField, PortRange, Query, Rule, RuleError, RuleFault, RuleField, Selector,
     UnknownId, UnusedReason,
 };
-use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
+use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 use zqlite_store::{Error, ErrorCode};
 
 use crate::guard::{guard, to_napi};
@@ -30,6 +30,8 @@ pub struct NativeAclRule {
     pub ports: Option<Vec<(f64, f64)>>,
     pub expires_at: Option<f64>,
     pub same_owner: Option<bool>,
+    pub through: Option<Vec<String>>,
+    pub family: Option<f64>,
 }
 
 /// See `AclPeer` of `lib/acl.ts`.
@@ -665,7 +667,19 @@ fn rule(given: NativeAclRule) -> Result<Rule, Error> {
             .transpose()
             .map_err(|fault| fail(RuleField::ExpiresAt, None, fault))?,
         same_owner: given.same_owner.unwrap_or(false),
+        through: parse_all(given.through.unwrap_or_default(), |text| Label::parse(text))
+            .map_err(|(index, error)| fail(RuleField::Through, Some(index), error.into()))?,
+        family: family(given.family).map_err(|fault| fail(RuleField::Family, None, fault))?,
     })
+}
+
+fn family(version: Option<f64>) -> Result<Option<Family>, RuleFault> {
+    match version {
+        None => Ok(None),
+        Some(4.0) => Ok(Some(Family::V4)),
+        Some(6.0) => Ok(Some(Family::V6)),
+        Some(_) => Err(RuleFault::Family),
+    }
 }
 
 fn peer(given: NativeAclPeer) -> Result<Peer, Error> {

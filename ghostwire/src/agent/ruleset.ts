@@ -55,6 +55,7 @@ export function ruleset({ interface: name, addresses, pools, user, rules, peers,
     const destinations = merge(rule.destinations.flatMap((text) => (text === 'self' ? own : (rangeOf(text) ?? []))));
     const verdict = rule.action === 'allow' ? 'accept' : 'drop';
     for (const family of FAMILIES) {
+      if (rule.family !== undefined && rule.family !== family) continue;
       const to = sets.named(family, destinations);
       const from = any ? undefined : sets.named(family, sources);
       if (to === undefined || (!any && from === undefined)) continue;

@@ -40,6 +40,8 @@ pub(super) fn rule_of(row: i64, values: &[Value]) -> Parsed<Rule> {
         ports: ports_of(value(3)).map_err(|reason| (3, reason))?,
         expires_at: if *value(7) == Value::Null { None } else { Some(integer(7)?) },
         same_owner: false,
+        through: Vec::new(),
+        family: None,
     };
     for (at, list) in [&rule.sources, &rule.destinations].into_iter().enumerate() {
         if list.is_empty() {
