@@ -70,8 +70,15 @@ async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Lin
     const figures = new Map(asked.map(({ name }) => [name, [] as number[]]))
     for (let run = 0; run < runs; run++) {
       for (const subject of asked) {
+        if (!figures.has(subject.name)) continue
         progress(`${suite.name}/${one.name}: run ${run + 1} of ${runs}, ${subject.name}`)
-        figures.get(subject.name)?.push(await measure(subject, one.name, quick))
+        const figure = await measure(subject, one.name, quick)
+        if (typeof figure === 'number') figures.get(subject.name)?.push(figure)
+        else {
+          figures.delete(subject.name)
+          progress('')
+          show(`  left out of ${suite.name}/${one.name}: ${subject.name} (${figure.unable})`)
+        }
       }
     }
     progress('')
@@ -85,7 +92,7 @@ function isInstalled({ requires, requiresProgram }: Subject): boolean {
   return requires === undefined || existsSync(join(here, 'node_modules', requires, 'package.json'))
 }
 
-async function measure(subject: Subject, name: string, quick: boolean): Promise<number> {
+async function measure(subject: Subject, name: string, quick: boolean): Promise<number | { unable: string }> {
   // Beside the project, not in /tmp, which is memory on many machines: an fsync there costs nothing.
   const results = join(here, 'results')
   mkdirSync(results, { recursive: true })
@@ -97,7 +104,8 @@ async function measure(subject: Subject, name: string, quick: boolean): Promise<
     let output = ''
     for await (const chunk of child.stdout) output += String(chunk)
     if (output === '') throw new Error(`${subject.name} failed in ${name}; see above`)
-    const { figure } = JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as { figure?: number }
+    const { figure, unable } = JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as { figure?: number; unable?: string }
+    if (unable !== undefined && subject.name !== 'zqlite') return { unable }
     if (typeof figure !== 'number' || !Number.isFinite(figure)) throw new Error(`${subject.name} gave no figure for ${name}`)
     return figure
   } finally {
@@ -124,21 +132,31 @@ function table(suite: Suite, lines: Line[]): boolean {
     for (const [name, figure] of [['zqlite', line.zqlite] as const, ...Object.entries(line.peers)]) {
       const [least, most] = line.spread[name] ?? [NaN, NaN]
       const ratio = line.ratio[name]
-      show(`    ${name.padEnd(18)}${format(figure).padStart(12)}   ${`${format(least)} – ${format(most)}`.padEnd(24)}${ratio === undefined ? '' : `zqlite is ${ratio.toFixed(2)}×`}`)
+      show(`    ${name.padEnd(20)}${format(figure).padStart(12)}   ${`${format(least)} – ${format(most)}`.padEnd(24)}${ratio === undefined ? '' : `zqlite is ${ratio < 1000 ? ratio.toFixed(2) : format(ratio)}×`}`)
     }
-    if (one?.must !== undefined) {
-      const met = one.better === 'lower' ? line.zqlite < one.must : line.zqlite > one.must
-      missed ||= !met
-      show(`    ${met ? 'met' : 'MISSED'}: ${one.better === 'lower' ? 'below' : 'above'} ${format(one.must)} ${one.unit}`)
-    }
-    for (const [name, wanted] of Object.entries(one?.mustRatio ?? {})) {
-      const ratio = line.ratio[name]
-      if (ratio === undefined) continue
-      missed ||= ratio < wanted
-      show(`    ${ratio < wanted ? 'MISSED' : 'met'}: at least ${wanted.toFixed(2)}× ${name}`)
+    if (one === undefined) continue
+    const reached = (wanted: number): boolean => (one.better === 'lower' ? line.zqlite < wanted : line.zqlite > wanted)
+    const bound = (wanted: number): string => `${one.better === 'lower' ? 'below' : 'above'} ${format(wanted)} ${one.unit}`
+    const verdicts = [
+      ...(one.must === undefined ? [] : [{ must: true, met: reached(one.must), text: bound(one.must) }]),
+      ...(one.aim === undefined ? [] : [{ must: false, met: reached(one.aim), text: bound(one.aim) }]),
+      ...ratios(line, one.mustRatio).map((verdict) => ({ must: true, ...verdict })),
+      ...ratios(line, one.aimRatio).map((verdict) => ({ must: false, ...verdict })),
+    ]
+    for (const { must, met, text } of verdicts) {
+      missed ||= must && !met
+      show(`    ${must ? (met ? 'met' : 'MISSED') : met ? 'aim met' : 'aim missed'}: ${text}`)
     }
   }
   return missed
+}
+
+/** Whether rivals are beaten by what is wanted; of those that were not measured nothing is said. */
+function ratios(line: Line, wanted: Record<string, number> = {}): { met: boolean; text: string }[] {
+  return Object.entries(wanted).flatMap(([name, least]) => {
+    const ratio = line.ratio[name]
+    return ratio === undefined ? [] : [{ met: ratio >= least, text: `at least ${least.toLocaleString('en', { minimumFractionDigits: 2 })}× ${name}` }]
+  })
 }
 
 function format(n: number): string {
