@@ -93,7 +93,7 @@ export class Agent {
       backoff: { firstMs: 500, maxMs: 10_000 },
       ...(from !== undefined && { from }),
     });
-    if (from !== undefined) this.#take({ changed: from.peers, removed: [], self: from.self });
+    if (from !== undefined) this.#take({ changed: from.peers, removed: [], self: from.self, packetFilter: from.packetFilter ?? null });
   }
 
   /** Resolves when the filter and the interface stand. @throws GhostwireError ERR_AGENT_SYSTEM */
@@ -202,11 +202,11 @@ export class Agent {
 
   async #apply(): Promise<void> {
     this.#dirty = false;
-    const { self, peers } = this.#netmap;
+    const { self, filter, peers } = this.#netmap;
     if (self === undefined || !this.#started || this.#stop.signal.aborted) return;
     const { onLink } = localNetwork(this.#settings.interface);
     const now = Date.now();
-    const next = plan(self, peers.values(), this.#settings, { interface: this.#settings.interface, onLink, servers: this.#servers, now });
+    const next = plan({ self, filter, peers: peers.values() }, this.#settings, { interface: this.#settings.interface, onLink, servers: this.#servers, now });
     const known = new Set(this.#refused.map((one) => `${one.subject} ${one.reason}`));
     for (const { subject, reason } of next.refused)
       if (!known.has(`${subject} ${reason}`)) this.#log.error({ code: 'ERR_NETMAP_REFUSED', subject, reason }, 'refused');
@@ -226,7 +226,7 @@ export class Agent {
       this.#log.error({ err: error }, 'the netmap could not be applied; trying again');
       setTimeout(() => this.#changed(), RETRY).unref();
     }
-    this.#expire(self.filter, now);
+    this.#expire(filter, now);
   }
 
   /** A rule that ends by itself ends here too. */
