@@ -316,8 +316,8 @@ test('another router of the same network takes over when the one in use is gone,
 test('the reflexive address is learned over IPv6 too', async (t) => {
   t.timeout(150_000);
   // Asks the coordinator's own responder through a raw socket, in the name of WireGuard's port.
-  const ask = (server: string): Promise<string> =>
-    machine('laptop').do(process.execPath, '-e', `require(${JSON.stringify(ADDON)}).stunProbe(${JSON.stringify(server)}, 51820, 3000).then(console.log)`);
+  const ask = (responder: string): Promise<string> =>
+    machine('laptop').do(process.execPath, '-e', `require(${JSON.stringify(ADDON)}).stunProbe(${JSON.stringify(responder)}, 51820, 3000).then(console.log)`);
   await coord.do('sh', '-c', `cd ${coord.folder}/tmp && mkdir six && cd six && (ghostwire serve --insecure --host 2001:db8::1 --port 9080 --metrics-port 9081 --sync-port 9082 > log 2>&1 &)`);
   await until('a coordinator listens on IPv6', async () => (await coord.run('sh', '-c', `grep -q sync ${coord.folder}/tmp/six/log`)).code === 0);
   t.is((await ask('[2001:db8::1]:9082')).trim(), '[2001:db8::11]:51820');

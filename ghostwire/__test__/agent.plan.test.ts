@@ -153,7 +153,7 @@ test('routes need consent, and never take over what the host has', (t) => {
     record(3, { routes: ['10.0.0.0/8', '192.168.1.0/25', '192.168.0.0/16', '198.51.100.0/24', '100.64.0.0/24', '0.0.0.0/1', '128.0.0.0/1', '2000::/3', '127.0.0.0/8', '2001:db8::/32'] }),
   ];
   const map = netmap(...peers);
-  const make = (consent: Parameters<typeof plan>[2]) => plan(says(map), consent, HOST);
+  const make = (consent: Parameters<typeof plan>[1]) => plan(says(map), consent, HOST);
   const ips = (made: ReturnType<typeof plan>, index: number) => made.peers[index]?.allowedIps.slice(2);
 
   const none = make({ acceptRoutes: false });
@@ -233,6 +233,21 @@ test('candidates are tried in turn until there is a handshake', (t) => {
   t.is(paths.next(live({ endpoint: '192.0.2.77:9', handshakeAt: 1_019_000, received: 9 }), 1_040_000).size, 0, 'it did');
   // Nobody wants to reach a silent one without keepalive.
   t.is(paths.next(live({ keepalive: 0 }), 9_000_000).size, 0);
+});
+
+test('a peer that has never answered is tried again at once, a few times and at each of its addresses', (t) => {
+  const paths = new Paths();
+  const candidates = ['192.0.2.1:1', '192.0.2.2:2'];
+  paths.offer('k', candidates, 0);
+  const live = (more: Partial<LivePeer> = {}): LivePeer[] => [{ publicKey: 'k', endpoint: candidates[0], allowedIps: ['100.64.0.2/32'], handshakeAt: 0, received: 0, sent: 0, keepalive: 25, ...more }];
+  const tried = (now: number, more?: Partial<LivePeer>) => paths.hurry(live(more), now).peers.map(({ endpoint }) => endpoint);
+  t.deepEqual(tried(100), [], 'an answer has its time');
+  t.deepEqual(tried(1_000, { handshakeAt: 900 }), [], 'it answered');
+  t.deepEqual(tried(1_000, { keepalive: 0 }), [], 'nobody wants to reach it');
+  t.deepEqual([1_000, 1_100, 2_000, 3_000, 4_000, 5_000, 60_000].map((now) => tried(now)), [[candidates[0]], [], [candidates[1]], [candidates[0]], [candidates[1]], [], []]);
+  t.false(paths.hurry(live(), 61_000).more);
+  paths.offer('k', ['192.0.2.3:3'], 62_000);
+  t.true(paths.hurry(live(), 62_000).more, 'with other addresses it is another matter');
 });
 
 /** What a rule set does with a packet, as nftables reads it: the chain `requests`, rule by rule. */

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import type { WebSocket } from 'ws';
-import { SyncClient, SyncClientError, digestOf, type Change, type SyncClientOptions } from '../src/client.js';
+import { SyncClient, SyncClientError, digestOf, type Change, type Snapshot, type SyncClientOptions } from '../src/client.js';
 import { SyncServer, type SyncPut } from '../src/sync.js';
 import { Link, ScriptedServer } from './support/sockets.js';
 

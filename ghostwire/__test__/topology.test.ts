@@ -120,7 +120,7 @@ test('a restart publishes the same views from nothing', async (t) => {
   const after = await startNetwork(new MemoryJournal(store));
   assertTruth(t, after);
   t.deepEqual(picture(after), expected);
-  t.true(after.sync.batches[0]!.puts.every(({ changedAt }) => changedAt > 0 && changedAt <= after.sync.batches[0]!.revision));
+  t.true(after.sync.batches[0]!.puts.every(({ changedAt }) => changedAt !== undefined && changedAt > 0 && changedAt <= after.sync.batches[0]!.revision));
   await after.stop();
 });
 

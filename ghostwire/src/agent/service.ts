@@ -72,7 +72,7 @@ async function waitUntilReady(state: AgentState, hasEnded: () => boolean): Promi
   while (Date.now() < until && !hasEnded()) {
     const status = await ask<Status>(state.socket, 'GET', '/status').catch(() => undefined);
     if (status?.ready === true) return status;
-    await sleep(50);
+    await sleep(20);
   }
   const where = hasSystemd() ? `journalctl -u ${UNIT}` : state.log;
   const said = hasSystemd() ? '' : `: ${lastLine(state.log)}`;
