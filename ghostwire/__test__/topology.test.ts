@@ -43,9 +43,12 @@ const POLICIES = [
   '{"acls": []}',
   `{"groups": {"group:dev": ["u0@x", "u1@x"]}, "tagOwners": {"tag:a": [], "tag:b": []},
     "acls": [{"action": "accept", "src": ["group:dev"], "dst": ["tag:a:80"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:b:443"]}]}`,
-  `{"tagOwners": {"tag:a": []}, "acls": [{"action": "accept", "src": ["u0@x"], "dst": ["*:*"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:a:*", "10.0.0.0/8:22"]}]}`,
+  `{"tagOwners": {"tag:a": []}, "acls": [{"action": "accept", "src": ["u0@x"], "dst": ["*:*"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:a:*", "10.0.0.0/8:22"]},
+    {"action": "accept", "src": ["u1@x"], "dst": ["10.1.128.0/17:23", "192.168.0.7:24"]}]}`,
   `{"hosts": {"first": "100.64.0.1"}, "acls": [{"action": "accept", "src": ["first"], "dst": ["u1@x:22", "u2@x:22"]}]}`,
 ];
+/** By user: equal ones, ones that a rule tells apart, and an exit. */
+const ROUTES = [['10.0.0.0/8'], ['10.0.0.0/8', '192.168.0.0/24'], ['10.1.0.0/16'], ['0.0.0.0/0', '::/0']];
 const TAGS = [[], ['tag:a'], ['tag:b'], ['tag:a', 'tag:b']];
 
 type Step =
@@ -66,7 +69,7 @@ let renames = 0;
 
 async function perform(network: TestNetwork, action: Step): Promise<void> {
   const { peers, policies, directory, register } = network;
-  if (action.kind === 'register') await register({ hostname: 'h', user: `u${action.user}@x`, routes: ['10.0.0.0/8'] });
+  if (action.kind === 'register') await register({ hostname: 'h', user: `u${action.user}@x`, routes: ROUTES[action.user]! });
   else if (action.kind === 'policy') await policies.put(POLICIES[action.policy]!, undefined);
   else {
     const all = [...directory.all()];
@@ -75,7 +78,7 @@ async function perform(network: TestNetwork, action: Step): Promise<void> {
     if (action.kind === 'tag') await peers.update(chosen.id, { tags: TAGS[action.tags]! });
     else if (action.kind === 'rename') await peers.update(chosen.id, { name: `r${renames++}` });
     else if (action.kind === 'approve')
-      await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : ['10.0.0.0/8'] });
+      await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : chosen.record.advertisedRoutes });
     else await peers.delete(chosen.id);
   }
 }
