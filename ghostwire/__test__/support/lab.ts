@@ -223,6 +223,18 @@ export class Lab {
     return machine;
   }
 
+  /** Puts further machines on the network of the first one, a machine that is `behind` the second: `network`.3 and on. */
+  async bridge([host, router, ...more]: readonly Machine[], network: string): Promise<void> {
+    if (host === undefined || router === undefined) throw new Error('a network needs a host and its router');
+    // The host's side of the cable becomes a switch.
+    await host.do('sh', '-c', `ip link add lan type bridge && ip link set lan up && ip address del ${network}.2/24 dev eth0 && ip link set eth0 master lan && ip address add ${network}.2/24 dev lan`);
+    for (const [index, machine] of more.entries()) {
+      await this.link(machine, 'lan0', host, `port${index}`);
+      await host.do('ip', 'link', 'set', `port${index}`, 'master', 'lan');
+      await machine.do('ip', 'address', 'add', `${network}.${index + 3}/24`, 'dev', 'lan0');
+    }
+  }
+
   logs(): string {
     return this.#machines.map((machine) => machine.log()).join('');
   }

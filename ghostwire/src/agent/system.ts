@@ -35,3 +35,11 @@ export const attempt = (command: string, args: readonly string[]): Promise<boole
 
 /** Whether a tool can be run. */
 export const has = (command: string, args: readonly string[] = ['--version']): Promise<boolean> => attempt(command, args);
+
+/** How the system is worked on; tests watch what would be done where a machine cannot do it. */
+export interface Tools {
+  readonly run: typeof run;
+  readonly attempt: typeof attempt;
+}
+
+export const TOOLS: Tools = { run, attempt };
