@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [suite …] [--case NAME …] [--quick] [--json FILE] [--runs N]`: measures ours and the rivals side by side, each in its
+ * `npm run bench -- [suite …] [--case NAME …] [--only SUBJECT …] [--quick] [--json FILE] [--runs N]`: measures ours and the rivals side by side, each in its
  * own process on its own files, in turn, several times; shows medians with their spread.
  */
 import { spawn } from 'node:child_process'
@@ -33,10 +33,10 @@ await main()
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, runs: { type: 'string' }, case: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h', default: false } },
+    options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, runs: { type: 'string' }, case: { type: 'string', multiple: true }, only: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h', default: false } },
   })
   const available = readdirSync(here, { withFileTypes: true }).filter((e) => existsSync(join(here, e.name, 'suite.ts'))).map((e) => e.name)
-  if (values.help) return show(`npm run bench -- [suite …] [--case NAME …] [--quick] [--json FILE] [--runs N]\nsuites: ${available.join(', ')}`)
+  if (values.help) return show(`npm run bench -- [suite …] [--case NAME …] [--only SUBJECT …] [--quick] [--json FILE] [--runs N]\nsuites: ${available.join(', ')}`)
   const unknown = positionals.find((name) => !available.includes(name))
   if (unknown !== undefined) return fail(`there is no suite ${unknown}; there are ${available.join(', ')}`)
   const runs = values.runs === undefined ? (values.quick ? 3 : 5) : Number(values.runs)
@@ -48,11 +48,15 @@ async function main(): Promise<void> {
     const { suite } = (await import(`./${name}/suite.ts`)) as { suite: Suite }
     const cases = values.case
     if (cases !== undefined) suite.cases = suite.cases.filter((one) => cases.some((wanted) => one.name === wanted || one.name.startsWith(`${wanted}/`)))
-    const lines = await runSuite(suite, runs, values.quick)
+    const only = values.only
+    if (only !== undefined) suite.subjects = suite.subjects.filter((subject) => only.includes(subject.name))
+    if (suite.subjects.length === 0) return fail(`the suite ${name} has no subject ${only?.join(', ')}`)
+    // A suite that cannot run here, such as one that needs root, does not keep the others from it.
+    const lines = await runSuite(suite, runs, values.quick).catch((error: Error) => (fail(`${name}: ${error.message}`), []))
     for (const line of lines) if (values.json !== undefined) appendFileSync(values.json, `${JSON.stringify(line)}\n`)
     missed ||= table(suite, lines)
   }
-  if (missed) process.exitCode = 2
+  if (missed) process.exitCode ??= 2
 }
 
 async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Line[]> {

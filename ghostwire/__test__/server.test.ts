@@ -109,6 +109,10 @@ test.serial('metrics, health and readiness', async (t) => {
   t.regex(text, /^zqlite_writes \d+$/m);
   t.regex(text, /^ghostwire_sync_\w+ \d+$/m);
   t.regex(text, /^process_cpu_seconds_total /m);
+  // What the page for trouble tells people to look at is there.
+  const named = readFileSync('../docs/troubleshooting.md', 'utf8').match(/\b(zqlite|ghostwire|process)_[a-z_]+/g) ?? [];
+  t.true(named.length >= 6);
+  for (const name of new Set(named)) t.true(text.includes(`\n${name} `), name);
   t.is((await fetch(`${metrics}/healthz`)).status, 200);
   t.is((await fetch(`${metrics}/other`)).status, 404);
   t.is((await fetch(`${metrics}/metrics`, { method: 'POST' })).status, 405);
