@@ -21,6 +21,9 @@ use crate::work::{self, Ledger, Plan};
 /// Deaths tried in one attack: each opens a copy.
 const MOST_DEATHS: u32 = 3;
 
+/// Errors that a failure tells along.
+const ERRORS_KEPT: usize = 6;
+
 /// Clients that write at the same time, so that they share commits.
 const CLIENTS: u32 = 2;
 
@@ -133,6 +136,8 @@ pub struct Attack {
     unknown: [bool; CLIENTS as usize],
     wrong: Vec<String>,
     refused: u32,
+    /// The last ones, for whoever looks into a failure.
+    errors: Vec<String>,
     /// What the last acknowledged backup holds.
     backed_up: Option<Ledger>,
     /// How often it was looked what a death at this moment would leave.
@@ -154,6 +159,7 @@ impl Attack {
             unknown: [false; CLIENTS as usize],
             wrong: Vec::new(),
             refused: 0,
+            errors: Vec::new(),
             backed_up: None,
             deaths: 0,
         }
@@ -167,9 +173,6 @@ impl Attack {
     /// Judges an error: it must be one of the catalogue that says what to do.
     fn judge(&mut self, doing: &str, error: &Error) {
         self.refused += 1;
-        if std::env::var_os("TORTURE_TRACE").is_some() {
-            eprintln!("{doing}: {error}");
-        }
         let unknown = error.outcome == Outcome::Unknown;
         if error.code == ErrorCode::Internal || error.code == ErrorCode::Sql && error.sqlite_code == 0 {
             self.wrong.push(format!("{doing}: {error}"));
@@ -182,8 +185,15 @@ impl Attack {
         }
         self.read_only |= unknown;
         if error.code == ErrorCode::Readonly && !self.read_only {
-            self.wrong.push(format!("{doing}: no commit failed, but the error says {error}"));
+            let before = self.errors.join(", ");
+            self.wrong.push(format!("{doing}: no commit failed, but the error says {error}; before it: {before}"));
+            // Once is enough.
+            self.read_only = true;
         }
+        if self.errors.len() == ERRORS_KEPT {
+            self.errors.remove(0);
+        }
+        self.errors.push(format!("{doing}: {error}"));
     }
 
     fn open(&mut self) -> bool {
@@ -344,8 +354,13 @@ impl Attack {
         let path = self.path.with_file_name("copy.db");
         let to = path.clone();
         let made = self.with("backup", |db| {
-            let options =
-                BackupOptions { path: to, overwrite: true, pages: 10, pause: Duration::ZERO, cancel: Cancel::default() };
+            let options = BackupOptions {
+                path: to,
+                overwrite: true,
+                pages: 10,
+                pause: Duration::ZERO,
+                cancel: Cancel::default(),
+            };
             db.store().backup(&options, &mut |_| {}).map(drop)
         });
         // Before the tables are made there is nothing to look for in it.
