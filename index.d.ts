@@ -248,7 +248,7 @@ export declare interface AclFilterRule {
 
 /**
  * Rules and peers in tables: `CREATE INDEX name ON rules USING acl(source, destination, protocol, ports, priority, action,
- * enabled, expires_at) WITH (labels = …, peers = …)`. Every call is about what is committed when it is made, and never waits.
+ * enabled, expires_at, same_owner) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about what is committed when it is made, and never waits.
  *
  * Calls throw a {@link ZqliteError}: `ERR_ACL_UNKNOWN` for a peer that is in none of the tables, `ERR_CIDR_SYNTAX` for what is
  * no address, `ERR_TYPE` for other arguments that cannot be, `ERR_INDEX_UNKNOWN` when the index was dropped,
@@ -257,8 +257,17 @@ export declare interface AclFilterRule {
 export declare interface AclIndex {
     /** May one reach the other? */
     decide(query: AclIndexQuery): AclDecision;
+    /** As {@link decide} by ids of peers, for each question; all of one moment. */
+    decideBatch(batch: AclBatch): AclDecisions;
+    /** As {@link decide} by addresses, for each question; all of one moment. */
+    decideAddressesBatch(batch: AclAddressBatch): AclDecisions;
     /** As {@link decide}, with every rule that matches. */
     explain(query: AclIndexQuery): AclReasons;
+    /**
+     * An engine with the rules and peers that are committed now, for whatever else can be asked of them: who sees whom, whom a
+     * change would concern, packet filters. It costs microseconds, neither sees later changes of the other.
+     */
+    snapshot(): AclEngine;
 }
 
 /** A question: may `source` reach `destination`? Both are ids of peers, or both addresses. */

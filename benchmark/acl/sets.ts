@@ -153,7 +153,12 @@ export function trace(rules: readonly AclRule[], count: number): Trace {
     const [address = '', length = '32'] = text.split('/')
     return (parseV4(address) + (next(2) === 0 ? 0 : 2 ** (32 - Number(length)) - 1)) >>> 0
   }
-  const seen = new Set<string>()
+  const seen = new Set<number>()
+  // Equal for equal questions, and rarely for others, which then are drawn again.
+  const key = (i: number): number => {
+    const [destination, service] = [destinations[i] as number, ((protocols[i] as number) << 16) | (ports[i] as number)]
+    return (((sources[i] as number) ^ Math.imul(destination, 0x9e3779b1)) >>> 0) * 2 ** 21 + ((service ^ destination) & 0x1fffff)
+  }
   for (let i = 0; i < count; i++) {
     const rule = rules[next(rules.length)] as AclRule
     const fromRule = i % 2 === 0
@@ -162,9 +167,8 @@ export function trace(rules: readonly AclRule[], count: number): Trace {
     protocols[i] = fromRule ? (rule.protocols?.[0] ?? 6) : ([1, 6, 17][next(3)] as number)
     ports[i] = fromRule ? (rule.ports?.[0]?.[next(2)] ?? next(65536)) : next(65536)
     // Rules without a `*` or many ports have few corners: when they are used up, the source is random.
-    const key = (): string => `${sources[i]} ${destinations[i]} ${protocols[i]} ${ports[i]}`
-    while (seen.has(key())) sources[i] = next(2 ** 32)
-    seen.add(key())
+    while (seen.has(key(i))) sources[i] = next(2 ** 32)
+    seen.add(key(i))
   }
   return { sources, destinations, protocols, ports }
 }

@@ -196,8 +196,11 @@ impl Acl {
                 gone.push(id);
                 continue;
             };
-            let peer = rows.peer(id).map_err(|(row, reason)| {
-                Fault { source: self.source(PeerField::Owner), row, column: 1, reason }
+            let peer = rows.peer(id).map_err(|(row, reason)| Fault {
+                source: self.source(PeerField::Owner),
+                row,
+                column: 1,
+                reason,
             })?;
             put.push(peer);
         }
