@@ -323,7 +323,7 @@ test('the reflexive address is learned over IPv6 too', async (t) => {
   t.is((await ask('[2001:db8::1]:9082')).trim(), '[2001:db8::11]:51820');
   t.is((await ask('203.0.113.1:8082')).trim(), '203.0.113.99:51820', 'and over IPv4');
   await t.throwsAsync(ask('[2001:db8::99]:9082'), { message: /did not answer|unreachable/i });
-  await coord.do('sh', '-c', 'kill $(pgrep -f "sync-port 9082")');
+  await coord.do('pkill', '-f', 'sync-port 9082');
 });
 
 test('an exit node is used by those who ask for it', async (t) => {

@@ -14,10 +14,10 @@ test('the first one carries it, another takes over, and keeps it', (t) => {
   const kept: [string, number | undefined][] = [];
   const primaries = new Primaries((handle) => !offline.has(handle), (prefix, handle) => kept.push([prefix, handle]));
   const carried = (): number[] => [1, 2, 3].filter((handle) => primaries.routes(handle, [NET]).includes(NET));
-  t.deepEqual([...primaries.approve(1, [NET, '0.0.0.0/0'])], []);
+  t.deepEqual([...approve(primaries, 1, [NET, '0.0.0.0/0'])], []);
   t.deepEqual(primaries.routes(1, [NET, '0.0.0.0/0']), [NET, '0.0.0.0/0']);
-  t.deepEqual([...primaries.approve(2, [NET])], []);
-  t.deepEqual([...primaries.approve(3, [NET, '::/0'])], []);
+  t.deepEqual([...approve(primaries, 2, [NET])], []);
+  t.deepEqual([...approve(primaries, 3, [NET, '::/0'])], []);
   t.deepEqual(primaries.routes(3, [NET, '::/0']), ['::/0'], 'who uses an exit has chosen it by name');
   t.deepEqual(carried(), [1]);
   offline.add(1);
@@ -31,11 +31,11 @@ test('the first one carries it, another takes over, and keeps it', (t) => {
   offline.delete(3);
   primaries.review([3]);
   t.deepEqual(carried(), [3]);
-  t.deepEqual([...primaries.approve(3, [])].sort(), [1], 'withdrawn: another one, though it is offline');
+  t.deepEqual([...approve(primaries, 3, [])].sort(), [1], 'withdrawn: another one, though it is offline');
   t.deepEqual(carried(), [1]);
-  primaries.approve(1, []);
+  approve(primaries, 1, []);
   t.deepEqual(carried(), [2]);
-  primaries.approve(2, []);
+  approve(primaries, 2, []);
   t.deepEqual(carried(), []);
   t.deepEqual(kept, [[NET, 1], [NET, 2], [NET, 3], [NET, 1], [NET, undefined]]);
 });
@@ -59,7 +59,7 @@ test('whatever happens, a network that somebody routes has one primary, online i
         if (kind === 'approve') {
           if (on) approved.add(handle);
           else approved.delete(handle);
-          changed = primaries.approve(handle, on ? [NET] : []);
+          changed = approve(primaries, handle, on ? [NET] : []);
           changed.add(handle);
         } else {
           if (on) online.add(handle);
@@ -79,6 +79,17 @@ test('whatever happens, a network that somebody routes has one primary, online i
   );
 });
 
+test('what was chosen before is chosen again, whoever is heard of first', (t) => {
+  for (const order of [[1, 2], [2, 1]]) {
+    const kept: unknown[] = [];
+    const primaries = new Primaries(() => true, (prefix, handle) => kept.push([prefix, handle]));
+    primaries.recall(NET, 2);
+    primaries.approve(order.map((handle) => [handle, [NET]]));
+    t.deepEqual([1, 2].map((handle) => primaries.routes(handle, [NET])), [[], [NET]]);
+    t.deepEqual(kept, [], 'nothing new to remember');
+  }
+});
+
 test('somebody is offline when the connection has been gone for a while, and nobody just after the start', async (t) => {
   const said: (number[] | undefined)[] = [];
   const presence = new Presence((handles) => said.push(handles && [...handles]), { offlineAfter: 40, settledAfter: 80 });
@@ -95,6 +106,13 @@ test('somebody is offline when the connection has been gone for a while, and nob
   t.deepEqual([1, 2].map((handle) => presence.isOnline(handle)), [false, true]);
   t.deepEqual(said, [[1, 2], undefined, [2], [1]]);
 });
+
+/** Approves one router; others that are concerned. */
+function approve(primaries: Primaries, handle: number, routes: readonly string[]): Set<number> {
+  const concerned = primaries.approve([[handle, routes]]);
+  concerned.delete(handle);
+  return concerned;
+}
 
 /** The routes of each peer as the others are told. */
 const told = ({ sync }: TestNetwork, ...peers: { readonly handle: number }[]): string[][] =>

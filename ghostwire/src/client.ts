@@ -127,6 +127,8 @@ export class SyncClient extends EventEmitter<Events> {
   #position: { readonly epoch: string; readonly revision: number } | undefined;
   #running: Promise<void> | undefined;
   #socket: WebSocket | undefined;
+  /** The connection was given up by us: the network is another one, and what failed before says nothing of it. */
+  #fresh = false;
 
   constructor({ from, ...options }: SyncClientOptions) {
     super();
@@ -183,6 +185,7 @@ export class SyncClient extends EventEmitter<Events> {
 
   /** Gives up the present connection for a new one: it may lead nowhere since the network has changed. */
   reconnect(): void {
+    this.#fresh = true;
     this.#socket?.terminate();
   }
 
@@ -205,7 +208,8 @@ export class SyncClient extends EventEmitter<Events> {
         end = error;
         break;
       }
-      failures = performance.now() - begun < STABLE_MS ? failures + 1 : 1;
+      failures = performance.now() - begun < STABLE_MS && !this.#fresh ? failures + 1 : 1;
+      this.#fresh = false;
       // Random over the whole range: after an outage everybody comes back, but not all at once.
       const retryMs = Math.random() * Math.min(maxMs, firstMs * 2 ** Math.min(failures - 1, 30));
       this.emit('disconnected', { error, retryMs });

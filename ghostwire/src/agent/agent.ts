@@ -9,7 +9,7 @@ import { agentFor, forgetConnections } from '../http.js';
 import type { Logger } from '../log.js';
 import { CoordinatorClient } from './coordinator.js';
 import { DnsResponder } from './dns.js';
-import { addressesOf, endpointsAt, Host, localNetwork } from './host.js';
+import { addressesOf, endpointsAt, localNetwork, type Host } from './host.js';
 import { hostOf, MAX_MESSAGE, MAX_PEERS, Netmap, type Refusal } from './netmap.js';
 import { ordered, Paths, type PathFacts } from './paths.js';
 import { plan, type Plan } from './plan.js';
@@ -35,6 +35,9 @@ export interface AgentOptions {
   readonly identity: Identity;
   readonly settings: Settings;
   readonly log: Logger;
+  readonly host: Host;
+  /** Resolves when the host's filter and interface stand. */
+  readonly standing: Promise<void>;
 }
 
 export class Agent {
@@ -68,13 +71,15 @@ export class Agent {
   #working: Promise<void> = Promise.resolve();
   #dnsAddress = '';
   #timers = new Set<NodeJS.Timeout>();
+  readonly #standing: Promise<void>;
 
-  constructor({ state, identity, settings, log }: AgentOptions) {
+  constructor({ state, identity, settings, log, host, standing }: AgentOptions) {
     this.#state = state;
     this.#log = log;
     this.#identity = identity;
     this.#settings = settings;
-    this.#host = new Host(settings.interface, state);
+    this.#host = host;
+    this.#standing = standing;
     this.#coordinator = new CoordinatorClient({ ...identity, url: identity.server }, identity.token);
     this.#netmap = new Netmap(identity.pools);
     this.#dns = new DnsResponder(() => this.#plan ?? { domain: '', names: new Map() }, log);
@@ -114,7 +119,7 @@ export class Agent {
     // The netmap comes while the interface is being made.
     this.#client.start();
     try {
-      await this.#host.up(this.#settings.port);
+      await this.#standing;
     } catch (error) {
       await this.#client.close();
       throw error;

@@ -10,7 +10,7 @@ import { checkRoutes } from '../peers/peer.js';
 import { VERSION } from '../version.js';
 import { ask, listenControl } from './control.js';
 import { CoordinatorClient, join, type Joined } from './coordinator.js';
-import { endpointsAt, hostLabel, localNetwork, takeDown } from './host.js';
+import { endpointsAt, Host, hostLabel, localNetwork, takeDown } from './host.js';
 import { removeService, startService } from './service.js';
 import { AgentState, type Settings } from './state.js';
 import type { Status } from './status.js';
@@ -160,9 +160,13 @@ async function foreground(state: AgentState, settings: Settings, filter: string)
   const identity = state.identity.read();
   if (identity === undefined) throw new GhostwireError('ERR_AGENT_STATE', `${state.folder} does not say whom this machine has joined`);
   const log = createLog(filter)('ghostwire::agent');
+  // The interface is made while the rest is loaded; what is wrong with it is said when the agent starts.
+  const host = new Host(settings.interface, state);
+  const standing = host.up(settings.port);
+  standing.catch(() => undefined);
   // Loaded here, because the other commands are quicker without the addon.
   const { Agent } = await import('./agent.js');
-  const agent = new Agent({ state, identity, settings, log });
+  const agent = new Agent({ state, identity, settings, log, host, standing });
   let leaving = false;
   const close = await listenControl(state.socket, {
     'GET /alive': () => ({ pid: process.pid }),

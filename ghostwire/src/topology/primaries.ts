@@ -30,21 +30,26 @@ export class Primaries {
     return approved.filter((prefix) => EXITS.has(prefix) || this.#primary.get(prefix) === handle);
   }
 
-  /** Takes over what a router is approved for; returns other routers whose `routes` are no longer what they were. */
-  approve(handle: number, approved: readonly string[]): Set<number> {
-    const before = this.#routers.get(handle) ?? [];
-    const now = approved.filter((prefix) => !EXITS.has(prefix));
-    if (now.length === 0) this.#routers.delete(handle);
-    else this.#routers.set(handle, now);
-    for (const prefix of before) this.#candidates.get(prefix)?.delete(handle);
-    for (const prefix of now) {
-      const known = this.#candidates.get(prefix);
-      if (known === undefined) this.#candidates.set(prefix, new Set([handle]));
-      else known.add(handle);
+  /**
+   * Takes over what peers are approved for, all before anything is decided: a choice that is remembered must find its router.
+   * @returns peers whose `routes` are no longer what they were
+   */
+  approve(changes: Iterable<readonly [handle: number, approved: readonly string[]]>): Set<number> {
+    const concerned = new Set<string>();
+    for (const [handle, approved] of changes) {
+      const before = this.#routers.get(handle) ?? [];
+      const now = approved.filter((prefix) => !EXITS.has(prefix));
+      if (now.length === 0) this.#routers.delete(handle);
+      else this.#routers.set(handle, now);
+      for (const prefix of before) this.#candidates.get(prefix)?.delete(handle);
+      for (const prefix of now) {
+        const known = this.#candidates.get(prefix);
+        if (known === undefined) this.#candidates.set(prefix, new Set([handle]));
+        else known.add(handle);
+      }
+      for (const prefix of [...before, ...now]) concerned.add(prefix);
     }
-    const concerned = this.#decide([...before, ...now]);
-    concerned.delete(handle);
-    return concerned;
+    return this.#decide(concerned);
   }
 
   /** Routers whose `routes` are no longer what they were, now that some of these may be online or offline. */

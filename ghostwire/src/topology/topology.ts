@@ -124,10 +124,9 @@ export class Topology {
     const { directory } = this.#options;
     const draft = new Draft();
     const present: Peer[] = [];
-    // A set that grows while it is walked: who takes over a route from another, or loses one to it, has changed too.
-    for (const handle of this.#dirty) {
-      for (const other of this.#primaries.approve(handle, directory.atHandle(handle)?.record.approvedRoutes ?? [])) this.#dirty.add(other);
-    }
+    // Who takes over a route from another, or loses one to it, has changed too.
+    const approved = Array.from(this.#dirty, (handle) => [handle, directory.atHandle(handle)?.record.approvedRoutes ?? []] as const);
+    for (const handle of this.#primaries.approve(approved)) this.#dirty.add(handle);
     for (const handle of this.#dirty) {
       const peer = directory.atHandle(handle);
       if (peer !== undefined) present.push(peer);
