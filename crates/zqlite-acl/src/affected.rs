@@ -206,7 +206,8 @@ impl Comparison<'_> {
                 {
                     self.filter.extend(&addressed);
                 }
-                for family in FAMILIES.into_iter().filter(|_| self.compare_families()) {
+                let families: &[Family] = if self.compare_families() { &FAMILIES } else { &[] };
+                for &family in families {
                     if strangers(BEFORE, to.0, family) != strangers(AFTER, to.1, family) {
                         let having = addressed.iter().copied().filter(|id| self.families(*id).contains(&family));
                         let having: Vec<PeerId> = having.collect();
