@@ -108,6 +108,8 @@ impl Engine {
     }
 }
 
+const ALL: [Packets; 4] = [Packets::Any, Packets::Of(Family::V4), Packets::Of(Family::V6), Packets::Mixed];
+
 const BEFORE: usize = 0;
 const AFTER: usize = 1;
 
@@ -175,10 +177,12 @@ impl Comparison<'_> {
                     if differing.is_empty() {
                         continue;
                     }
-                    if !filter_known {
+                    if !filter_known && differing.len() == ALL.len() && !self.addressed(senders).is_empty() {
+                        self.filter.extend(&addressed);
+                        filter_known = true;
+                    } else if !filter_known {
                         let families: BTreeSet<Family> = senders.iter().flat_map(|id| self.families(*id)).collect();
                         self.note(&families, &differing, &addressed);
-                        filter_known = addressed.iter().all(|id| self.filter.contains(id));
                     }
                 }
                 let alone = from == to && receivers.len() == 1;
@@ -197,7 +201,13 @@ impl Comparison<'_> {
                     let engine: &Engine = self.sides[engine];
                     engine.strangers(engine.class(DESTINATION, to), family, self.at)
                 };
-                for family in FAMILIES {
+                // Without rules of one family there is no difference.
+                if !self.compare_families() && strangers(BEFORE, to.0, Family::V4) != strangers(AFTER, to.1, Family::V4)
+                {
+                    self.filter.extend(&addressed);
+                }
+                let families: &[Family] = if self.compare_families() { &FAMILIES } else { &[] };
+                for &family in families {
                     if strangers(BEFORE, to.0, family) != strangers(AFTER, to.1, family) {
                         let having = addressed.iter().copied().filter(|id| self.families(*id).contains(&family));
                         let having: Vec<PeerId> = having.collect();
@@ -235,6 +245,10 @@ impl Comparison<'_> {
         addresses.map(|address| address.family()).collect()
     }
 
+    fn compare_families(&self) -> bool {
+        self.sides.iter().any(|engine| engine.compares_families())
+    }
+
     /// Notes the receivers that have an address to which something else passes from one of these families.
     fn note(&mut self, senders: &BTreeSet<Family>, differing: &[Packets], receivers: &[PeerId]) {
         for &id in receivers {
@@ -248,10 +262,9 @@ impl Comparison<'_> {
 
     /// Of which packets something else passes between two endpoints after than before; empty is of none.
     fn differing(&mut self, before: (Endpoint, Endpoint), after: (Endpoint, Endpoint)) -> Vec<Packets> {
-        const ALL: [Packets; 4] = [Packets::Any, Packets::Of(Family::V4), Packets::Of(Family::V6), Packets::Mixed];
         let compare =
             |this: &mut Self, packets| this.passing(BEFORE, before, packets) != this.passing(AFTER, after, packets);
-        if self.sides.iter().any(|engine| engine.compares_families()) {
+        if self.compare_families() {
             ALL.into_iter().filter(|packets| compare(self, *packets)).collect()
         } else if compare(self, Packets::Any) {
             ALL.to_vec()
@@ -294,7 +307,12 @@ impl Comparison<'_> {
                 let [there_before, there_after] =
                     [engines[BEFORE].class(DESTINATION, to.0), engines[AFTER].class(DESTINATION, to.1)];
                 let differing = self.differing((before, there_before), (after, there_after));
-                self.note(&BTreeSet::from([address.family()]), &differing, &receivers);
+                if differing.len() == ALL.len() {
+                    let addressed = self.addressed(&receivers);
+                    self.filter.extend(addressed);
+                } else {
+                    self.note(&BTreeSet::from([address.family()]), &differing, &receivers);
+                }
             }
         }
     }
