@@ -24,7 +24,7 @@ for (const workspace of ['.', 'ghostwire']) {
 const attacks = [
   ['kill', '--rounds', '50'],
   ['power', '--rounds', '200'],
-  ['io', '--every', '8'],
+  ['io', '--every', '12'],
   ['corrupt', '--rounds', '400'],
   ['corrupt-journal', '--rounds', '150'],
   ['model', '--rounds', '100'],

@@ -7,7 +7,8 @@ use rusqlite::types::Value;
 use zqlite_store::ErrorCode;
 use zqlite_torture::client::Client;
 
-const ROWS: &str = "INSERT INTO mixed VALUES (1, 1, '10.0.0.0/8', 1.5), (2, 2, 'a', NULL), (3, NULL, 'B', x'01'), (4, -7, '', 'b '),
+const ROWS: &str =
+    "INSERT INTO mixed VALUES (1, 1, '10.0.0.0/8', 1.5), (2, 2, 'a', NULL), (3, NULL, 'B', x'01'), (4, -7, '', 'b '),
   (5, 9223372036854775807, 'a', 9e18), (6, 0, '10.1.0.0/16', '1')";
 
 thread_local! {
@@ -31,7 +32,8 @@ fn make(db: &Client, rest: &str) {
         assert_ne!(error.code, ErrorCode::Internal, "{error}");
         return;
     }
-    let definition = |db: &Client| db.sql("SELECT tbl_name, sql FROM zqlite_index WHERE name = 'fuzzed'", &[]).expect("its row");
+    let definition =
+        |db: &Client| db.sql("SELECT tbl_name, sql FROM zqlite_index WHERE name = 'fuzzed'", &[]).expect("its row");
     let before = definition(db);
     db.sql("DROP INDEX fuzzed", &[]).expect("what was made can be dropped");
     // One of SQLite's own has no row there.

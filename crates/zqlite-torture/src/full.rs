@@ -73,10 +73,8 @@ pub fn run(seed: u64, report: &mut Report) {
         }
         report.detail(&format!("full disk, calls refused: {name}"), refused);
         // Closing says nothing, and what is moved from the log to the file may fit into what the file has.
-        let silent = matches!(
-            operation,
-            Some(Operation::Close | Operation::CheckpointRestart | Operation::CheckpointTruncate)
-        );
+        let silent =
+            matches!(operation, Some(Operation::Close | Operation::CheckpointRestart | Operation::CheckpointTruncate));
         if refused == 0 && !silent {
             let what = format!("{name}: the disk was never full");
             report.round(&format!("io --seed {seed} --full"), Err(what));

@@ -354,8 +354,13 @@ impl Attack {
         let path = self.path.with_file_name("copy.db");
         let to = path.clone();
         let made = self.with("backup", |db| {
-            let options =
-                BackupOptions { path: to, overwrite: true, pages: 10, pause: Duration::ZERO, cancel: Cancel::default() };
+            let options = BackupOptions {
+                path: to,
+                overwrite: true,
+                pages: 10,
+                pause: Duration::ZERO,
+                cancel: Cancel::default(),
+            };
             db.store().backup(&options, &mut |_| {}).map(drop)
         });
         // Before the tables are made there is nothing to look for in it.
