@@ -35,6 +35,8 @@ const endings = ['right', 'error', 'blind']
 interface Original {
   database: Buffer
   log: Buffer
+  /** The file with all commits in it, and the log empty: no page of it is covered by a newer one. */
+  settled: Buffer
   commits: JournalCommit[]
   /** The first revisions of which were in the file when the log was empty. */
   checkpointed: number
@@ -55,7 +57,9 @@ async function make(seed: number): Promise<Original> {
     }
   }
   const commits = await readLog(journal, { epoch: journal.epoch, revision: 0 })
-  const original = { database: readFileSync(path), log: readFileSync(`${path}-wal`), commits, checkpointed }
+  const [database, log] = [readFileSync(path), readFileSync(`${path}-wal`)]
+  await db.checkpoint('truncate')
+  const original = { database, log, settled: readFileSync(path), commits, checkpointed }
   await journal.close()
   await db.close()
   rmSync(folder, { recursive: true, force: true })
@@ -89,8 +93,12 @@ async function one(original: Original, seed: number, round: number): Promise<str
   const inLog = region.startsWith('the log')
   const folder = fresh()
   const path = join(folder, 'journal.db')
-  writeFileSync(path, inLog ? original.database : damage(original.database, region, random))
-  writeFileSync(`${path}-wal`, inLog ? damage(original.log, region, random) : original.log)
+  if (inLog || random.below(2) === 0) {
+    writeFileSync(path, inLog ? original.database : damage(original.database, region, random))
+    writeFileSync(`${path}-wal`, inLog ? damage(original.log, region, random) : original.log)
+  } else {
+    writeFileSync(path, damage(original.settled, region, random))
+  }
   let db: Database | undefined
   try {
     db = await Database.open(path)

@@ -26,6 +26,8 @@ struct Original {
     _folder: tempfile::TempDir,
     database: Vec<u8>,
     log: Vec<u8>,
+    /// The database with everything in it, and the log empty: no page of it is covered by a newer one.
+    settled: Vec<u8>,
     /// Writes of each client at every moment since the last checkpoint.
     moments: Vec<[u32; CLIENTS as usize]>,
 }
@@ -52,7 +54,9 @@ impl Original {
         }
         let read = |path: PathBuf| std::fs::read(path).map_err(|e| e.to_string());
         let (database, log) = (read(path.clone())?, read(path.with_extension("db-wal"))?);
-        Ok(Self { _folder: folder, database, log, moments })
+        db.maintain(Maintenance::Checkpoint(CheckpointMode::Truncate)).map_err(told)?;
+        let settled = read(path)?;
+        Ok(Self { _folder: folder, database, log, settled, moments })
     }
 }
 
@@ -201,7 +205,10 @@ fn one(original: &Original, plan: Plan, seed: u64, round: u64) -> Result<&'stati
     let region = Region::ALL[rng.usize(0..Region::ALL.len())];
     let folder = crate::folder::fresh()?;
     let path = folder.path().join("test.db");
-    let (mut database, mut log) = (original.database.clone(), original.log.clone());
+    let (mut database, mut log) = match !region.is_log() && rng.bool() {
+        true => (original.settled.clone(), Vec::new()),
+        false => (original.database.clone(), original.log.clone()),
+    };
     damage(if region.is_log() { &mut log } else { &mut database }, region, &mut rng);
     std::fs::write(&path, database).map_err(|e| e.to_string())?;
     std::fs::write(path.with_extension("db-wal"), log).map_err(|e| e.to_string())?;
