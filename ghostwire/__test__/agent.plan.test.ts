@@ -249,6 +249,12 @@ test('a peer that has never answered is tried again at once, a few times and at 
   t.false(paths.hurry(live(), 61_000).more);
   paths.offer('k', ['192.0.2.3:3'], 62_000);
   t.true(paths.hurry(live(), 62_000).more, 'with other addresses it is another matter');
+  t.false(paths.hurry(live(), 68_000).more, 'for a while');
+  // Of a thousand who are not there few are troubled.
+  const many = Array.from({ length: 1_000 }, (_, index) => `k${index}`);
+  for (const publicKey of many) paths.offer(publicKey, candidates, 70_000);
+  const crowd = many.flatMap((publicKey) => live().map((peer) => ({ ...peer, publicKey })));
+  t.is(paths.hurry(crowd, 71_000).peers.length, 32);
 });
 
 /** What a rule set does with a packet, as nftables reads it: the chain `requests`, rule by rule. */

@@ -17,6 +17,9 @@ const SESSION = 180_000;
 /** Between the first handshakes with a peer, and how many of them. */
 const HURRY = 900;
 const HURRIES = 4;
+/** How long after its addresses became known a peer is hurried, and how many peers at a time: among thousands most are not there. */
+const HURRY_WITHIN = 6_000;
+const HURRY_AT_ONCE = 32;
 /** For a peer that has moved to be heard from its old address after all. */
 const GRACE = 3_000;
 
@@ -26,6 +29,8 @@ interface Path {
   triedAt: number;
   /** How many handshakes were begun anew since the candidates are these. */
   hurries: number;
+  /** Since when the candidates are these. */
+  since: number;
   received: number;
   sent: number;
   /** When the candidates changed in a way that makes the present address doubtful. */
@@ -48,13 +53,14 @@ export class Paths {
   offer(publicKey: string, candidates: readonly string[], now: number): string | undefined {
     const path = this.#paths.get(publicKey);
     if (path === undefined) {
-      this.#paths.set(publicKey, { candidates, index: 0, triedAt: now, hurries: 0, received: 0, sent: 0, doubtfulSince: undefined });
+      this.#paths.set(publicKey, { candidates, index: 0, triedAt: now, hurries: 0, since: now, received: 0, sent: 0, doubtfulSince: undefined });
       return candidates[0];
     }
     if (path.candidates.join() !== candidates.join()) {
       path.candidates = candidates;
       path.index = 0;
       path.hurries = 0;
+      path.since = now;
       path.doubtfulSince = now;
     }
     return candidates[path.index];
@@ -66,10 +72,10 @@ export class Paths {
     let more = false;
     for (const peer of live) {
       const path = this.#paths.get(peer.publicKey);
-      if (path === undefined || path.candidates.length === 0 || peer.handshakeAt !== 0 || path.hurries >= HURRIES) continue;
+      if (path === undefined || path.candidates.length === 0 || peer.handshakeAt !== 0 || path.hurries >= HURRIES || now - path.since >= HURRY_WITHIN) continue;
       if (peer.keepalive === 0 && peer.sent === 0) continue;
       more = true;
-      if (now - path.triedAt < HURRY) continue;
+      if (now - path.triedAt < HURRY || peers.length >= HURRY_AT_ONCE) continue;
       path.hurries += 1;
       path.triedAt = now;
       // Twice the best one, which may only have come too early; then the others.

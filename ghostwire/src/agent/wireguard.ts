@@ -35,8 +35,8 @@ export interface LivePeer {
 export const KEEPALIVE = 25;
 /** WireGuard's headers within 1,500 bytes, over IPv6. */
 const MTU = 1420;
-/** Peers in one call of `wg`. */
-const AT_ONCE = 200;
+/** Peers in one call of `wg`: what a slow machine does of it in time stands, and the rest is tried again. */
+const AT_ONCE = 50;
 
 export class Tunnel {
   readonly name: string;
