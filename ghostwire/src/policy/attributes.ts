@@ -45,7 +45,7 @@ export function readNodeAttrs(reading: Reading, node: Node | undefined): NodeAtt
       const pool = parseNetwork(text);
       if (pool === undefined) throw reading.invalid(`${quote(text)}: invalid prefix`, item);
       if (!covers(TAILNET_V4, rangeOf(pool))) throw reading.invalid(`ipPool ${quote(text)} is not within 100.64.0.0/10`, item);
-      const reserved = RESERVED.find((range) => overlap(range, rangeOf(pool)));
+      const reserved = RESERVED.find((one) => overlap(one, rangeOf(pool)));
       if (reserved !== undefined) throw reading.invalid(`ipPool ${quote(text)} overlaps reserved range ${formatRange(reserved)}`, item);
     }
     const attributes = new Map<string, unknown>();
