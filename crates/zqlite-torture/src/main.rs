@@ -15,7 +15,7 @@ usage: zqlite-torture power|io|corrupt [options]
   --image N         power: only this image of the seed's recording
   --fault F --nth N [--for-ever]
                     io: only this fault (write, full, sync, truncate, open, shm-map, delete)
-  --every K         io: only each K-th call fails, beginning with one that the seed decides on (default 1: every one)
+  --every K         io: behind the first 12 calls of a kind only each K-th fails (default 1: every one)
   --fiu, --full     io: only libfiu's second opinion, only a disk that fills up
   --round N         corrupt: only this round of the seed";
 
