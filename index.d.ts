@@ -374,6 +374,11 @@ export declare interface AclRule {
      * Only for rules that allow.
      */
     through?: readonly string[];
+    /**
+     * Match only packets of this version of IP. A question about peers is about any of their addresses, and there the rule matches
+     * as if it had none: name one only where both sides have an address of it. Absent: both. Only for rules that allow.
+     */
+    family?: 4 | 6;
 }
 
 /** A rule that has no effect. */
