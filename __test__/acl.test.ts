@@ -150,7 +150,7 @@ test('through whom: a subnet is reached by those routers that bear the label, an
   engine.putPeers([peer(2, [], { routes: ['10.0.0.0/16'] })])
   t.deepEqual([...engine.visiblePeers(1)], [])
   t.deepEqual(engine.unusedRules().map(({ rule }) => rule), [1])
-  t.deepEqual([...engine.affected({ putPeers: [peer(2, ['tag:left'], { routes: ['10.0.0.0/16'] })] })], [1, 2])
+  t.deepEqual([...engine.affected({ putPeers: [peer(2, ['tag:left'], { routes: ['10.0.0.0/16'] })] })], [1, 2, 3])
 })
 
 test('one family: the other address of the same peers stays shut', (t) => {
