@@ -686,6 +686,15 @@ export declare class Database {
     /** All rows of a reading statement, at once; see {@link getSync}. */
     allSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row[];
     /**
+     * Runs one writing statement at once, on this thread, which waits until the change is on disk: nothing else happens on it
+     * meanwhile, so this is for scripts and for what starts up. While other writes wait it waits its turn among them.
+     *
+     * @throws {ZqliteError} as {@link execute}; `ERR_TRANSACTION_STATE` while a transaction of this object goes on
+     */
+    executeSync(sql: string, params?: Params, options?: SyncCallOptions): ExecuteResult;
+    /** As {@link executeBatchTransaction}, at once, on this thread; see {@link executeSync}. */
+    executeBatchTransactionSync(statements: readonly BatchStatement[], options?: SyncCallOptions): BatchResult[];
+    /**
      * Runs several independent statements in one trip. Each succeeds or fails for itself, as with `Promise.allSettled`;
      * those that write share commits.
      */
@@ -1254,6 +1263,8 @@ export declare interface Statement<Row = Record<string, unknown>> {
     readonly sql: string;
     /** As {@link Database.execute}. */
     execute(params?: Params, options?: CallOptions): Promise<ExecuteResult>;
+    /** As {@link Database.executeSync}. */
+    executeSync(params?: Params, options?: SyncCallOptions): ExecuteResult;
     /** As {@link Database.query}. */
     query(params?: Params, options?: CallOptions): Promise<Row[]>;
     /** As {@link Database.get}. */
@@ -1269,6 +1280,9 @@ export declare interface Statement<Row = Record<string, unknown>> {
     /** As {@link Database.allSync}. */
     allSync(params?: Params): Row[];
 }
+
+/** Options of a synchronous call that writes. */
+export declare type SyncCallOptions = Pick<CallOptions, 'timeout'>;
 
 /** What is known of a call. Parameters are never among it. */
 export declare interface TraceContext {
