@@ -31,6 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ports: if ports == [0, 65535] { vec![] } else { vec![PortRange { low: ports[0], high: ports[1] }] },
             expires_at: None,
             same_owner: false,
+            through: Vec::new(),
+            family: None,
         });
     }
     let given = rules.clone();

@@ -24,7 +24,7 @@ pub enum UnusedReason {
     Disabled,
     /// It has expired.
     Expired,
-    /// One side names nothing but labels that no peer bears.
+    /// One side names nothing but labels that no peer bears, or the labels to go through are such.
     SelectsNobody,
     /// This one rule decides before it and matches wherever it does.
     Shadowed(RuleId),
@@ -67,7 +67,8 @@ impl Engine {
             selectors.iter().any(|selector| !matches!(selector, Selector::Label(_)))
                 || self.selected(&entry.named[side]).next().is_some()
         };
-        if !selects(SOURCE, &rule.sources) || !selects(DESTINATION, &rule.destinations) {
+        let nowhere = !rule.through.is_empty() && self.selected(&entry.through).next().is_none();
+        if nowhere || !selects(SOURCE, &rule.sources) || !selects(DESTINATION, &rule.destinations) {
             return Some(UnusedReason::SelectsNobody);
         }
         // What covers the whole rule covers its first selectors, and few rules do.
@@ -166,7 +167,10 @@ fn covers(outer: &Rule, inner: &Rule) -> bool {
                 || outer.addresses().zip(inner.addresses()).is_some_and(|(outer, inner)| holds(outer, inner))
         })
     };
+    let through = |label| outer.through.contains(label);
     (inner.same_owner || !outer.same_owner)
+        && (outer.family.is_none() || outer.family == inner.family)
+        && (outer.through.is_empty() || !inner.through.is_empty() && inner.through.iter().all(through))
         && inner.sources.iter().all(|selector| selects(&outer.sources, selector))
         && inner.destinations.iter().all(|selector| selects(&outer.destinations, selector))
         && (outer.protocols.is_empty()

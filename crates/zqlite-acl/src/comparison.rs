@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zqlite_cidr::AddressRange;
 
+use crate::decide::Packets;
 use crate::difference::{Difference, DifferenceRow, PairCounts, Party, Passage};
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::filter::merge;
 use crate::parties::{AFTER, BEFORE, Parties};
 use crate::peer::PeerId;
 use crate::rows::{Dense, Slot};
+use crate::rule::Rule;
 use crate::traffic::Traffic;
 
 /// Of [`Comparison::lists`].
@@ -129,7 +131,8 @@ impl<'a> Comparison<'a> {
         let to_all = [BEFORE, AFTER].map(|at| {
             let engine = self.engines[at];
             let any = |slot: &Slot| {
-                engine.sides[DESTINATION].any.contains(*slot) && engine.rule_in(*slot).is_some_and(|it| !it.same_owner)
+                let chooses = |it: &Rule| it.same_owner || !it.through.is_empty();
+                engine.sides[DESTINATION].any.contains(*slot) && engine.rule_in(*slot).is_some_and(|it| !chooses(it))
             };
             rules[at].iter().copied().filter(any).collect::<Vec<Slot>>()
         });
@@ -161,8 +164,13 @@ impl<'a> Comparison<'a> {
                     }
                 };
                 self.parties.named(at, DESTINATION, slot, &mut visit);
-                let owned = self.engines[at].rule_in(slot).is_some_and(|rule| rule.same_owner);
-                if owned && self.engines[at].sides[DESTINATION].any.contains(slot) {
+                let Some(rule) = self.engines[at].rule_in(slot) else { continue };
+                if !self.engines[at].sides[DESTINATION].any.contains(slot) {
+                    continue;
+                }
+                if !rule.through.is_empty() {
+                    (0..self.parties.all.len() as u32).for_each(&mut visit);
+                } else if rule.same_owner {
                     let same = owners[at].and_then(|owner| self.parties.of_owner.get(owner));
                     same.into_iter().flatten().for_each(|&party| visit(party));
                 }
@@ -181,7 +189,7 @@ impl<'a> Comparison<'a> {
             }
             let passing = [BEFORE, AFTER].map(|at| match (ends[at], there[at][DESTINATION]) {
                 (Some(from), Some(to)) => {
-                    let rules = self.engines[at].between(from, to, self.at);
+                    let rules = self.engines[at].between(from, to, Packets::Any, self.at);
                     self.traffic(at, rules)
                 }
                 _ => 0,

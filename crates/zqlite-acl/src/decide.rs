@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
-use zqlite_cidr::Address;
+use zqlite_cidr::{Address, Family};
 
-use crate::engine::{DESTINATION, Engine, Entry, SOURCE};
+use crate::engine::{Class, DESTINATION, Engine, Entry, SOURCE};
 use crate::error::UnknownId;
 use crate::peer::PeerId;
 use crate::query::{Decision, Explanation, MatchingRule, Query};
-use crate::rows::{FACTORED, Row, RowId, Rows, Slot};
+use crate::rows::{FACTORED, Row, RowId, Rows, Slot, ones};
 use crate::rule::{Action, Rule};
 use crate::selector::Selector;
 
@@ -27,7 +27,25 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Copy)]
 enum Who {
     Class(u32),
-    Nobody(Address),
+    /// An address that belongs to nobody, and the class of the router that traffic to it goes through; without, any will do.
+    Nobody(Address, Option<u32>),
+}
+
+/// The packets that a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Packets {
+    /// Between any addresses of two peers.
+    Any,
+    /// From an address of this family to another.
+    Of(Family),
+    /// From an address of one family to one of the other: only rules without a family match.
+    Mixed,
+}
+
+impl Packets {
+    pub(crate) fn between(source: Family, destination: Family) -> Self {
+        if source == destination { Packets::Of(source) } else { Packets::Mixed }
+    }
 }
 
 /// What is asked of the rules. What is `None` may be anything.
@@ -36,6 +54,7 @@ pub(crate) struct Question {
     pub(crate) source: Option<Endpoint>,
     pub(crate) destination: Option<Endpoint>,
     pub(crate) service: Option<(u8, u16)>,
+    pub(crate) packets: Packets,
     pub(crate) at: i64,
 }
 
@@ -45,7 +64,10 @@ struct Found<'a> {
     destination: Option<Row<'a>>,
     port: Option<Row<'a>>,
     protocol: u8,
+    packets: Packets,
     owners_differ: bool,
+    /// Where the traffic arrives, if there is a rule to which it matters through whom.
+    arrival: Option<Who>,
     /// Whether rules may have expired since that had not at the time of the question.
     before_horizon: bool,
 }
@@ -61,14 +83,15 @@ impl Engine {
             return Ok(decision);
         }
         let routed = self.routed(from, query);
-        Ok(routed.map_or(decision, |address| self.decision(&question(from, self.nobody(DESTINATION, address), query))))
+        Ok(routed.map_or(decision, |address| self.decision(&question(from, self.behind(address, destination), query))))
     }
 
     /// May one address reach the other? An address of a peer stands for that peer, without its routes.
     pub fn decide_addresses(&self, query: &Query<Address>) -> Decision {
         let source = self.at_address(SOURCE, query.source);
         let destination = self.at_address(DESTINATION, query.destination);
-        self.decision(&question(source, destination, query))
+        let packets = Packets::between(query.source.family(), query.destination.family());
+        self.decision(&Question { packets, ..question(source, destination, query) })
     }
 
     /// As [`decide`](Self::decide), for each of the queries.
@@ -99,7 +122,7 @@ impl Engine {
         }
         Ok(self.routed(from, query).map_or(itself, |address| Explanation {
             routed: Some(address),
-            ..self.explanation(&question(from, self.nobody(DESTINATION, address), query))
+            ..self.explanation(&question(from, self.behind(address, destination), query))
         }))
     }
 
@@ -107,7 +130,8 @@ impl Engine {
     pub fn explain_addresses(&self, query: &Query<Address>) -> Explanation {
         let source = self.at_address(SOURCE, query.source);
         let destination = self.at_address(DESTINATION, query.destination);
-        self.explanation(&question(source, destination, query))
+        let packets = Packets::between(query.source.family(), query.destination.family());
+        self.explanation(&Question { packets, ..question(source, destination, query) })
     }
 
     /// Where the class of a peer is.
@@ -124,7 +148,12 @@ impl Engine {
     }
 
     pub(crate) fn nobody(&self, side: usize, address: Address) -> Endpoint {
-        Endpoint { row: self.sides[side].row(address), owner: 0, who: Who::Nobody(address) }
+        Endpoint { row: self.sides[side].row(address), owner: 0, who: Who::Nobody(address, None) }
+    }
+
+    /// An address as a destination that is reached through a router of this class.
+    pub(crate) fn behind(&self, address: Address, router: u32) -> Endpoint {
+        Endpoint { who: Who::Nobody(address, Some(router)), ..self.nobody(DESTINATION, address) }
     }
 
     pub(crate) fn class(&self, side: usize, index: u32) -> Endpoint {
@@ -219,7 +248,9 @@ impl Engine {
             destination: None,
             port: None,
             protocol: question.service.map_or(0, |(protocol, _)| protocol),
+            packets: question.packets,
             owners_differ,
+            arrival: question.destination.filter(|_| !self.steers.is_empty()).map(|end| end.who),
             before_horizon: question.at < self.horizon,
         };
         let row = |end: Option<Endpoint>| end.map(|end| self.rows.view(end.row));
@@ -260,7 +291,7 @@ impl Engine {
             Who::Class(index) => {
                 self.classes.get(index).map_or(Vec::new(), |class| self.slots(side, &class.signature.selectors))
             }
-            Who::Nobody(address) => self.slots(side, &self.selecting(address)),
+            Who::Nobody(address, _) => self.slots(side, &self.selecting(address)),
         }
     }
 
@@ -323,6 +354,20 @@ impl Engine {
                 if !found.before_horizon {
                     bits &= !self.expired.word(word);
                 }
+                bits &= !match found.packets {
+                    Packets::Any => 0,
+                    Packets::Of(Family::V4) => self.families[1].word(word),
+                    Packets::Of(Family::V6) => self.families[0].word(word),
+                    Packets::Mixed => self.families[0].word(word) | self.families[1].word(word),
+                };
+                if let Some(arrival) = found.arrival {
+                    for bit in ones(bits & self.steers.word(word)) {
+                        let slot = (word * 64 + bit) as Slot;
+                        if self.entries.get(slot).is_some_and(|entry| !self.arrives(entry, arrival)) {
+                            bits &= !(1 << bit);
+                        }
+                    }
+                }
                 while bits != 0 {
                     visit((word * 64) as Slot + bits.trailing_zeros())?;
                     bits &= bits - 1;
@@ -336,9 +381,11 @@ impl Engine {
     ///
     /// Only where a rule that could match begins or ends does the answer change, so only these addresses are asked about.
     fn routed(&self, source: Endpoint, query: &Query<PeerId>) -> Option<Address> {
-        let destination = self.peer(query.destination)?;
+        let member = self.peers.get(&query.destination)?;
+        let (destination, class) = (&member.peer, member.class);
         let service = Some((query.protocol, query.port));
-        let question = Question { source: Some(source), destination: None, service, at: query.at };
+        let question =
+            Question { source: Some(source), destination: None, service, packets: Packets::Any, at: query.at };
         let rules: Vec<&Rule> = self
             .matching(&question)
             .filter_map(|slot| self.rule_in(slot))
@@ -356,9 +403,33 @@ impl Engine {
             }
         }
         kinds.into_iter().find(|&kind| {
-            let destination = Some(self.nobody(DESTINATION, kind));
+            let destination = Some(self.behind(kind, class));
             self.first(&Question { destination, ..question }).is_some_and(Entry::allows)
         })
+    }
+
+    /// Whether a peer that the rule goes through is where the traffic arrives.
+    fn arrives(&self, entry: &Entry, arrival: Who) -> bool {
+        match arrival {
+            Who::Class(class) | Who::Nobody(_, Some(class)) => self.goes_through(entry, class),
+            Who::Nobody(address, None) => {
+                let classes = self.selected(&entry.through).filter_map(|index| self.classes.get(index));
+                let routers = classes.filter(|class| class.routes).flat_map(|class| class.members.iter());
+                let mut peers = routers.filter_map(|id| self.peer(*id));
+                entry.through.is_empty() || peers.any(|peer| peer.routes.iter().any(|route| route.contains(address)))
+            }
+        }
+    }
+
+    /// Whether a rule may go through peers of a class.
+    pub(crate) fn goes_through(&self, entry: &Entry, class: u32) -> bool {
+        let bears = |class: &Class| entry.through.iter().any(|id| class.signature.selectors.binary_search(id).is_ok());
+        entry.through.is_empty() || self.classes.get(class).is_some_and(bears)
+    }
+
+    /// Whether some rule is of packets of one family.
+    pub(crate) fn compares_families(&self) -> bool {
+        self.families.iter().any(|rules| !rules.is_empty())
     }
 
     pub(crate) fn routes(&self, class: u32) -> bool {
@@ -372,5 +443,5 @@ fn is_no_label(selector: &Selector) -> bool {
 
 fn question<E>(source: Endpoint, destination: Endpoint, query: &Query<E>) -> Question {
     let service = Some((query.protocol, query.port));
-    Question { source: Some(source), destination: Some(destination), service, at: query.at }
+    Question { source: Some(source), destination: Some(destination), service, packets: Packets::Any, at: query.at }
 }

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use zqlite_cidr::{Address, AddressRange, Prefix};
+use zqlite_cidr::{Address, AddressRange, Family, Prefix};
 
 use crate::classes::ClassId;
 use crate::cow::{Map, Pages, Sorted};
@@ -62,6 +62,10 @@ pub struct Engine {
     pub(crate) horizon: i64,
     pub(crate) denies: Arc<Dense>,
     pub(crate) compares_owners: Arc<Dense>,
+    /// Rules that say through whom.
+    pub(crate) steers: Arc<Dense>,
+    /// Rules of IPv4 packets, and of IPv6.
+    pub(crate) families: [Arc<Dense>; 2],
     pub(crate) rows: Rows,
     pub(crate) sides: [Side; 2],
     /// Rules with `*` on both sides.
@@ -99,6 +103,8 @@ pub(crate) struct Entry {
     pub(crate) rule: Arc<Rule>,
     /// The selectors that each side names, without `*`.
     pub(crate) named: [Arc<[u32]>; 2],
+    /// The labels that it goes through, as selectors.
+    pub(crate) through: Arc<[u32]>,
 }
 
 /// A selector that rules name, without `*`.
@@ -196,6 +202,8 @@ impl Engine {
             horizon: i64::MIN,
             denies: Arc::default(),
             compares_owners: Arc::default(),
+            steers: Arc::default(),
+            families: Default::default(),
             rows: Rows::new(0, options.row_memory),
             sides: Default::default(),
             any_both: Arc::default(),
@@ -413,7 +421,16 @@ impl Engine {
                 });
                 named.collect::<Arc<[u32]>>()
             });
-            let slot = self.enter(Arc::clone(&rule), named.clone());
+            let through = rule.through.iter().map(|label| {
+                let id = self.name(&Selector::Label(label.clone())).0;
+                if id as usize == ranges.len() {
+                    ranges.push(None);
+                    uses.iter_mut().for_each(|uses| uses.push(Vec::new()));
+                }
+                id
+            });
+            let through = through.collect();
+            let slot = self.enter(Arc::clone(&rule), named.clone(), through);
             for (side, named) in named.iter().enumerate() {
                 named.iter().for_each(|&id| uses[side][id as usize].push(slot));
                 if [&rule.sources, &rule.destinations][side].contains(&Selector::Any) {
@@ -428,6 +445,7 @@ impl Engine {
             expires_at: i64::MIN,
             rule: Arc::new(nothing()),
             named: [Arc::default(), Arc::default()],
+            through: Arc::default(),
         };
         // Places without a rule before the tail keep the two apart.
         while self.entries.len() < self.ordered {
@@ -461,11 +479,12 @@ impl Engine {
     }
 
     /// Gives a rule a slot and notes what is not in rows.
-    fn enter(&mut self, rule: Arc<Rule>, named: [Arc<[u32]>; 2]) -> Slot {
+    fn enter(&mut self, rule: Arc<Rule>, named: [Arc<[u32]>; 2], through: Arc<[u32]>) -> Slot {
         let order = u64::from((i64::from(i32::MAX) - i64::from(rule.priority)) as u32) << 1;
         let order = order | u64::from(rule.action == Action::Allow);
         let expires_at = rule.expires_at.unwrap_or(i64::MAX);
-        let slot = self.entries.push(Entry { order: (order, rule.id), expires_at, rule: Arc::clone(&rule), named });
+        let entry = Entry { order: (order, rule.id), expires_at, rule: Arc::clone(&rule), named, through };
+        let slot = self.entries.push(entry);
         self.by_rule.insert(rule.id, slot);
         if rule.enabled {
             Arc::make_mut(&mut self.enabled).insert(slot);
@@ -481,6 +500,12 @@ impl Engine {
         }
         if rule.same_owner {
             Arc::make_mut(&mut self.compares_owners).insert(slot);
+        }
+        if !rule.through.is_empty() {
+            Arc::make_mut(&mut self.steers).insert(slot);
+        }
+        if let Some(family) = rule.family {
+            Arc::make_mut(&mut self.families[usize::from(family == Family::V6)]).insert(slot);
         }
         if rule.ports.is_empty() {
             Arc::make_mut(&mut self.any_port).insert(slot);
@@ -515,17 +540,16 @@ impl Engine {
         let rule = Arc::new(rule);
         let sides = [&rule.sources, &rule.destinations];
         let mut moving: BTreeSet<PeerId> = BTreeSet::new();
-        let named = sides.map(|selectors| {
-            let named = distinct(selectors).map(|selector| {
-                let (id, new) = self.name(selector);
-                if new {
-                    self.spans_and_peers(selector, id, &mut moving);
-                }
-                id
-            });
-            named.collect::<Arc<[u32]>>()
-        });
-        let slot = self.enter(Arc::clone(&rule), named.clone());
+        let mut name = |selector: &Selector| {
+            let (id, new) = self.name(selector);
+            if new {
+                self.spans_and_peers(selector, id, &mut moving);
+            }
+            id
+        };
+        let named = sides.map(|selectors| distinct(selectors).map(&mut name).collect::<Arc<[u32]>>());
+        let through = rule.through.iter().map(|label| name(&Selector::Label(label.clone()))).collect();
+        let slot = self.enter(Arc::clone(&rule), named.clone(), through);
         for (side, selectors) in sides.into_iter().enumerate() {
             if selectors.contains(&Selector::Any) {
                 Arc::make_mut(&mut self.sides[side].any).insert(slot);
@@ -870,5 +894,7 @@ fn nothing() -> Rule {
         ports: Vec::new(),
         expires_at: None,
         same_owner: false,
+        through: Vec::new(),
+        family: None,
     }
 }

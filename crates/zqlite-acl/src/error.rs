@@ -35,6 +35,8 @@ pub enum RuleField {
     Protocols,
     Ports,
     ExpiresAt,
+    Through,
+    Family,
 }
 
 impl fmt::Display for RuleField {
@@ -48,11 +50,13 @@ impl fmt::Display for RuleField {
             RuleField::Protocols => "protocols",
             RuleField::Ports => "ports",
             RuleField::ExpiresAt => "expiry",
+            RuleField::Through => "through",
+            RuleField::Family => "family",
         })
     }
 }
 
-/// Why a rule cannot be used. The last three are for those who make rules from text and untyped numbers.
+/// Why a rule cannot be used. The last five are for those who make rules from text and untyped numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleFault {
     /// Two rules have this id.
@@ -64,12 +68,21 @@ pub enum RuleFault {
     /// The range ends before it begins.
     #[error("the range {} to {} ends before it begins", .0.low, .0.high)]
     InvertedPorts(PortRange),
+    /// A deny of some ways to a peer or address, or of some of its packets: then there would be no one answer for all of them.
+    #[error("only a rule that allows can have one")]
+    AllowOnly,
     /// The text is no selector.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// The text is no label.
+    #[error(transparent)]
+    Label(#[from] LabelError),
     /// The text is no action.
     #[error(transparent)]
     Action(#[from] UnknownAction),
+    /// The number is no version of IP.
+    #[error("4 or 6 is needed")]
+    Family,
     /// The number is no integer from `lowest` to `highest`.
     #[error("an integer from {lowest} to {highest} is needed")]
     Number {

@@ -14,7 +14,7 @@ use crate::filter::{cut, merge};
 use crate::peer::{Peer, PeerId};
 use crate::rows::{Dense, Slot};
 use crate::rule::Rule;
-use crate::selector::Selector;
+use crate::selector::{Label, Selector};
 
 pub(crate) const BEFORE: usize = 0;
 pub(crate) const AFTER: usize = 1;
@@ -136,8 +136,18 @@ impl<'a> Parties<'a> {
             let next = ranges.partition_point(|range| range.first() <= address);
             next.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|range| range.contains(address))
         };
-        let edges: BTreeSet<Address> =
-            routed.iter().flatten().flat_map(|range| [Some(range.first()), range.last().next()]).flatten().collect();
+        // Rules that say through whom tell addresses apart by who routes them.
+        let steering = engines.iter().any(|engine| !engine.steers.is_empty());
+        let routers = |engine: &'a Engine| engine.routers().filter_map(|id| engine.peer(id)).filter(|_| steering);
+        let routes = engines.into_iter().flat_map(routers).flat_map(|peer| &peer.routes).map(|&route| route.into());
+        let edges: BTreeSet<Address> = (routed.iter().flatten().copied().chain(routes))
+            .flat_map(|range: AddressRange| [Some(range.first()), range.last().next()])
+            .flatten()
+            .collect();
+        let ways = |engine: &'a Engine, address: Address| -> BTreeSet<&'a Label> {
+            let through = routers(engine).filter(|peer| peer.routes.iter().any(|route| route.contains(address)));
+            through.flat_map(|peer| &peer.labels).collect()
+        };
         for route in merge(routed.concat()) {
             let mut ends: BTreeSet<Address> = edges.range(route.first()..=route.last()).copied().collect();
             for engine in engines {
@@ -152,7 +162,8 @@ impl<'a> Parties<'a> {
                 });
                 let index = self.all.len() as u32;
                 self.ranges.push((part, index));
-                let moved = held[BEFORE] != held[AFTER];
+                let [before, after] = engines.map(|engine| ways(engine, part.first()));
+                let moved = held[BEFORE] != held[AFTER] || before != after;
                 self.all.push(Seen { party: Party::Behind(part), ends, moved, owners: [None; 2] });
             }
         }
@@ -191,17 +202,18 @@ struct Content<'a>(&'a Rule);
 
 impl<'a> Content<'a> {
     fn parts(&self) -> impl PartialEq + Hash + use<'a> {
-        let Rule { priority, action, sources, destinations, protocols, ports, same_owner, .. } = self.0;
-        (*priority, *action, sources, destinations, protocols, ports, *same_owner)
+        let Rule { priority, action, sources, destinations, protocols, ports, same_owner, through, family, .. } =
+            self.0;
+        (*priority, *action, sources, destinations, protocols, ports, *same_owner, through, *family)
     }
 }
 
 impl PartialEq for Content<'_> {
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (self.0, other.0);
-        (a.priority, a.action, a.same_owner) == (b.priority, b.action, b.same_owner)
+        (a.priority, a.action, a.same_owner, a.family) == (b.priority, b.action, b.same_owner, b.family)
             && (&a.sources, &a.destinations) == (&b.sources, &b.destinations)
-            && (&a.protocols, &a.ports) == (&b.protocols, &b.ports)
+            && (&a.protocols, &a.ports, &a.through) == (&b.protocols, &b.ports, &b.through)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::selector::{Label, Selector};
 pub struct Engine {
     /// In the order in which they decide.
     rules: Vec<Rule>,
-    /// Each selector of a rule, enabled or not, once.
+    /// Each selector of a rule, enabled or not, once, and each label that one goes through.
     selectors: Vec<Selector>,
     /// The first address of each selector, and the first one behind it. From one of these to the next all addresses are
     /// alike to the rules.
@@ -39,27 +39,29 @@ pub struct Engine {
 enum Endpoint<'a> {
     Peer(&'a Peer),
     Address(Address),
+    /// An address that this peer routes, sent through it.
+    Behind(Address, &'a Peer),
 }
 
 impl Endpoint<'_> {
     fn addresses(&self) -> &[Address] {
         match self {
             Endpoint::Peer(peer) => &peer.addresses,
-            Endpoint::Address(address) => slice::from_ref(address),
+            Endpoint::Address(address) | Endpoint::Behind(address, _) => slice::from_ref(address),
         }
     }
 
     fn labels(&self) -> &[Label] {
         match self {
             Endpoint::Peer(peer) => &peer.labels,
-            Endpoint::Address(_) => &[],
+            Endpoint::Address(_) | Endpoint::Behind(..) => &[],
         }
     }
 
     fn owner(&self) -> Option<&str> {
         match self {
             Endpoint::Peer(peer) => peer.owner.as_deref(),
-            Endpoint::Address(_) => None,
+            Endpoint::Address(_) | Endpoint::Behind(..) => None,
         }
     }
 
@@ -90,9 +92,9 @@ impl Engine {
     pub fn set_rules(&mut self, mut rules: Vec<Rule>) -> Result<(), RuleError> {
         check_rules(&rules)?;
         rules.sort_by_key(|rule| (Reverse(rule.priority), rule.action, rule.id));
-        let selectors: BTreeSet<&Selector> =
-            rules.iter().flat_map(|rule| rule.sources.iter().chain(&rule.destinations)).collect();
-        self.selectors = selectors.into_iter().cloned().collect();
+        let sides = rules.iter().flat_map(|rule| rule.sources.iter().chain(&rule.destinations)).cloned();
+        let ways = rules.iter().flat_map(|rule| &rule.through).cloned().map(Selector::Label);
+        self.selectors = sides.chain(ways).collect::<BTreeSet<Selector>>().into_iter().collect();
         self.boundaries = self
             .selectors
             .iter()
@@ -157,7 +159,7 @@ impl Engine {
             return Ok(itself);
         }
         let routed = self.routed(destination).into_iter().find_map(|address| {
-            let explanation = self.explain_endpoints(source, Endpoint::Address(address), query);
+            let explanation = self.explain_endpoints(source, Endpoint::Behind(address, destination), query);
             explanation.decision.allowed.then_some(Explanation { routed: Some(address), ..explanation })
         });
         Ok(routed.unwrap_or(itself))
@@ -165,14 +167,17 @@ impl Engine {
 
     /// As [`decide_addresses`](Self::decide_addresses), with each rule that matches.
     pub fn explain_addresses(&self, query: &Query<Address>) -> Explanation {
-        self.explain_endpoints(self.at_address(query.source), self.at_address(query.destination), query)
+        let mut rules = self.rules_between(self.at_address(query.source), self.at_address(query.destination), query.at);
+        let families = [query.source.family(), query.destination.family()];
+        rules.retain(|rule| rule.family.is_none_or(|family| families == [family; 2]));
+        explanation(rules, query)
     }
 
     /// Whether some protocol and port is allowed from one peer to the other, or to an address that it routes.
     pub fn reachable(&self, source: PeerId, destination: PeerId, at: i64) -> Result<bool, UnknownId> {
         let source = Endpoint::Peer(self.peer(source)?);
         let destination = self.peer(destination)?;
-        let routed = self.routed(destination).into_iter().map(Endpoint::Address);
+        let routed = self.routed(destination).into_iter().map(|address| Endpoint::Behind(address, destination));
         Ok(std::iter::once(Endpoint::Peer(destination))
             .chain(routed)
             .any(|endpoint| self.some_traffic_passes(source, endpoint, at)))
@@ -249,24 +254,26 @@ impl Engine {
                     && source.is_matched_by_any(&rule.sources)
                     && destination.is_matched_by_any(&rule.destinations)
                     && (same_owner || !rule.same_owner)
+                    && self.arrives(destination, rule)
             })
             .collect()
     }
 
+    /// Whether what the rule matches arrives at a peer that it may go through. An address for itself may be sent to through
+    /// any peer that routes it.
+    fn arrives(&self, destination: Endpoint<'_>, rule: &Rule) -> bool {
+        let bears = |peer: &Peer| peer.labels.iter().any(|label| rule.through.contains(label));
+        rule.through.is_empty()
+            || match destination {
+                Endpoint::Peer(peer) | Endpoint::Behind(_, peer) => bears(peer),
+                Endpoint::Address(address) => {
+                    self.peers.values().any(|peer| bears(peer) && peer.routes.iter().any(|it| it.contains(address)))
+                }
+            }
+    }
+
     fn explain_endpoints<E>(&self, source: Endpoint<'_>, destination: Endpoint<'_>, query: &Query<E>) -> Explanation {
-        let mut rules = self.rules_between(source, destination, query.at);
-        rules.retain(|rule| rule.covers(query.protocol, query.port));
-        let decision = Decision {
-            allowed: rules.first().is_some_and(|rule| rule.action == Action::Allow),
-            rule: rules.first().map(|rule| rule.id),
-        };
-        let matching = rules.iter().enumerate().map(|(index, rule)| MatchingRule {
-            rule: rule.id,
-            action: rule.action,
-            priority: rule.priority,
-            shadowed: index > 0,
-        });
-        Explanation { decision, routed: None, matching: matching.collect() }
+        explanation(self.rules_between(source, destination, query.at), query)
     }
 
     /// Looks at each protocol and port where the answer may change: every protocol that a rule mentions and one that none
@@ -313,6 +320,22 @@ impl Engine {
     }
 }
 
+/// Of the rules that match two ends, in the order in which they decide, those of a protocol and port.
+fn explanation<E>(mut rules: Vec<&Rule>, query: &Query<E>) -> Explanation {
+    rules.retain(|rule| rule.covers(query.protocol, query.port));
+    let decision = Decision {
+        allowed: rules.first().is_some_and(|rule| rule.action == Action::Allow),
+        rule: rules.first().map(|rule| rule.id),
+    };
+    let matching = rules.iter().enumerate().map(|(index, rule)| MatchingRule {
+        rule: rule.id,
+        action: rule.action,
+        priority: rule.priority,
+        shadowed: index > 0,
+    });
+    Explanation { decision, routed: None, matching: matching.collect() }
+}
+
 /// What is wrong with rules that are to be used together.
 pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
     let mut ids = BTreeSet::new();
@@ -326,6 +349,12 @@ pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
         }
         if rule.destinations.is_empty() {
             return Err(fail(RuleField::Destinations, None, RuleFault::Empty));
+        }
+        if rule.action == Action::Deny && !rule.through.is_empty() {
+            return Err(fail(RuleField::Through, None, RuleFault::AllowOnly));
+        }
+        if rule.action == Action::Deny && rule.family.is_some() {
+            return Err(fail(RuleField::Family, None, RuleFault::AllowOnly));
         }
         if let Some(index) = rule.ports.iter().position(|range| range.high < range.low) {
             return Err(fail(RuleField::Ports, Some(index), RuleFault::InvertedPorts(rule.ports[index])));

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use zqlite_cidr::Excerpt;
+use zqlite_cidr::{Excerpt, Family};
 
-use crate::selector::Selector;
+use crate::selector::{Label, Selector};
 
 /// The caller's number of a rule.
 pub type RuleId = u64;
@@ -33,6 +33,10 @@ pub struct Rule {
     pub expires_at: Option<i64>,
     /// Match only peers that have the same owner; a peer or address without one is never matched.
     pub same_owner: bool,
+    /// Match only what arrives at a peer that bears one of these: as its own, or as a router's. Empty: any. Not for denies.
+    pub through: Vec<Label>,
+    /// Match only packets of this family, from one of its addresses to another. Not for denies.
+    pub family: Option<Family>,
 }
 
 impl Rule {

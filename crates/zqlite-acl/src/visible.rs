@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::classes::ClassId;
-use crate::decide::{Endpoint, Question};
+use crate::decide::{Endpoint, Packets, Question};
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::error::UnknownId;
 use crate::peer::{Peer, PeerId};
@@ -85,7 +85,8 @@ impl Engine {
     }
 
     fn some_traffic(&self, source: Endpoint, destination: Endpoint, at: i64) -> bool {
-        let question = Question { source: Some(source), destination: Some(destination), service: None, at };
+        let question =
+            Question { source: Some(source), destination: Some(destination), service: None, packets: Packets::Any, at };
         some_passes(self.matching(&question).filter_map(|slot| self.rule_in(slot)))
     }
 
@@ -105,7 +106,7 @@ impl Engine {
                 kinds.extend(ends.into_iter().flatten().filter(|end| route.contains(*end)));
             }
         }
-        kinds.into_iter().any(|kind| self.some_traffic(source, self.nobody(DESTINATION, kind), at))
+        kinds.into_iter().any(|kind| self.some_traffic(source, self.behind(kind, destination), at))
     }
 
     /// One peer of a class, which can speak for all of them.
@@ -116,7 +117,7 @@ impl Engine {
     /// The rules that match one side, whatever the other.
     pub(crate) fn one_sided(&self, side: usize, endpoint: Endpoint, at: i64) -> std::vec::IntoIter<Slot> {
         let (source, destination) = if side == SOURCE { (Some(endpoint), None) } else { (None, Some(endpoint)) };
-        self.matching(&Question { source, destination, service: None, at })
+        self.matching(&Question { source, destination, service: None, packets: Packets::Any, at })
     }
 
     /// Adds the classes that traffic may go to from here (`side` is [`SOURCE`]), or come from.
@@ -140,6 +141,10 @@ impl Engine {
                 }
                 let there = self.class(other, candidate);
                 if entry.rule.same_owner && there.owner != endpoint.owner {
+                    return;
+                }
+                // Where the endpoint is the destination, its rules have been asked that already.
+                if side == SOURCE && !self.goes_through(entry, candidate) {
                     return;
                 }
                 if open || !self.meets(other, there, &denies) {

@@ -23,6 +23,8 @@ fn rule(id: u32, source: Selector, destination: Selector) -> Rule {
         ports: vec![PortRange { low: (id % 60_000) as u16, high: (id % 60_000) as u16 + 9 }],
         expires_at: None,
         same_owner: false,
+        through: Vec::new(),
+        family: None,
     }
 }
 

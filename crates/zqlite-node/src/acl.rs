@@ -11,7 +11,7 @@ use zqlite_acl::{
     Passage, Peer, PeerError, PeerFault, PeerField, PortRange, Query, Rule, RuleError, RuleFault, RuleField, Selector,
     UnknownId, UnusedReason,
 };
-use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
+use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 use zqlite_store::{Error, ErrorCode};
 
 use crate::guard::{guard, to_napi};
@@ -30,6 +30,8 @@ pub struct NativeAclRule {
     pub ports: Option<Vec<(f64, f64)>>,
     pub expires_at: Option<f64>,
     pub same_owner: Option<bool>,
+    pub through: Option<Vec<String>>,
+    pub family: Option<f64>,
 }
 
 /// See `AclPeer` of `lib/acl.ts`.
@@ -150,6 +152,12 @@ type Decider<'env> = Function<'env, (f64, f64, f64, f64), f64>;
 type AddressDecider<'env> = Function<'env, (String, String, f64, f64), f64>;
 type Toggle<'env> = Function<'env, (f64, bool), ()>;
 
+impl NativeAclEngine {
+    pub(crate) fn of(engine: Engine) -> Self {
+        Self { engine: Rc::new(RefCell::new(engine)) }
+    }
+}
+
 #[napi]
 impl NativeAclEngine {
     #[napi(constructor)]
@@ -159,13 +167,13 @@ impl NativeAclEngine {
             if let Some(memory) = memory {
                 options.row_memory = argument::<u64>("memory", memory)? as usize;
             }
-            Ok(Self { engine: Rc::new(RefCell::new(Engine::with_options(options))) })
+            Ok(Self::of(Engine::with_options(options)))
         })
     }
 
     #[napi]
     pub fn snapshot(&self) -> Self {
-        Self { engine: Rc::new(RefCell::new(self.engine.borrow().clone())) }
+        Self::of(self.engine.borrow().clone())
     }
 
     /// A plain function is called in half the time of a method, which must find out what `this` is.
@@ -665,7 +673,19 @@ fn rule(given: NativeAclRule) -> Result<Rule, Error> {
             .transpose()
             .map_err(|fault| fail(RuleField::ExpiresAt, None, fault))?,
         same_owner: given.same_owner.unwrap_or(false),
+        through: parse_all(given.through.unwrap_or_default(), |text| Label::parse(text))
+            .map_err(|(index, error)| fail(RuleField::Through, Some(index), error.into()))?,
+        family: family(given.family).map_err(|fault| fail(RuleField::Family, None, fault))?,
     })
+}
+
+fn family(version: Option<f64>) -> Result<Option<Family>, RuleFault> {
+    match version {
+        None => Ok(None),
+        Some(4.0) => Ok(Some(Family::V4)),
+        Some(6.0) => Ok(Some(Family::V6)),
+        Some(_) => Err(RuleFault::Family),
+    }
 }
 
 fn peer(given: NativeAclPeer) -> Result<Peer, Error> {

@@ -133,6 +133,11 @@ impl Writer<'_, '_> {
             }
             answers[i] = Some(answer);
         }
+        if !answers.iter().any(|answer| matches!(answer, Some(Ok(_)))) {
+            // Nothing to keep. A COMMIT could still fail, and with nobody to tell the store would go read-only.
+            self.lane.rollback();
+            return true;
+        }
         if let Err(error) = self.commit(members.len()) {
             answers.iter_mut().for_each(|a| {
                 if matches!(a, Some(Ok(_))) {

@@ -87,6 +87,8 @@ export class StrictSync {
   }
 }
 
+export type NewPeer = Partial<Registration> & { readonly tags?: string[]; readonly approvedRoutes?: string[] };
+
 export interface TestNetwork extends Domain {
   readonly journal: Journal;
   readonly sync: StrictSync;
@@ -95,6 +97,8 @@ export interface TestNetwork extends Domain {
   readonly key: string;
   readonly failures: unknown[];
   register(registration?: Partial<Registration>): Promise<Peer>;
+  /** Registers peers one after the other, and gives them the tags and approves the routes that are named. */
+  populate(...peers: readonly NewPeer[]): Promise<Peer[]>;
   stop(): Promise<void>;
 }
 
@@ -116,6 +120,8 @@ export async function startNetwork(journal: Journal = new MemoryJournal(), netwo
   });
   await domain.replica.start((error) => failures.push(error));
   const { text: key } = await domain.preauthKeys.create({ description: '', expiresAt: null, maxUses: null, tags: [], user: null });
+  const register = async (registration: Partial<Registration> = {}): Promise<Peer> =>
+    (await domain.peers.register({ preauthKey: key, wireguardKey: wireguardKey(), hostname: 'host', ...registration })).peer;
   return {
     ...domain,
     journal,
@@ -123,8 +129,16 @@ export async function startNetwork(journal: Journal = new MemoryJournal(), netwo
     engine,
     key,
     failures,
-    register: async (registration = {}) =>
-      (await domain.peers.register({ preauthKey: key, wireguardKey: wireguardKey(), hostname: 'host', ...registration })).peer,
+    register,
+    populate: async (...wanted) => {
+      const made: Peer[] = [];
+      for (const { tags, approvedRoutes, ...registration } of wanted) {
+        const peer = await register(registration);
+        const change = { ...(tags && { tags }), ...(approvedRoutes && { approvedRoutes }) };
+        made.push(Object.keys(change).length === 0 ? peer : await domain.peers.update(peer.id, change));
+      }
+      return made;
+    },
     stop: () => domain.replica.stop(),
   };
 }

@@ -68,6 +68,7 @@ const Rule = Type.Object({
     Type.Array(Type.Tuple([Type.Integer({ minimum: 0, maximum: 65_535 }), Type.Integer({ minimum: 0, maximum: 65_535 })]), { maxItems: 1_000 }),
   ),
   sameOwner: Type.Optional(Type.Literal(true)),
+  family: Type.Optional(Type.Union([Type.Literal(4), Type.Literal(6)])),
   expiresAt: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
 });
 const Self = Type.Object({

@@ -52,6 +52,7 @@ export function ruleset({ interface: name, addresses, pools, user, routes, rules
     const destinations = merge(rule.destinations.flatMap((text) => (text === 'self' ? own : text === 'routes' ? routed : common(text, routed))));
     const verdict = rule.action === 'allow' ? 'accept' : 'drop';
     for (const family of FAMILIES) {
+      if (rule.family !== undefined && rule.family !== family) continue;
       const to = sets.named(family, destinations);
       const from = any ? undefined : sets.named(family, sources);
       if (to === undefined || (!any && from === undefined)) continue;

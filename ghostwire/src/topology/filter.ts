@@ -22,6 +22,8 @@ export interface FilterRule {
   readonly ports?: readonly (readonly [number, number])[];
   /** Only between peers of one user. */
   readonly sameOwner?: true;
+  /** Only packets of this version of IP. */
+  readonly family?: Family;
   /** Milliseconds since 1970. */
   readonly expiresAt?: number;
 }
@@ -84,7 +86,8 @@ export class Filters {
     const carried = routes.map((text) => this.#network(text));
     const bears = new Set(labels);
     const filter: FilterRule[] = [];
-    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, expiresAt } of this.#rules) {
+    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, through = [], family, expiresAt } of this.#rules) {
+      if (through.length > 0 && !through.some((label) => bears.has(label))) continue;
       let self = false;
       const routed = new Set<string>();
       for (const selector of destinations) {
@@ -110,6 +113,7 @@ export class Filters {
         ...(protocols.length > 0 && { protocols }),
         ...(ports.length > 0 && { ports }),
         ...(sameOwner === true && { sameOwner }),
+        ...(family !== undefined && { family }),
         ...(expiresAt !== undefined && { expiresAt }),
       });
     }
