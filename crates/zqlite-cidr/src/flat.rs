@@ -353,7 +353,9 @@ impl Flat {
     pub(crate) fn find_all<L: Lane>(&self, table: &Table<u32>, addresses: &[L], found: &mut [Found; LANES]) {
         let count = addresses.len().min(LANES);
         let mut slots = [0 as Slot; LANES];
-        if !self.descend_wide(&addresses[..count], &mut slots) {
+        // One row is passed as fast without gathers, or faster.
+        let descended = L::TOGETHER > 1 && self.descend_wide(&addresses[..count], &mut slots);
+        if !descended {
             self.descend(&addresses[..count], &mut slots);
         }
         self.settle(&addresses[..count], &mut slots);
