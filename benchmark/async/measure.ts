@@ -18,8 +18,8 @@ subject(async (effort, name) => {
       return await crowd(effort, Number(callers), () => statement.get(id()))
     }
     if (effort.case.endsWith('/64-a-transaction') && name !== 'zqlite') {
-      const rows = (): unknown[][] => Array.from({ length: 64 }, () => values(next))
-      return 64 * (await crowd(effort, 1, () => driver.transaction(INSERT, rows())))
+      const chunk = (): unknown[][] => Array.from({ length: 64 }, () => values(next))
+      return 64 * (await crowd(effort, 1, () => driver.transaction(INSERT, chunk())))
     }
     if (effort.case.startsWith('insert-64-callers')) {
       const statement = await driver.prepare(INSERT)

@@ -1,6 +1,6 @@
 //! Synchronous calls: writes that borrow the writer's lane, and reads that keep their snapshot while nobody commits.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail anywhere")]
 
 mod support;
 
