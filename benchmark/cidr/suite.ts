@@ -11,7 +11,12 @@ const batches = ['v4-batch-covered', 'v4-batch-uniform', 'v6-batch-covered'].fla
 /** What the packages in JavaScript are asked; they have no modes, so a batch case counts once. */
 const once = [
   ...batches.map(({ name }) => name).filter((name) => name.endsWith('compact')),
-  ...['v4-single-number', 'v4-single-string', 'v6-single-string', 'build', 'update', 'snapshot-load'],
+  'v4-single-number',
+  'v4-single-string',
+  'v6-single-string',
+  'build',
+  'update',
+  'snapshot-load',
 ]
 
 export const suite: Suite = {
