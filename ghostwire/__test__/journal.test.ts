@@ -439,11 +439,15 @@ test('a commit that cannot be made in time is given up', async (t) => {
   const db = await Database.open(':memory:');
   const journal = await SqliteJournal.open(db);
   let release = (): void => undefined;
-  const held = db.transaction(async (transaction) => {
-    await transaction.query('SELECT 1');
-    await new Promise<void>((resolve) => (release = resolve));
+  const released = new Promise<void>((resolve) => (release = resolve));
+  let held: Promise<void> | undefined;
+  await new Promise<void>((holds) => {
+    held = db.transaction(async (transaction) => {
+      await transaction.query('SELECT 1');
+      holds();
+      await released;
+    });
   });
-  await turn();
   const late = t.throwsAsync(journal.commit({ puts: [{ key: 'a', value: 1 }] }, { deadline: 20 }), { code: 'ERR_DEADLINE' });
   await sleep(60);
   release();
