@@ -201,7 +201,7 @@ test('only differences reach the interface, removals first', (t) => {
   const changes = differences(
     [live('same'), live('gone'), live('moved', { allowedIps: ['100.64.0.3/32'] }), live('lost', { endpoint: undefined })],
     [wanted('same', ['100.64.0.2/32']), wanted('moved', ['100.64.0.4/32']), wanted('lost', ['100.64.0.2/32']), wanted('new', ['100.64.0.5/32'])],
-    25,
+    new Set(['same', 'moved', 'lost', 'new']),
     ({ publicKey }) => `192.0.2.9:${publicKey.length}`,
   );
   t.deepEqual(changes, [
@@ -255,6 +255,37 @@ test('a peer that has never answered is tried again at once, a few times and at 
   for (const publicKey of many) paths.offer(publicKey, candidates, 70_000);
   const crowd = many.flatMap((publicKey) => live().map((peer) => ({ ...peer, publicKey })));
   t.is(paths.hurry(crowd, 71_000).peers.length, 32);
+});
+
+test('of those who do not answer a few are kept alive, each in its turn', (t) => {
+  const paths = new Paths();
+  const keys = Array.from({ length: 1_000 }, (_, index) => `k${index}`);
+  for (const publicKey of keys) paths.offer(publicKey, ['192.0.2.1:1'], 0);
+  const live = (answering: (publicKey: string) => boolean, at: number): LivePeer[] =>
+    keys.map((publicKey) => ({ publicKey, endpoint: '192.0.2.1:1', allowedIps: [], handshakeAt: answering(publicKey) ? at : 0, received: 0, sent: 0, keepalive: 0 }));
+  const start = 1_000_000;
+  const first = paths.keptAlive([], start);
+  t.is(first.size, 40, 'before the interface has any');
+  t.deepEqual(paths.keptAlive(live(() => false, 0), start + 29_000), first, 'a turn has its time');
+  // Those who answer make room for others, and stay.
+  const answered = paths.keptAlive(live((one) => first.has(one), start + 29_000), start + 29_500);
+  t.is(answered.size, 80);
+  t.true([...first].every((one) => answered.has(one)));
+  // Everybody has a turn, and nobody a second one before.
+  const turns = new Map<string, number>();
+  for (let now = start + 60_000; now <= start + 24 * 60_000; now += 60_000) {
+    const silent = [...paths.keptAlive(live((one) => first.has(one), now), now)].filter((one) => !first.has(one));
+    for (const one of silent) turns.set(one, (turns.get(one) ?? 0) + 1);
+  }
+  t.is(turns.size, 960);
+  t.deepEqual(new Set(turns.values()), new Set([1]));
+  // A peer that has moved need not wait.
+  paths.offer('k999', ['192.0.2.2:2'], start + 2_000_000);
+  t.true(paths.keptAlive(live((one) => first.has(one), start + 2_000_000), start + 2_000_000).has('k999'));
+  // A small network knows no turns.
+  const few = new Paths();
+  for (const publicKey of keys.slice(0, 40)) few.offer(publicKey, ['192.0.2.1:1'], 0);
+  for (let now = start; now < start + 300_000; now += 2_000) t.is(few.keptAlive([], now).size, 40);
 });
 
 /** What a rule set does with a packet, as nftables reads it: the chain `requests`, rule by rule. */
