@@ -306,6 +306,9 @@ test('another router of the same network takes over when the one in use is gone,
   await until('web is back', async () => (await statusOf('web')).connected);
   await sleep(1_000);
   t.is(await router(), 'spare', 'it stays');
+  const listed = JSON.parse(await mustAdmin(t, 'ghostwire routes list --json')) as { prefix: string; peer: string; primary: boolean }[];
+  const primaries = listed.filter(({ prefix }) => prefix === '10.9.0.0/24').map(({ peer, primary }) => [peer, primary]);
+  t.deepEqual(Object.fromEntries(primaries), { web: false, spare: true });
   // Revoked: at once.
   await mustAdmin(t, `ghostwire peers delete ${(await statusOf('spare')).id}`);
   const revoked = await until('web carries it again', () => pings('laptop', '10.9.0.2'), 5_000);
