@@ -312,6 +312,9 @@ test('another router of the same network takes over when the one in use is gone,
   await until('web is back', async () => (await statusOf('web')).connected);
   await sleep(1_000);
   t.is(await router(), 'spare', 'it stays');
+  const listed = JSON.parse(await mustAdmin(t, 'ghostwire routes list --json')) as { prefix: string; peer: string; primary: boolean }[];
+  const primaries = listed.filter(({ prefix }) => prefix === '10.9.0.0/24').map(({ peer, primary }) => [peer, primary]);
+  t.deepEqual(Object.fromEntries(primaries), { web: false, spare: true });
   // Revoked: at once.
   await mustAdmin(t, `ghostwire peers delete ${(await statusOf('spare')).id}`);
   const revoked = await until('web carries it again', () => pings('laptop', '10.9.0.2'), 5_000);
@@ -412,4 +415,32 @@ test('down leaves nothing behind', async (t) => {
   t.is((await mustAdmin(t, 'ghostwire peers list --json')).match(/"id"/g)?.length, before);
   await machine('laptop').do('ghostwire', 'down', '--forget');
   t.is((await mustAdmin(t, 'ghostwire peers list --json')).match(/"id"/g)?.length, (before ?? 0) - 1);
+});
+
+/** Registers a thousand machines that will never be there, all of one link. */
+const REGISTER = `
+  const register = (n) => fetch('https://203.0.113.1:8080/v1/peers/register', { method: 'POST', headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ preauthKey: process.argv[1], hostname: 'absent-' + n, wireguardKey: require('crypto').randomBytes(32).toString('base64'), endpoints: ['192.168.31.250:51820'] }) })
+  ;(async () => {
+    for (let n = 0; n < 1000; n += 50) {
+      const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => register(n + i)))
+      for (const answer of answers) if (!answer.ok) throw new Error(await answer.text())
+    }
+  })()`;
+
+test('a thousand machines that are not there keep nobody from the others', async (t) => {
+  t.timeout(150_000);
+  await setPolicy(t, { acls: [{ action: 'accept', src: ['*'], dst: ['*:*'] }] });
+  const { key } = JSON.parse(await mustAdmin(t, 'ghostwire preauth-key create --uses 1000 --json')) as { key: string };
+  await coord.do('env', 'NODE_TLS_REJECT_UNAUTHORIZED=0', process.execPath, '-e', REGISTER, key);
+  // Behind a NAT, where handshakes are begun with everybody; and the absent are neighbours, for whom packets wait.
+  machines.set('crowded', await lab.behindNat('crowded', 31));
+  await up(t, 'crowded');
+  await until('web is reached', () => pings('crowded', 'web.mesh.internal'), 10_000);
+  const { stdout } = await machine('crowded').run('ping', '-n', '-i', '0.1', '-c', '150', 'web.mesh.internal');
+  t.regex(stdout, / 0% packet loss/);
+  const longest = Number(/= [\d.]+\/[\d.]+\/([\d.]+)\//.exec(stdout)?.[1]);
+  t.log(`the longest of 150 round trips: ${longest} ms`);
+  t.true(longest < 1_000, stdout.split('\n').slice(-3).join('\n'));
+  t.is((await statusOf('crowded')).peers.filter(({ name }) => name.startsWith('absent-')).length, 1_000);
 });

@@ -60,6 +60,10 @@ test('records that no honest coordinator sends are refused one by one, and the l
     ['addresses outside of the pools', { addresses: ['192.168.1.1', 'fd7a:115c:a1e0::2'] }],
     ['an IPv6 address outside of the pools', { addresses: ['100.64.0.2', '2001:db8::1'] }],
     ['families exchanged', { addresses: ['fd7a:115c:a1e0::2', '100.64.0.2'] }],
+    ['one address', { addresses: ['100.64.0.2'] }],
+    ['an address too many', { addresses: ['100.64.0.2', 'fd7a:115c:a1e0::2', '192.168.1.1'] }],
+    ['an object for a list', { endpoints: { 0: '203.0.113.1:51820', length: 1 } }],
+    ['a number for a user', { user: 1 }],
     ['a name with control characters', { name: 'web\u001b[2J' }],
     ['a name with a dot', { name: 'web.example' }],
     ['an option for a name', { name: '--config' }],
@@ -92,6 +96,8 @@ test('what a coordinator says of this host is refused when it takes over the hos
     { network: ['127.0.0.0/8', POOLS[1]] },
     { network: [POOLS[0], '::/0'] },
     { network: [POOLS[0], 'fe80::/16'] },
+    { network: [...POOLS, POOLS[1]] },
+    { network: [POOLS[0]] },
     { domain: 'a b' },
     { domain: '\u001b' },
     { addresses: ['10.0.0.1', 'fd7a:115c:a1e0::1'] },
@@ -116,6 +122,11 @@ test('a packet filter that is none is refused, and the last good one stays', (t)
     { ...all, sources: ['tag:a" accept'] },
     { ...all, destinations: ['everything'] },
     { ...all, ports: [[9, 1]] },
+    { ...all, ports: [[1, 2, 3]] },
+    { ...all, ports: [[1]] },
+    { ...all, sameOwner: false },
+    { ...all, family: 5 },
+    { ...all, sources: undefined },
     { ...all, action: 'accept' },
     { ...all, protocols: [256] },
     null,
@@ -201,7 +212,7 @@ test('only differences reach the interface, removals first', (t) => {
   const changes = differences(
     [live('same'), live('gone'), live('moved', { allowedIps: ['100.64.0.3/32'] }), live('lost', { endpoint: undefined })],
     [wanted('same', ['100.64.0.2/32']), wanted('moved', ['100.64.0.4/32']), wanted('lost', ['100.64.0.2/32']), wanted('new', ['100.64.0.5/32'])],
-    25,
+    new Set(['same', 'moved', 'lost', 'new']),
     ({ publicKey }) => `192.0.2.9:${publicKey.length}`,
   );
   t.deepEqual(changes, [
@@ -255,6 +266,37 @@ test('a peer that has never answered is tried again at once, a few times and at 
   for (const publicKey of many) paths.offer(publicKey, candidates, 70_000);
   const crowd = many.flatMap((publicKey) => live().map((peer) => ({ ...peer, publicKey })));
   t.is(paths.hurry(crowd, 71_000).peers.length, 32);
+});
+
+test('of those who do not answer a few are kept alive, each in its turn', (t) => {
+  const paths = new Paths();
+  const keys = Array.from({ length: 1_000 }, (_, index) => `k${index}`);
+  for (const publicKey of keys) paths.offer(publicKey, ['192.0.2.1:1'], 0);
+  const live = (answering: (publicKey: string) => boolean, at: number): LivePeer[] =>
+    keys.map((publicKey) => ({ publicKey, endpoint: '192.0.2.1:1', allowedIps: [], handshakeAt: answering(publicKey) ? at : 0, received: 0, sent: 0, keepalive: 0 }));
+  const start = 1_000_000;
+  const first = paths.keptAlive([], start);
+  t.is(first.size, 40, 'before the interface has any');
+  t.deepEqual(paths.keptAlive(live(() => false, 0), start + 29_000), first, 'a turn has its time');
+  // Those who answer make room for others, and stay.
+  const answered = paths.keptAlive(live((one) => first.has(one), start + 29_000), start + 29_500);
+  t.is(answered.size, 80);
+  t.true([...first].every((one) => answered.has(one)));
+  // Everybody has a turn, and nobody a second one before.
+  const turns = new Map<string, number>();
+  for (let now = start + 60_000; now <= start + 24 * 60_000; now += 60_000) {
+    const silent = [...paths.keptAlive(live((one) => first.has(one), now), now)].filter((one) => !first.has(one));
+    for (const one of silent) turns.set(one, (turns.get(one) ?? 0) + 1);
+  }
+  t.is(turns.size, 960);
+  t.deepEqual(new Set(turns.values()), new Set([1]));
+  // A peer that has moved need not wait.
+  paths.offer('k999', ['192.0.2.2:2'], start + 2_000_000);
+  t.true(paths.keptAlive(live((one) => first.has(one), start + 2_000_000), start + 2_000_000).has('k999'));
+  // A small network knows no turns.
+  const few = new Paths();
+  for (const publicKey of keys.slice(0, 40)) few.offer(publicKey, ['192.0.2.1:1'], 0);
+  for (let now = start; now < start + 300_000; now += 2_000) t.is(few.keptAlive([], now).size, 40);
 });
 
 /** What a rule set does with a packet, as nftables reads it: the chain `requests`, rule by rule. */

@@ -16,7 +16,7 @@ import { plan, type Plan } from './plan.js';
 import { setUpResolver } from './resolver.js';
 import type { AgentState, Identity, Settings } from './state.js';
 import { statusOf, type Status } from './status.js';
-import { KEEPALIVE, type LivePeer } from './wireguard.js';
+import type { LivePeer } from './wireguard.js';
 
 /** How often the interface and the host's addresses are looked at. */
 const LOOK_EVERY = 2_000;
@@ -231,8 +231,7 @@ export class Agent {
     this.#paths.keep(new Set(next.peers.map(({ publicKey }) => publicKey)));
     for (const peer of next.peers) this.#paths.offer(peer.publicKey, ordered(peer.endpoints, facts), now);
     try {
-      const keepalive = this.#behindNat() ? KEEPALIVE : 0;
-      const touched = await this.#host.apply(next, this.#servers, keepalive, (peer) => ordered(peer.endpoints, facts)[0]);
+      const touched = await this.#host.apply(next, this.#servers, (live) => this.#keptAlive(live), (peer) => ordered(peer.endpoints, facts)[0]);
       this.#plan = next;
       if (touched > 0) this.#log.info({ peers: next.peers.length, touched, revision: this.#client.revision }, 'applied');
       await this.#serveNames(next);
@@ -261,8 +260,10 @@ export class Agent {
 
   async #beginAnew(): Promise<void> {
     try {
-      const { peers, more } = this.#paths.hurry(await this.#host.tunnel.peers(), Date.now());
+      const live = await this.#host.tunnel.peers();
+      const { peers, more } = this.#paths.hurry(live, Date.now());
       if (peers.length > 0) await this.#host.tunnel.renew(peers);
+      await this.#host.tunnel.keepAlive(live, this.#keptAlive(live));
       if (more) this.#hurry();
     } catch (error) {
       this.#log.warn({ err: error }, 'handshakes could not be begun anew');
@@ -295,6 +296,11 @@ export class Agent {
     return this.#reflexive === undefined || !localNetwork(this.#settings.interface).addresses.includes(hostOf(this.#reflexive));
   }
 
+  /** Behind a NAT, packets keep its mapping and open the way for those of others. */
+  #keptAlive(live: readonly LivePeer[]): ReadonlySet<string> {
+    return this.#behindNat() ? this.#paths.keptAlive(live, Date.now()) : new Set();
+  }
+
   #facts(onLink: readonly string[]): PathFacts {
     return { onLink, reflexive: this.#reflexive, ipv6: onLink.some((prefix) => prefix.includes(':')) };
   }
@@ -316,11 +322,20 @@ export class Agent {
       await this.#announce();
       this.#changed();
     }
+    // In turn with plans: one that removes a peer would have it back.
+    const tended = this.#working.then(() => this.#tend());
+    this.#working = tended.catch(() => undefined);
+    await tended;
+    // The coordinator may have been unreachable, or have forgotten.
+    if (this.#connected) await this.#announce();
+  }
+
+  /** Has peers tried at their next address, and the next of those who do not answer. */
+  async #tend(): Promise<void> {
     this.#live = await this.#host.tunnel.peers();
     const changes = this.#paths.next(this.#live, Date.now());
     if (changes.size > 0) await this.#host.tunnel.setEndpoints(changes);
-    // The coordinator may have been unreachable, or have forgotten.
-    if (this.#connected) await this.#announce();
+    await this.#host.tunnel.keepAlive(this.#live, this.#keptAlive(this.#live));
   }
 
   /** Learns how the world sees WireGuard's port. */

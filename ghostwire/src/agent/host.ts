@@ -10,7 +10,7 @@ import { clearExit, MARK, restoreKernel, Routing, setKernel } from './routing.js
 import { undoResolver } from './resolver.js';
 import type { AgentState, Undo } from './state.js';
 import { attempt, run } from './system.js';
-import { Tunnel } from './wireguard.js';
+import { Tunnel, type KeptAlive } from './wireguard.js';
 
 export class Host {
   readonly tunnel: Tunnel;
@@ -49,7 +49,7 @@ export class Host {
   async apply(
     plan: Plan,
     servers: readonly string[],
-    keepalive: number,
+    keptAlive: KeptAlive,
     endpoint: (peer: PlannedPeer) => string | undefined,
   ): Promise<number> {
     if (plan.ruleset !== this.#ruleset) {
@@ -57,7 +57,7 @@ export class Host {
       this.#ruleset = plan.ruleset;
     }
     if (plan.exit) await this.kernel('marked');
-    const touched = await this.tunnel.apply(plan.peers, keepalive, endpoint);
+    const touched = await this.tunnel.apply(plan.peers, keptAlive, endpoint);
     await this.#routing.apply(plan, servers);
     return touched;
   }

@@ -4,8 +4,7 @@
 // what fails is refused with a reason. A refused record leaves the last good one of its peer in place; a peer that is
 // taken away is always taken away.
 
-import { Type, type Static } from 'typebox';
-import { Compile } from 'typebox/compile';
+import { Compile, type XStatic } from 'typebox/schema';
 import { parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
 import type { Change } from '../client.js';
 import { checkEndpoints, checkWireguardKey } from '../peers/peer.js';
@@ -46,39 +45,50 @@ export const MAX_PEERS = 4_096;
 /** Bytes of one message: 4,096 peers of 1 KiB, with room. */
 export const MAX_MESSAGE = 16 * 1024 * 1024;
 
-const text = (maxLength: number) => Type.String({ maxLength });
-const Strings = (maxItems: number, maxLength: number) => Type.Array(text(maxLength), { maxItems });
+// Plain JSON Schema, as in client.ts.
+const text = <const N extends number>(maxLength: N) => ({ type: 'string', maxLength }) as const;
+const strings = <const N extends number, const L extends number>(maxItems: N, maxLength: L) => ({ type: 'array', items: text(maxLength), maxItems }) as const;
+/** Exactly two of them. */
+const pair = <const A, const B>(first: A, second: B) => ({ type: 'array', items: [first, second], additionalItems: false, minItems: 2 }) as const;
 const record = {
-  id: Type.String({ pattern: '^[A-Za-z0-9_-]{1,64}$' }),
-  name: Type.String({ pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }),
-  user: Type.Union([Type.Null(), text(254)]),
-  addresses: Type.Tuple([text(15), text(45)]),
+  id: { type: 'string', pattern: '^[A-Za-z0-9_-]{1,64}$' },
+  name: { type: 'string', pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' },
+  user: { anyOf: [{ type: 'null' }, text(254)] },
+  addresses: pair(text(15), text(45)),
   wireguardKey: text(44),
-  endpoints: Strings(16, 56),
-  routes: Strings(64, 49),
-  labels: Strings(1_024, 320),
-};
-const Peer = Type.Object(record);
-const Rule = Type.Object({
-  action: Type.Union([Type.Literal('allow'), Type.Literal('deny')]),
-  sources: Type.Array(text(320), { maxItems: FILTER_LIMITS.sources }),
-  destinations: Type.Array(text(91), { maxItems: FILTER_LIMITS.destinations }),
-  protocols: Type.Optional(Type.Array(Type.Integer({ minimum: 0, maximum: 255 }), { maxItems: 256 })),
-  ports: Type.Optional(
-    Type.Array(Type.Tuple([Type.Integer({ minimum: 0, maximum: 65_535 }), Type.Integer({ minimum: 0, maximum: 65_535 })]), { maxItems: 1_000 }),
-  ),
-  sameOwner: Type.Optional(Type.Literal(true)),
-  family: Type.Optional(Type.Union([Type.Literal(4), Type.Literal(6)])),
-  expiresAt: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
-});
-const Self = Type.Object({
-  ...record,
-  domain: Type.String({ maxLength: 190, pattern: '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }),
-  network: Type.Tuple([text(18), text(43)]),
-  advertisedRoutes: Strings(64, 49),
-  approvedRoutes: Strings(64, 49),
-});
-const Rules = Type.Array(Rule, { maxItems: FILTER_LIMITS.rules });
+  endpoints: strings(16, 56),
+  routes: strings(64, 49),
+  labels: strings(1_024, 320),
+} as const;
+const RECORD = ['id', 'name', 'user', 'addresses', 'wireguardKey', 'endpoints', 'routes', 'labels'] as const;
+const Peer = { type: 'object', required: RECORD, properties: record } as const;
+const port = { type: 'integer', minimum: 0, maximum: 65_535 } as const;
+const Rule = {
+  type: 'object',
+  required: ['action', 'sources', 'destinations'],
+  properties: {
+    action: { enum: ['allow', 'deny'] },
+    sources: strings(FILTER_LIMITS.sources, 320),
+    destinations: strings(FILTER_LIMITS.destinations, 91),
+    protocols: { type: 'array', items: { type: 'integer', minimum: 0, maximum: 255 }, maxItems: 256 },
+    ports: { type: 'array', items: pair(port, port), maxItems: 1_000 },
+    sameOwner: { const: true },
+    family: { enum: [4, 6] },
+    expiresAt: { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+  },
+} as const;
+const Self = {
+  type: 'object',
+  required: [...RECORD, 'domain', 'network', 'advertisedRoutes', 'approvedRoutes'],
+  properties: {
+    ...record,
+    domain: { type: 'string', maxLength: 190, pattern: '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' },
+    network: pair(text(18), text(43)),
+    advertisedRoutes: strings(64, 49),
+    approvedRoutes: strings(64, 49),
+  },
+} as const;
+const Rules = { type: 'array', items: Rule, maxItems: FILTER_LIMITS.rules } as const;
 const peerShape = Compile(Peer);
 const selfShape = Compile(Self);
 const rulesShape = Compile(Rules);
@@ -90,7 +100,7 @@ function refuse(reason: string): never {
 }
 
 /** @throws Refused */
-function member(value: Static<typeof Peer>, pools: readonly [Prefix, Prefix]): MeshPeer {
+function member(value: XStatic<typeof Peer>, pools: readonly [Prefix, Prefix]): MeshPeer {
   const { id, name, user, addresses, wireguardKey, endpoints, routes, labels } = value;
   const [ipv4, ipv6] = addresses;
   if (!within(ipv4, pools[0]) || !within(ipv6, pools[1])) refuse(`its addresses ${shown(addresses.join(', '))} are not of the network's prefixes`);
@@ -136,7 +146,7 @@ function poolsOf([v4, v6]: readonly [string, string]): readonly [Prefix, Prefix]
   return [ipv4, ipv6];
 }
 
-function rule({ sources, destinations, ports = [], ...rest }: Static<typeof Rule>): FilterRule {
+function rule({ sources, destinations, ports = [], ...rest }: XStatic<typeof Rule>): FilterRule {
   for (const source of sources)
     if (source !== '*' && rangeOf(source) === undefined && !/^[a-z]+:[^\p{Cc}\s"\\]+$/u.test(source)) refuse(`filter: ${shown(source)} is no source`);
   for (const to of destinations) if (to !== 'self' && to !== 'routes' && rangeOf(to) === undefined) refuse(`filter: ${shown(to)} is no destination`);
@@ -221,7 +231,7 @@ const isPlain = (value: string): boolean => !/\p{Cc}/u.test(value);
 /** Text of a stranger's, fit for a log line. */
 export const shown = (value: string): string => JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value).replace(/\p{Cc}/gu, '?');
 
-function wrongField(errors: Iterable<{ readonly instancePath: string; readonly message: string }>): string {
+function wrongField([, errors]: [boolean, readonly { readonly instancePath: string; readonly message: string }[]]): string {
   const [first] = errors;
   return first === undefined ? 'it has not the form of a record' : `${first.instancePath.slice(1) || 'record'}: ${first.message}`;
 }

@@ -4,6 +4,9 @@
 // found once: the candidates are tried one after another until there is a handshake. Two hosts behind NATs do so at
 // the same time, each packet out opening the way for the other's in. WireGuard starts a handshake every 5 s at most, which is
 // long when the other side has not yet heard of this one: the first few are begun anew after a second.
+//
+// Those who do not answer are tried in turn, a few at a time. Packets to neighbours that are not there wait in the socket's buffer
+// until the kernel gives them up, after some 3 s; those of a few hundred fill it, and then wireguard-go sends nothing to anybody.
 
 import { hostOf } from './netmap.js';
 import { parsePrefix } from '../addresses/ip.js';
@@ -20,6 +23,9 @@ const HURRIES = 4;
 /** How long after its addresses became known a peer is hurried, and how many peers at a time: among thousands most are not there. */
 const HURRY_WITHIN = 6_000;
 const HURRY_AT_ONCE = 32;
+/** How many peers that do not answer are kept alive, which is how they are tried, and for how long each in its turn. */
+const TRIED_AT_ONCE = 40;
+const TURN = 30_000;
 /** For a peer that has moved to be heard from its old address after all. */
 const GRACE = 3_000;
 
@@ -35,6 +41,8 @@ interface Path {
   sent: number;
   /** When the candidates changed in a way that makes the present address doubtful. */
   doubtfulSince: number | undefined;
+  /** When its last turn to be tried began; 0: not since it answered, or its candidates are these. */
+  turnAt: number;
 }
 
 export interface PathFacts {
@@ -53,7 +61,7 @@ export class Paths {
   offer(publicKey: string, candidates: readonly string[], now: number): string | undefined {
     const path = this.#paths.get(publicKey);
     if (path === undefined) {
-      this.#paths.set(publicKey, { candidates, index: 0, triedAt: now, hurries: 0, since: now, received: 0, sent: 0, doubtfulSince: undefined });
+      this.#paths.set(publicKey, { candidates, index: 0, triedAt: now, hurries: 0, since: now, received: 0, sent: 0, doubtfulSince: undefined, turnAt: 0 });
       return candidates[0];
     }
     if (path.candidates.join() !== candidates.join()) {
@@ -62,6 +70,7 @@ export class Paths {
       path.hurries = 0;
       path.since = now;
       path.doubtfulSince = now;
+      path.turnAt = 0;
     }
     return candidates[path.index];
   }
@@ -84,6 +93,27 @@ export class Paths {
       if (endpoint !== undefined) peers.push({ peer, endpoint });
     }
     return { peers, more };
+  }
+
+  /** Whom to keep alive: all who answer, and some of those who do not: whoever has not been tried for longest. */
+  keptAlive(live: readonly LivePeer[], now: number): Set<string> {
+    const kept = new Set(live.filter(({ handshakeAt }) => now - handshakeAt < SESSION).map(({ publicKey }) => publicKey));
+    const waiting: [string, Path][] = [];
+    let free = TRIED_AT_ONCE;
+    for (const [publicKey, path] of this.#paths) {
+      if (kept.has(publicKey)) path.turnAt = 0;
+      else if (now - path.turnAt >= TURN) waiting.push([publicKey, path]);
+      else {
+        kept.add(publicKey);
+        free -= 1;
+      }
+    }
+    waiting.sort(([, a], [, b]) => a.turnAt - b.turnAt);
+    for (const [publicKey, path] of waiting.slice(0, free)) {
+      path.turnAt = now;
+      kept.add(publicKey);
+    }
+    return kept;
   }
 
   keep(publicKeys: ReadonlySet<string>): void {

@@ -99,15 +99,25 @@ export class Tunnel {
   }
 
   /** Removes, adds and changes peers; those that are as they should be are not touched. Returns how many were. */
-  async apply(wanted: readonly PlannedPeer[], keepalive: number, endpoint: (peer: PlannedPeer) => string | undefined): Promise<number> {
-    const changes = differences(await this.peers(), wanted, keepalive, endpoint);
-    for (let at = 0; at < changes.length; at += AT_ONCE) await this.#tools.run('wg', ['set', this.name, ...changes.slice(at, at + AT_ONCE).flat()]);
+  async apply(wanted: readonly PlannedPeer[], keptAlive: KeptAlive, endpoint: (peer: PlannedPeer) => string | undefined): Promise<number> {
+    const live = await this.peers();
+    const changes = differences(live, wanted, keptAlive(live), endpoint);
+    await this.#set(changes);
     return changes.length;
   }
 
   async setEndpoints(endpoints: ReadonlyMap<string, string>): Promise<void> {
-    const args = [...endpoints].map(([publicKey, endpoint]) => ['peer', publicKey, 'endpoint', endpoint]);
-    for (let at = 0; at < args.length; at += AT_ONCE) await this.#tools.run('wg', ['set', this.name, ...args.slice(at, at + AT_ONCE).flat()]);
+    await this.#set([...endpoints].map(([publicKey, endpoint]) => ['peer', publicKey, 'endpoint', endpoint]));
+  }
+
+  /** Has these, and no others, kept alive. */
+  async keepAlive(live: readonly LivePeer[], kept: ReadonlySet<string>): Promise<void> {
+    const changed = live.filter(({ publicKey, keepalive }) => keepalive !== keepaliveOf(publicKey, kept));
+    await this.#set(changed.map(({ publicKey }) => ['peer', publicKey, 'persistent-keepalive', textOf(keepaliveOf(publicKey, kept))]));
+  }
+
+  async #set(peers: readonly string[][]): Promise<void> {
+    for (let at = 0; at < peers.length; at += AT_ONCE) await this.#tools.run('wg', ['set', this.name, ...peers.slice(at, at + AT_ONCE).flat()]);
   }
 
   /**
@@ -119,7 +129,7 @@ export class Tunnel {
     const anew = ({ peer: { publicKey, allowedIps }, endpoint }: (typeof peers)[number]): string[] =>
       ['peer', publicKey, 'remove', 'peer', publicKey, 'allowed-ips', allowedIps.join(), 'endpoint', endpoint, 'persistent-keepalive', String(KEEPALIVE)];
     const back = ({ peer: { publicKey, keepalive } }: (typeof peers)[number]): string[] =>
-      keepalive === KEEPALIVE ? [] : ['peer', publicKey, 'persistent-keepalive', keepalive === 0 ? 'off' : String(keepalive)];
+      keepalive === KEEPALIVE ? [] : ['peer', publicKey, 'persistent-keepalive', textOf(keepalive)];
     for (let at = 0; at < peers.length; at += AT_ONCE) {
       const some = peers.slice(at, at + AT_ONCE);
       await this.#tools.run('wg', ['set', this.name, ...some.flatMap(anew)]);
@@ -135,11 +145,17 @@ export class Tunnel {
   }
 }
 
+/** Public keys of the peers to keep alive, told what stands. */
+export type KeptAlive = (live: readonly LivePeer[]) => ReadonlySet<string>;
+
+const keepaliveOf = (publicKey: string, kept: ReadonlySet<string>): number => (kept.has(publicKey) ? KEEPALIVE : 0);
+const textOf = (keepalive: number): string => (keepalive === 0 ? 'off' : String(keepalive));
+
 /** Arguments of `wg set` for each peer that differs, removals first: an address must be free before another has it. Pure. */
 export function differences(
   live: readonly LivePeer[],
   wanted: readonly PlannedPeer[],
-  keepalive: number,
+  kept: ReadonlySet<string>,
   endpoint: (peer: PlannedPeer) => string | undefined,
 ): string[][] {
   const keys = new Set(wanted.map(({ publicKey }) => publicKey));
@@ -149,7 +165,8 @@ export function differences(
     const before = held.get(peer.publicKey);
     const args: string[] = [];
     if (before?.allowedIps.toSorted().join() !== peer.allowedIps.toSorted().join()) args.push('allowed-ips', peer.allowedIps.join());
-    if ((before?.keepalive ?? 0) !== keepalive) args.push('persistent-keepalive', keepalive === 0 ? 'off' : String(keepalive));
+    const keepalive = keepaliveOf(peer.publicKey, kept);
+    if ((before?.keepalive ?? 0) !== keepalive) args.push('persistent-keepalive', textOf(keepalive));
     const where = before?.endpoint === undefined ? endpoint(peer) : undefined;
     if (where !== undefined) args.push('endpoint', where);
     if (args.length > 0 || before === undefined) changes.push(['peer', peer.publicKey, ...args]);

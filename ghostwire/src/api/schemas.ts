@@ -54,6 +54,7 @@ export const Peer = closed({
   version: Type.String(),
   advertisedRoutes: Type.Array(Type.String()),
   approvedRoutes: Type.Array(Type.String()),
+  primaryRoutes: Type.Array(Type.String(), { description: 'Of its approved routes, those that the others are told to send to it.' }),
   metadata: Type.Record(Type.String(), Type.String()),
   preauthKey: Type.String({ description: 'Id of the pre-auth key that it registered with.' }),
   createdAt: Type.String(),

@@ -11,11 +11,13 @@ import { remote } from './remote.js';
 export function routeCommands(program: Command): void {
   const routes = program.command('routes').description('networks that machines route for the others');
   remote(routes.command('list').description('all that are offered or approved'), async ({ api, json }) => {
-    const found = (await allPeers(api)).flatMap(({ id, name, advertisedRoutes, approvedRoutes }) =>
-      [...new Set([...advertisedRoutes, ...approvedRoutes])].sort().map((prefix) => ({ prefix, peer: name, id, approved: approvedRoutes.includes(prefix) })),
+    const found = (await allPeers(api)).flatMap(({ id, name, advertisedRoutes, approvedRoutes, primaryRoutes }) =>
+      [...new Set([...advertisedRoutes, ...approvedRoutes])]
+        .sort()
+        .map((prefix) => ({ prefix, peer: name, id, approved: approvedRoutes.includes(prefix), primary: primaryRoutes.includes(prefix) })),
     );
-    const rows = found.map(({ prefix, peer, id, approved }) => [prefix, peer, id, approved ? 'yes' : 'no']);
-    print(json, found, table(['PREFIX', 'PEER', 'ID', 'APPROVED'], rows));
+    const rows = found.map(({ prefix, peer, id, approved, primary }) => [prefix, peer, id, approved ? 'yes' : 'no', primary ? 'yes' : 'no']);
+    print(json, found, table(['PREFIX', 'PEER', 'ID', 'APPROVED', 'PRIMARY'], rows));
   });
   const change = (name: string, description: string, next: (before: readonly string[], given: readonly string[]) => string[]): void => {
     const command = routes.command(name).description(description).argument('<peer>', 'id or name').argument('<prefix...>');

@@ -106,6 +106,11 @@ export class Topology {
     return concerned.size > 0;
   }
 
+  /** Of the approved routes of a peer, those that others are told to send to it. */
+  primaryRoutes({ handle, record }: Peer): readonly string[] {
+    return this.#primaries.routes(handle, record.approvedRoutes);
+  }
+
   /** Handles of the peers that this one sees, without itself. */
   visible(handle: number): number[] {
     const own = this.#classes.get(this.#classOf.get(handle) ?? -1);
@@ -298,7 +303,7 @@ export class Topology {
   }
 
   #record(peer: Peer, labels: readonly string[]): NetmapPeer {
-    return publicRecord(peer, labels, this.#primaries.routes(peer.handle, peer.record.approvedRoutes));
+    return publicRecord(peer, labels, this.primaryRoutes(peer));
   }
 
   #labels({ record }: Peer): string[] {

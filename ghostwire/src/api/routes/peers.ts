@@ -15,6 +15,7 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
   const errors = { '4xx': schemas.ErrorResponse, '5xx': schemas.ErrorResponse };
   const security = [{ admin: [] }];
   const updates = new RateLimit(UPDATES);
+  const shown = (peer: Peer): schemas.PeerBody => present(peer, topology.primaryRoutes(peer));
 
   app.post(
     '/v1/peers/register',
@@ -28,7 +29,7 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
     async (request, reply) => {
       const { peer, token } = await peers.register(request.body);
       void reply.code(201).header('cache-control', 'no-store');
-      return { peer: present(peer), token, sync: connect(peer, request.hostname) };
+      return { peer: shown(peer), token, sync: connect(peer, request.hostname) };
     },
   );
 
@@ -46,7 +47,7 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
   app.get(
     '/v1/peers/self',
     { schema: { summary: 'What the network knows of the asking peer', security: [{ peer: [] }], response: { 200: schemas.Peer, ...errors } } },
-    (request) => present(askingPeer(directory, request)),
+    (request) => shown(askingPeer(directory, request)),
   );
 
   app.patch(
@@ -67,7 +68,7 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
         limited?.();
         throw error;
       }
-      return present(await peers.updateSelf(id, request.body));
+      return shown(await peers.updateSelf(id, request.body));
     },
   );
 
@@ -94,14 +95,14 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
     async (request) => {
       const { after, limit } = request.query;
       const page = await peers.list({ limit: Number(limit ?? 100), ...(after === undefined ? {} : { after }) });
-      return { peers: page.peers.map(present), next: page.next ?? null };
+      return { peers: page.peers.map(shown), next: page.next ?? null };
     },
   );
 
   app.get(
     '/v1/peers/:id',
     { ...admin, schema: { summary: 'One peer', security, params: schemas.Id, response: { 200: schemas.Peer, ...errors } } },
-    (request) => present(peers.get(request.params.id)),
+    (request) => shown(peers.get(request.params.id)),
   );
 
   app.patch(
@@ -116,7 +117,7 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
         response: { 200: schemas.Peer, ...errors },
       },
     },
-    async (request) => present(await peers.update(request.params.id, request.body)),
+    async (request) => shown(await peers.update(request.params.id, request.body)),
   );
 
   app.delete(
@@ -169,7 +170,7 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
 }
 
 /** Field by field, so that nothing is shown that was not meant to be. */
-function present({ id, revision, record, endpoints }: Peer): schemas.PeerBody {
+function present({ id, revision, record, endpoints }: Peer, primaryRoutes: readonly string[]): schemas.PeerBody {
   return {
     id,
     name: record.name,
@@ -183,6 +184,7 @@ function present({ id, revision, record, endpoints }: Peer): schemas.PeerBody {
     version: record.version,
     advertisedRoutes: record.advertisedRoutes,
     approvedRoutes: record.approvedRoutes,
+    primaryRoutes: [...primaryRoutes],
     metadata: record.metadata,
     preauthKey: record.preauthKey,
     createdAt: new Date(record.createdAt).toISOString(),
