@@ -45,6 +45,7 @@ pub fn instructions() -> Result<Instructions, UnknownChoice> {
 
 /// Whether the functions that count bits may be called.
 #[inline]
+#[cfg(target_arch = "x86_64")]
 pub(crate) fn bit_counting() -> bool {
     matches!(chosen(), Ok(Instructions::BitCounting | Instructions::Avx512))
 }
