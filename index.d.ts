@@ -368,6 +368,12 @@ export declare interface AclRule {
     expiresAt?: number;
     /** Match only between peers that have the same owner. Default: false. */
     sameOwner?: boolean;
+    /**
+     * Labels such as `'tag:exit'`: match only what arrives at a peer that bears one of them, as the destination itself or as the
+     * router of the address. An address by itself is matched when some peer that routes it bears one. Absent or empty: any.
+     * Only for rules that allow.
+     */
+    through?: readonly string[];
 }
 
 /** A rule that has no effect. */
