@@ -15,9 +15,12 @@ const EXPIRES = 8
 
 /** `undefined` when a rule is not written as its type says: then the native side, reading it as it is, names what is wrong. */
 export function packRules(rules: readonly AclRule[]): PackedRules | undefined {
+  if (!Array.isArray(rules)) return undefined
   const numbers: number[] = []
   const texts: string[] = []
-  for (const rule of rules) if (!pack(rule, numbers, texts)) return undefined
+  for (const rule of rules as readonly (AclRule | null | undefined)[]) {
+    if (rule === null || rule === undefined || !pack(rule, numbers, texts)) return undefined
+  }
   return { numbers: new Float64Array(numbers), texts: texts.join('\n') }
 }
 
@@ -25,10 +28,9 @@ function pack(rule: AclRule, numbers: number[], texts: string[]): boolean {
   const { id, priority, action, enabled, sources, destinations, protocols, ports, expiresAt, sameOwner, through } = rule
   if (typeof id !== 'number' || typeof priority !== 'number' || (action !== 'allow' && action !== 'deny')) return false
   let flags = action === 'allow' ? ALLOW : 0
+  if (!isFlag(enabled) || !isFlag(sameOwner)) return false
   if (enabled === false) flags |= DISABLED
-  else if (enabled !== undefined && enabled !== true) return false
   if (sameOwner === true) flags |= SAME_OWNER
-  else if (sameOwner !== undefined && sameOwner !== false) return false
   if (expiresAt !== undefined) flags |= EXPIRES
   const start = numbers.length
   numbers.push(id, priority, flags, 0, 0, 0, 0, 0)
@@ -64,4 +66,8 @@ function pack(rule: AclRule, numbers: number[], texts: string[]): boolean {
     }
   }
   return true
+}
+
+function isFlag(value: unknown): boolean {
+  return value === undefined || typeof value === 'boolean'
 }
