@@ -97,7 +97,10 @@ impl<P: FnMut(usize, Found)> Job for Many<'_, P> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
+    use std::cell::Cell;
+
     use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
     use zqlite_cidr::{AddressRange, HostBits, Prefix};
 
     use super::*;
@@ -106,16 +109,24 @@ mod tests {
     use crate::rule::{Action, PortRange, Rule};
     use crate::selector::Selector;
 
+    /// Addresses on both sides of where the upper half changes.
+    fn v4(low: u32) -> Address {
+        Address::v4(0x0a00_fe00 + low)
+    }
+
+    fn low() -> impl Strategy<Value = u32> {
+        0u32..1024
+    }
+
     /// Few addresses, so that rules meet; nested prefixes, ranges that overlap, both families.
     fn selector() -> impl Strategy<Value = Selector> {
         prop_oneof![
             2 => Just(Selector::Any),
-            6 => (any::<u8>(), 22u8..=32).prop_map(|(low, length)| {
-                Selector::Prefix(Prefix::new(Address::v4(0x0a00_ff80 + u32::from(low)), length, HostBits::Mask).unwrap())
+            6 => (low(), 24u8..=32).prop_map(|(low, length)| {
+                Selector::Prefix(Prefix::new(v4(low), length, HostBits::Mask).unwrap())
             }),
-            2 => (any::<u8>(), any::<u8>()).prop_map(|(a, b)| {
-                let end = |low: u8| Address::v4(0x0a00_ff80 + u32::from(low));
-                Selector::Range(AddressRange::new(end(a.min(b)), end(a.max(b))).unwrap())
+            2 => (low(), 0u32..200).prop_map(|(first, more)| {
+                Selector::Range(AddressRange::new(v4(first), v4(first + more)).unwrap())
             }),
             1 => (any::<u8>(), 118u8..=128).prop_map(|(low, length)| {
                 let address = Address::v6(0xfd00 << 112 | u128::from(low));
@@ -150,7 +161,7 @@ mod tests {
 
     fn address() -> impl Strategy<Value = Address> {
         prop_oneof![
-            8 => any::<u8>().prop_map(|low| Address::v4(0x0a00_ff80 + u32::from(low))),
+            8 => low().prop_map(v4),
             1 => any::<u32>().prop_map(Address::v4),
             1 => any::<u8>().prop_map(|low| Address::v6(0xfd00 << 112 | u128::from(low))),
         ]
@@ -167,14 +178,16 @@ mod tests {
         }
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(96))]
-        #[test]
-        fn lists_agree_with_the_plain_engine_whatever_the_instructions(
-            rules in (0..200u64).prop_flat_map(|count| (0..count).map(rule).collect::<Vec<_>>()),
-            switched in proptest::collection::vec((0..200u64, any::<bool>()), 0..20),
-            queries in proptest::collection::vec(query(), 200),
-        ) {
+    #[test]
+    fn lists_agree_with_the_plain_engine_whatever_the_instructions() {
+        let (asked, answered) = (Cell::new(0), Cell::new(0));
+        let cases = (
+            (0..60u64).prop_flat_map(|count| (0..count).map(rule).collect::<Vec<_>>()),
+            proptest::collection::vec((0..60u64, any::<bool>()), 0..20),
+            proptest::collection::vec(query(), 200),
+        );
+        let mut runner = TestRunner::new(ProptestConfig::with_cases(96));
+        let all = runner.run(&cases, |(rules, switched, queries)| {
             let (mut engine, mut plain) = (Engine::new(), plain::Engine::new());
             engine.set_rules(rules.clone()).unwrap();
             // What is switched after the lists were made counts too.
@@ -188,45 +201,50 @@ mod tests {
             }
             plain.set_rules(now).unwrap();
             let lists = lists.get(&engine, 0).unwrap();
-            let v4 = |address: Address| u32::try_from(address.bits()).unwrap_or(7);
+            let number = |address: Address| u32::try_from(address.bits()).unwrap_or(7);
             let columns: (Vec<u32>, Vec<u32>, Vec<u8>, Vec<u16>) = (
-                queries.iter().map(|query| v4(query.source)).collect(),
-                queries.iter().map(|query| v4(query.destination)).collect(),
+                queries.iter().map(|query| number(query.source)).collect(),
+                queries.iter().map(|query| number(query.destination)).collect(),
                 queries.iter().map(|query| query.protocol).collect(),
                 queries.iter().map(|query| query.port).collect(),
             );
-            let columns = Columns { sources: &columns.0, destinations: &columns.1, protocols: &columns.2, ports: &columns.3 };
-            let mut known = 0;
+            let columns =
+                Columns { sources: &columns.0, destinations: &columns.1, protocols: &columns.2, ports: &columns.3 };
             for level in Level::all() {
                 for query in &queries {
+                    asked.set(asked.get() + 1);
                     let ranks = [lists.rank(SOURCE, query.source), lists.rank(DESTINATION, query.destination)];
                     let asked = Asked { ranks, service: service(query.protocol, query.port), at: query.at };
                     if let Found::Rule(slot) = level.run(One { lists, engine: &engine, asked }) {
-                        known += 1;
+                        answered.set(answered.get() + 1);
                         let rule = slot.and_then(|slot| lists.id(slot));
                         prop_assert_eq!(rule, plain.decide_addresses(query).rule, "{:?} {:?}", level, query);
                     }
                 }
                 let mut count = 0;
-                level.run(Many { lists, engine: &engine, columns, at: 5, put: |index: usize, found: Found| {
-                    assert_eq!(index, count);
-                    count += 1;
-                    let query = Query {
-                        source: Address::v4(columns.sources[index]),
-                        destination: Address::v4(columns.destinations[index]),
-                        protocol: columns.protocols[index],
-                        port: columns.ports[index],
-                        at: 5,
-                    };
-                    if let Found::Rule(slot) = found {
-                        let rule = slot.and_then(|slot| lists.id(slot));
-                        assert_eq!(rule, plain.decide_addresses(&query).rule, "{level:?} {query:?}");
-                    }
-                }});
+                level.run(Many {
+                    lists,
+                    engine: &engine,
+                    columns,
+                    at: 5,
+                    put: |index: usize, found: Found| {
+                        assert_eq!(index, count);
+                        count += 1;
+                        let query = Query {
+                            source: Address::v4(columns.sources[index]),
+                            destination: Address::v4(columns.destinations[index]),
+                            protocol: columns.protocols[index],
+                            port: columns.ports[index],
+                            at: 5,
+                        };
+                        if let Found::Rule(slot) = found {
+                            let rule = slot.and_then(|slot| lists.id(slot));
+                            assert_eq!(rule, plain.decide_addresses(&query).rule, "{level:?} {query:?}");
+                        }
+                    },
+                });
                 prop_assert_eq!(count, queries.len());
             }
-            // Whoever always says "unsure" is never wrong.
-            prop_assert!(known > 0);
             let mut answers = Vec::new();
             engine.decide_v4_batch(columns, 5, |_, decision| answers.push(decision));
             for (index, answer) in answers.iter().enumerate() {
@@ -239,6 +257,10 @@ mod tests {
                 };
                 prop_assert_eq!(*answer, plain.decide_addresses(&query));
             }
-        }
+            Ok(())
+        });
+        all.unwrap();
+        // Whoever always says "unsure" is never wrong.
+        assert!(answered.get() * 4 > asked.get(), "{} of {}", answered.get(), asked.get());
     }
 }
