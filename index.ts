@@ -18,6 +18,7 @@ export type {
   ExecuteResult,
   Health,
   QueryPlanStep,
+  SyncCallOptions,
 } from './lib/database'
 export { errorCatalogue, ZqliteError } from './lib/errors'
 export type { ErrorCode, ErrorDetails } from './lib/errors'

@@ -135,6 +135,34 @@ test('a subnet router is seen by those who may reach something behind it', (t) =
   t.true(explanation.allowed)
 })
 
+test('through whom: a subnet is reached by those routers that bear the label, an address through one of them', (t) => {
+  const peers = [peer(1), peer(2, ['tag:left'], { routes: ['10.0.0.0/16'] }), peer(3, [], { routes: ['10.0.0.0/8'] })]
+  const engine = engineOf([allow(1, ['*'], ['10.0.0.0/8'], { through: ['tag:left'] })], peers)
+  t.deepEqual([...engine.visiblePeers(1)], [2])
+  t.true(engine.decide(tcp(1, 2)).allowed)
+  t.false(engine.decide(tcp(1, 3)).allowed)
+  const decides = (destination: string) => engine.decideAddresses({ source: '100.64.0.1', destination, protocol: 6, port: 80 }).allowed
+  t.true(decides('10.0.7.7'))
+  t.false(decides('10.9.7.7'), 'only another router carries it')
+  t.deepEqual(engine.packetFilter(3), [])
+  t.deepEqual(engine.packetFilter(2).map(({ destinations }) => destinations), [['10.0.0.0/16']])
+  t.deepEqual(engine.unusedRules(), [])
+  engine.putPeers([peer(2, [], { routes: ['10.0.0.0/16'] })])
+  t.deepEqual([...engine.visiblePeers(1)], [])
+  t.deepEqual(engine.unusedRules().map(({ rule }) => rule), [1])
+  t.deepEqual([...engine.affected({ putPeers: [peer(2, ['tag:left'], { routes: ['10.0.0.0/16'] })] })], [1, 2, 3])
+})
+
+test('one family: the other address of the same peers stays shut', (t) => {
+  const both = (id: number, labels: string[] = []): AclPeer => ({ id, labels, addresses: [`100.64.0.${id}`, `fd00::${id}`] })
+  const engine = engineOf([allow(1, ['tag:a'], ['100.64.0.2'], { family: 4 })], [both(1, ['tag:a']), both(2)])
+  const decides = (source: string, destination: string) => engine.decideAddresses({ source, destination, protocol: 6, port: 80 }).allowed
+  t.true(decides('100.64.0.1', '100.64.0.2'))
+  t.false(decides('fd00::1', 'fd00::2'))
+  t.true(engine.decide(tcp(1, 2)).allowed, 'some address of the one reaches some of the other')
+  t.deepEqual(engine.packetFilter(2), [{ sources: ['100.64.0.1/32'], destinations: ['100.64.0.2/32'], protocols: [], ports: [] }])
+})
+
 test('same owner', (t) => {
   const engine = engineOf(
     [allow(1, ['*'], ['*'], { sameOwner: true })],
@@ -168,6 +196,7 @@ test('classes: what holds for one peer holds for all of them', (t) => {
       sources: fc.array(selector, { minLength: 1, maxLength: 2 }),
       destinations: fc.array(selector, { minLength: 1, maxLength: 2 }),
       sameOwner: fc.boolean(),
+      through: fc.array(label, { maxLength: 1 }),
     }),
     { maxLength: 5 },
   )
@@ -175,7 +204,7 @@ test('classes: what holds for one peer holds for all of them', (t) => {
   fc.assert(
     fc.property(someRules, somePeers, (rules, peers) => {
       const engine = engineOf(
-        rules.map((rule, id) => ({ id, ...rule })),
+        rules.map(({ through, ...rule }, id) => ({ id, ...rule, ...(rule.action === 'allow' && { through }) })),
         peers.map(({ labels, owner }, id) => peer(id, labels, { owner })),
       )
       for (const [id] of peers.entries()) {
@@ -206,6 +235,10 @@ test('a set of rules with a bad one changes nothing and says which', (t) => {
     [allow(9, ['*'], ['*'], { priority: 0.5 }), /^rule 9, priority: an integer from -2147483648 to 2147483647/],
     [allow(9, ['*'], ['*'], { expiresAt: NaN }), /^rule 9, expiry: an integer/],
     [{ ...allow(9, ['*'], ['*']), action: 'permit' as 'allow' }, /^rule 9, action: "permit" is neither allow nor deny/],
+    [{ ...allow(9, ['*'], ['*'], { through: ['tag:a'] }), action: 'deny' }, /^rule 9, through: only a rule that allows can have one/],
+    [{ ...allow(9, ['*'], ['*'], { family: 4 }), action: 'deny' }, /^rule 9, family: only a rule that allows can have one/],
+    [allow(9, ['*'], ['*'], { through: ['tag:a', 'a'] }), /^rule 9, through\[1\]: not a label: "a"/],
+    [allow(9, ['*'], ['*'], { family: 5 as 4 }), /^rule 9, family: 4 or 6 is needed/],
     [allow(-1, ['*'], ['*']), /^rule -1, id: an integer from 0/],
   ] as const) {
     t.regex(throwsCode(t, 'ERR_ACL_RULE', () => engine.setRules([good, bad])), message)

@@ -90,6 +90,11 @@ test('ZQLITE_SIMD chooses the instructions, and a misspelled one is an error', (
     execFileSync(process.execPath, ['-p', "require('./dist/native.js').instructions()"], { env: { ...process.env, ZQLITE_SIMD: value }, encoding: 'utf8' }).trim()
   t.is(instructions('scalar'), 'scalar')
   const flags = existsSync('/proc/cpuinfo') ? (/^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '').split(' ') : undefined
-  if (process.arch === 'x64' && flags !== undefined) t.is(instructions('auto'), ['popcnt', 'abm', 'bmi1', 'bmi2'].every((flag) => flags.includes(flag)) ? 'bit-counting' : 'scalar')
+  if (process.arch === 'x64' && flags !== undefined) {
+    const has = (...wanted: string[]): boolean => wanted.every((flag) => flags.includes(flag))
+    const counting = has('popcnt', 'abm', 'bmi1', 'bmi2') ? 'bit-counting' : 'scalar'
+    t.is(instructions('bit-counting'), counting)
+    t.is(instructions('auto'), counting !== 'scalar' && has('avx512f', 'avx512vl', 'avx512dq', 'avx512bw') ? 'avx-512' : counting)
+  }
   t.regex(stderrOf("require('zqlite')", { ZQLITE_SIMD: 'avx9' }), /ZQLITE_SIMD is "avx9"; it may be "auto".*code: 'ERR_TYPE'/s)
 })

@@ -50,7 +50,8 @@ test('every layout gives the same for results of any mixture', async (t) => {
   t.deepEqual(rows, expected)
 })
 
-test('a stream reads on as it is read, and memory stays small', async (t) => {
+// Alone: the resident set is that of all tests that run at the time.
+test.serial('a stream reads on as it is read, and memory stays small', async (t) => {
   const db = await fresh(t)
   const before = process.memoryUsage().rss
   let sum = 0

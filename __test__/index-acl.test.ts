@@ -36,3 +36,40 @@ test('rules and peers in tables decide', async (t) => {
   await db.close()
   t.is(fails(() => acl.decide(query)), 'ERR_CLOSED')
 })
+
+test('owners and routes come from tables, and many questions are asked at once', async (t) => {
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER)')
+  await db.execute('CREATE TABLE peers (peer INTEGER PRIMARY KEY, owner TEXT)')
+  await db.execute('CREATE TABLE addresses (id INTEGER PRIMARY KEY, peer INTEGER, address TEXT)')
+  await db.execute('CREATE TABLE routes (id INTEGER PRIMARY KEY, peer INTEGER, prefix TEXT)')
+  await db.execute(`CREATE INDEX access ON rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at, same_owner)
+    WITH (peers = addresses, owners = peers, routes = routes)`)
+  await db.executeBatchTransaction([
+    { sql: `INSERT INTO peers VALUES (1, 'ann'), (2, 'ann'), (3, 'bob')` },
+    { sql: `INSERT INTO addresses VALUES (1, 1, '100.64.0.1'), (2, 2, '100.64.0.2'), (3, 3, '100.64.0.3')` },
+    { sql: `INSERT INTO rules VALUES (1, '*', '*', 'tcp', 22, 0, 'allow', 1, NULL, 1), (2, '100.64.0.3', '10.7.0.0/16', NULL, NULL, 0, 'allow', 1, NULL, 0)` },
+  ])
+  const acl = db.acl('access')
+  const batch = { sources: Uint32Array.of(1, 1, 3), destinations: Uint32Array.of(2, 3, 2), protocols: Uint8Array.of(6, 6, 17), ports: Uint16Array.of(22, 22, 53), at: 0 }
+  t.deepEqual(acl.decideBatch(batch), { allowed: Uint8Array.of(1, 0, 0), rules: Float64Array.of(1, NaN, NaN) })
+  const before = acl.snapshot()
+  await db.execute(`INSERT INTO routes VALUES (1, 2, '10.7.8.0/24')`)
+  t.deepEqual(acl.decideBatch(batch).rules, Float64Array.of(1, NaN, 2))
+  t.deepEqual(before.decideBatch(batch).rules, Float64Array.of(1, NaN, NaN))
+  t.deepEqual(acl.snapshot().visiblePeers(3, { at: 0 }), Uint32Array.of(2))
+  t.deepEqual(acl.snapshot().affected({ disable: [2] }, 0), Uint32Array.of(2, 3))
+  const addresses = { ...batch, sources: Uint32Array.of(0x64400001, 0x64400003, 0x64400003), destinations: Uint32Array.of(0x64400002, 0x0a070801, 0x0a080001) }
+  t.deepEqual(acl.decideAddressesBatch(addresses).rules, Float64Array.of(1, 2, NaN))
+  const fails = (call: () => unknown) => t.throws(call, { instanceOf: ZqliteError }).code
+  t.is(fails(() => acl.decideBatch({ ...batch, sources: Uint32Array.of(1, 1, 9) })), 'ERR_ACL_UNKNOWN')
+  t.is(fails(() => acl.decideBatch({ ...batch, ports: Uint16Array.of(1) })), 'ERR_TYPE')
+  await rejects(t, 'ERR_INDEX_ROW', db.execute(`INSERT INTO routes VALUES (2, 2, '10.7.8.1/24')`))
+  await db.execute('DROP INDEX access')
+  t.is(fails(() => acl.decideBatch(batch)), 'ERR_INDEX_UNKNOWN')
+  t.is(fails(() => acl.snapshot()), 'ERR_INDEX_UNKNOWN')
+  await db.close()
+  t.is(fails(() => acl.decideAddressesBatch(addresses)), 'ERR_CLOSED')
+  t.is(fails(() => acl.snapshot()), 'ERR_CLOSED')
+  t.deepEqual(before.decideBatch(batch).rules, Float64Array.of(1, NaN, NaN), 'a snapshot outlives its database')
+})

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [suite …] [--case NAME …] [--quick] [--json FILE] [--runs N]`: measures ours and the rivals side by side, each in its
+ * `npm run bench -- [suite …] [--case NAME …] [--only SUBJECT …] [--quick] [--json FILE] [--runs N]`: measures ours and the rivals side by side, each in its
  * own process on its own files, in turn, several times; shows medians with their spread.
  */
 import { spawn } from 'node:child_process'
@@ -33,10 +33,10 @@ await main()
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, runs: { type: 'string' }, case: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h', default: false } },
+    options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, runs: { type: 'string' }, case: { type: 'string', multiple: true }, only: { type: 'string', multiple: true }, help: { type: 'boolean', short: 'h', default: false } },
   })
   const available = readdirSync(here, { withFileTypes: true }).filter((e) => existsSync(join(here, e.name, 'suite.ts'))).map((e) => e.name)
-  if (values.help) return show(`npm run bench -- [suite …] [--case NAME …] [--quick] [--json FILE] [--runs N]\nsuites: ${available.join(', ')}`)
+  if (values.help) return show(`npm run bench -- [suite …] [--case NAME …] [--only SUBJECT …] [--quick] [--json FILE] [--runs N]\nsuites: ${available.join(', ')}`)
   const unknown = positionals.find((name) => !available.includes(name))
   if (unknown !== undefined) return fail(`there is no suite ${unknown}; there are ${available.join(', ')}`)
   const runs = values.runs === undefined ? (values.quick ? 3 : 5) : Number(values.runs)
@@ -48,11 +48,15 @@ async function main(): Promise<void> {
     const { suite } = (await import(`./${name}/suite.ts`)) as { suite: Suite }
     const cases = values.case
     if (cases !== undefined) suite.cases = suite.cases.filter((one) => cases.some((wanted) => one.name === wanted || one.name.startsWith(`${wanted}/`)))
-    const lines = await runSuite(suite, runs, values.quick)
+    const only = values.only
+    if (only !== undefined) suite.subjects = suite.subjects.filter((subject) => only.includes(subject.name))
+    if (suite.subjects.length === 0) return fail(`the suite ${name} has no subject ${only?.join(', ')}`)
+    // A suite that cannot run here, such as one that needs root, does not keep the others from it.
+    const lines = await runSuite(suite, runs, values.quick).catch((error: Error) => (fail(`${name}: ${error.message}`), []))
     for (const line of lines) if (values.json !== undefined) appendFileSync(values.json, `${JSON.stringify(line)}\n`)
     missed ||= table(suite, lines)
   }
-  if (missed) process.exitCode = 2
+  if (missed) process.exitCode ??= 2
 }
 
 async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Line[]> {
@@ -70,8 +74,15 @@ async function runSuite(suite: Suite, runs: number, quick: boolean): Promise<Lin
     const figures = new Map(asked.map(({ name }) => [name, [] as number[]]))
     for (let run = 0; run < runs; run++) {
       for (const subject of asked) {
+        if (!figures.has(subject.name)) continue
         progress(`${suite.name}/${one.name}: run ${run + 1} of ${runs}, ${subject.name}`)
-        figures.get(subject.name)?.push(await measure(subject, one.name, quick))
+        const figure = await measure(subject, one.name, quick)
+        if (typeof figure === 'number') figures.get(subject.name)?.push(figure)
+        else {
+          figures.delete(subject.name)
+          progress('')
+          show(`  left out of ${suite.name}/${one.name}: ${subject.name} (${figure.unable})`)
+        }
       }
     }
     progress('')
@@ -85,7 +96,7 @@ function isInstalled({ requires, requiresProgram }: Subject): boolean {
   return requires === undefined || existsSync(join(here, 'node_modules', requires, 'package.json'))
 }
 
-async function measure(subject: Subject, name: string, quick: boolean): Promise<number> {
+async function measure(subject: Subject, name: string, quick: boolean): Promise<number | { unable: string }> {
   // Beside the project, not in /tmp, which is memory on many machines: an fsync there costs nothing.
   const results = join(here, 'results')
   mkdirSync(results, { recursive: true })
@@ -97,7 +108,8 @@ async function measure(subject: Subject, name: string, quick: boolean): Promise<
     let output = ''
     for await (const chunk of child.stdout) output += String(chunk)
     if (output === '') throw new Error(`${subject.name} failed in ${name}; see above`)
-    const { figure } = JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as { figure?: number }
+    const { figure, unable } = JSON.parse(output.trim().split('\n').at(-1) ?? '{}') as { figure?: number; unable?: string }
+    if (unable !== undefined && subject.name !== 'zqlite') return { unable }
     if (typeof figure !== 'number' || !Number.isFinite(figure)) throw new Error(`${subject.name} gave no figure for ${name}`)
     return figure
   } finally {
@@ -124,21 +136,31 @@ function table(suite: Suite, lines: Line[]): boolean {
     for (const [name, figure] of [['zqlite', line.zqlite] as const, ...Object.entries(line.peers)]) {
       const [least, most] = line.spread[name] ?? [NaN, NaN]
       const ratio = line.ratio[name]
-      show(`    ${name.padEnd(18)}${format(figure).padStart(12)}   ${`${format(least)} – ${format(most)}`.padEnd(24)}${ratio === undefined ? '' : `zqlite is ${ratio.toFixed(2)}×`}`)
+      show(`    ${name.padEnd(20)}${format(figure).padStart(12)}   ${`${format(least)} – ${format(most)}`.padEnd(24)}${ratio === undefined ? '' : `zqlite is ${ratio < 1000 ? ratio.toFixed(2) : format(ratio)}×`}`)
     }
-    if (one?.must !== undefined) {
-      const met = one.better === 'lower' ? line.zqlite < one.must : line.zqlite > one.must
-      missed ||= !met
-      show(`    ${met ? 'met' : 'MISSED'}: ${one.better === 'lower' ? 'below' : 'above'} ${format(one.must)} ${one.unit}`)
-    }
-    for (const [name, wanted] of Object.entries(one?.mustRatio ?? {})) {
-      const ratio = line.ratio[name]
-      if (ratio === undefined) continue
-      missed ||= ratio < wanted
-      show(`    ${ratio < wanted ? 'MISSED' : 'met'}: at least ${wanted.toFixed(2)}× ${name}`)
+    if (one === undefined) continue
+    const reached = (wanted: number): boolean => (one.better === 'lower' ? line.zqlite < wanted : line.zqlite > wanted)
+    const bound = (wanted: number): string => `${one.better === 'lower' ? 'below' : 'above'} ${format(wanted)} ${one.unit}`
+    const verdicts = [
+      ...(one.must === undefined ? [] : [{ must: true, met: reached(one.must), text: bound(one.must) }]),
+      ...(one.aim === undefined ? [] : [{ must: false, met: reached(one.aim), text: bound(one.aim) }]),
+      ...ratios(line, one.mustRatio).map((verdict) => ({ must: true, ...verdict })),
+      ...ratios(line, one.aimRatio).map((verdict) => ({ must: false, ...verdict })),
+    ]
+    for (const { must, met, text } of verdicts) {
+      missed ||= must && !met
+      show(`    ${must ? (met ? 'met' : 'MISSED') : met ? 'aim met' : 'aim missed'}: ${text}`)
     }
   }
   return missed
+}
+
+/** Whether rivals are beaten by what is wanted; of those that were not measured nothing is said. */
+function ratios(line: Line, wanted: Record<string, number> = {}): { met: boolean; text: string }[] {
+  return Object.entries(wanted).flatMap(([name, least]) => {
+    const ratio = line.ratio[name]
+    return ratio === undefined ? [] : [{ met: ratio >= least, text: `at least ${least.toLocaleString('en', { minimumFractionDigits: 2 })}× ${name}` }]
+  })
 }
 
 function format(n: number): string {

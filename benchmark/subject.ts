@@ -1,6 +1,9 @@
 /** The frame of a program that measures one subject: reads what to do, answers with one line of JSON. */
 import type { Effort } from './suite.js'
 
+/** A subject cannot answer a case, for the reason that the message gives: it is left out there, and said so. */
+export class Unable extends Error {}
+
 /** Runs `measure` for the case that the runner asked for, and ends the process. */
 export function subject(measure: (effort: Effort, ...args: string[]) => Promise<number>): void {
   const args = process.argv.slice(2)
@@ -10,6 +13,10 @@ export function subject(measure: (effort: Effort, ...args: string[]) => Promise<
       const line = `${JSON.stringify({ figure: await measure(effort, ...args) })}\n`
       process.stdout.write(line, () => process.exit(0))
     } catch (error) {
+      if (error instanceof Unable) {
+        process.stdout.write(`${JSON.stringify({ unable: error.message })}\n`, () => process.exit(0))
+        return
+      }
       process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`)
       process.exit(1)
     }

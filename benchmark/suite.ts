@@ -28,6 +28,9 @@ export interface Case {
   must?: number
   /** By how much a rival must be beaten, where something is promised: 1 is level. */
   mustRatio?: Record<string, number>
+  /** As {@link must} and {@link mustRatio}: shown, and nothing fails by it. */
+  aim?: number
+  aimRatio?: Record<string, number>
 }
 
 export interface Suite {

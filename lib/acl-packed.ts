@@ -12,6 +12,7 @@ const ALLOW = 1
 const DISABLED = 2
 const SAME_OWNER = 4
 const EXPIRES = 8
+const OF_FAMILY = 16
 
 /** `undefined` when a rule is not written as its type says: then the native side, reading it as it is, names what is wrong. */
 export function packRules(rules: readonly AclRule[]): PackedRules | undefined {
@@ -25,18 +26,23 @@ export function packRules(rules: readonly AclRule[]): PackedRules | undefined {
 }
 
 function pack(rule: AclRule, numbers: number[], texts: string[]): boolean {
-  const { id, priority, action, enabled, sources, destinations, protocols, ports, expiresAt, sameOwner, through } = rule
+  const { id, priority, action, enabled, sources, destinations, protocols, ports, expiresAt, sameOwner, through, family } = rule
   if (typeof id !== 'number' || typeof priority !== 'number' || (action !== 'allow' && action !== 'deny')) return false
   let flags = action === 'allow' ? ALLOW : 0
   if (!isFlag(enabled) || !isFlag(sameOwner)) return false
   if (enabled === false) flags |= DISABLED
   if (sameOwner === true) flags |= SAME_OWNER
   if (expiresAt !== undefined) flags |= EXPIRES
+  if (family !== undefined) flags |= OF_FAMILY
   const start = numbers.length
   numbers.push(id, priority, flags, 0, 0, 0, 0, 0)
   if (expiresAt !== undefined) {
     if (typeof expiresAt !== 'number') return false
     numbers.push(expiresAt)
+  }
+  if (family !== undefined) {
+    if (typeof family !== 'number') return false
+    numbers.push(family)
   }
   const lists = [sources, destinations, through]
   for (let at = 0; at < lists.length; at++) {

@@ -34,6 +34,11 @@ export interface AclRule {
    * Only for rules that allow.
    */
   through?: readonly string[]
+  /**
+   * Match only packets of this version of IP. A question about peers is about any of their addresses, and there the rule matches
+   * as if it had none: name one only where both sides have an address of it. Absent: both. Only for rules that allow.
+   */
+  family?: 4 | 6
 }
 
 /** One machine of the network. */
@@ -237,6 +242,9 @@ export interface AclEngineOptions {
   memory?: number
 }
 
+/** The face of an engine of the addon. */
+export let ofNative: (engine: native.NativeAclEngine) => AclEngine
+
 /**
  * Rules, peers, and the answers that follow from them. Every call is synchronous.
  *
@@ -266,14 +274,20 @@ export class AclEngine {
     this.#setEnabled = this.#native.toggle()
   }
 
+  static {
+    ofNative = (engine) => {
+      const made = new AclEngine()
+      made.#native = engine
+      made.#decide = engine.decider()
+      made.#decideAddresses = engine.addressDecider()
+      made.#setEnabled = engine.toggle()
+      return made
+    }
+  }
+
   /** An engine with the same rules and peers, at the cost of microseconds: neither sees later changes of the other. */
   snapshot(): AclEngine {
-    const copy = new AclEngine()
-    copy.#native = this.#native.snapshot()
-    copy.#decide = copy.#native.decider()
-    copy.#decideAddresses = copy.#native.addressDecider()
-    copy.#setEnabled = copy.#native.toggle()
-    return copy
+    return ofNative(this.#native.snapshot())
   }
 
   /**
@@ -359,18 +373,12 @@ export class AclEngine {
 
   /** As {@link decide}, for each question. */
   decideBatch(batch: AclBatch): AclDecisions {
-    const { sources, destinations, protocols, ports, at = Date.now() } = batch
-    const codes = new Float64Array(protocols.length)
-    callNative(() => this.#native.decideBatch(sources, destinations, protocols, ports, at, codes))
-    return decisions(codes)
+    return decideBatch(this.#native, batch)
   }
 
   /** As {@link decideAddresses}, for each question. */
   decideAddressesBatch(batch: AclAddressBatch): AclDecisions {
-    const { sources, destinations, protocols, ports, at = Date.now() } = batch
-    const codes = new Float64Array(protocols.length)
-    callNative(() => this.#native.decideAddressesBatch(sources, destinations, protocols, ports, at, codes))
-    return decisions(codes)
+    return decideAddressesBatch(this.#native, batch)
   }
 
   /** As {@link decide}, with every rule that matches. */
@@ -491,6 +499,22 @@ function service(protocol: number, port: number): number {
 function decision(code: number): AclDecision {
   if (code >= 0) return { allowed: true, rule: code }
   return { allowed: false, rule: code < 0 ? -1 - code : null }
+}
+
+/** See {@link AclEngine.decideBatch}. */
+export function decideBatch(engine: Pick<native.NativeAclEngine, 'decideBatch'>, batch: AclBatch): AclDecisions {
+  const { sources, destinations, protocols, ports, at = Date.now() } = batch
+  const codes = new Float64Array(protocols.length)
+  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, codes))
+  return decisions(codes)
+}
+
+/** See {@link AclEngine.decideAddressesBatch}. */
+export function decideAddressesBatch(engine: Pick<native.NativeAclEngine, 'decideAddressesBatch'>, batch: AclAddressBatch): AclDecisions {
+  const { sources, destinations, protocols, ports, at = Date.now() } = batch
+  const codes = new Float64Array(protocols.length)
+  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, codes))
+  return decisions(codes)
 }
 
 function decisions(rules: Float64Array): AclDecisions {

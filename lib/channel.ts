@@ -103,6 +103,9 @@ export class Channel {
   readonly #statements = new Map<string, Interned>()
   readonly #shapes = new Map<number, Shape>()
   readonly #syncWriter = new Writer()
+  #boundRequest: Buffer | undefined
+  #boundAnswer: Buffer | undefined
+  #syncPending: Pending | undefined
   readonly #pending: (Pending | undefined)[] = []
   readonly #free: number[] = []
   #reader = new Reader(BUFFER_BYTES)
@@ -206,40 +209,79 @@ export class Channel {
    * Runs one reading statement on this thread.
    * @throws {ZqliteError} also what an asynchronous call would reject with
    */
-  callSync(request: Request, write: (writer: Writer) => void): StatementResult {
-    if (this.#failure) throw this.#failure
+  callSync(operation: Operation, layout: Layout, statement: Interned, params: Params | undefined): StatementResult {
+    this.#alone()
     const writer = this.#syncWriter
-    writer.reset()
-    writer.u8(request.operation)
-    write(writer)
-    const pending: Pending = { results: [], rows: [], names: [], layout: request.layout ?? 'objects', onRows: undefined, onSettled: undefined, settled: undefined, resolve: () => {} }
-    let failure: Failure | undefined
-    const take = (_token: number, flags: number, shape: number, units: number): void => {
-      if (flags & FLAG_ERROR) failure = this.#readFailure(units)
-      else this.#accept(pending, flags, shape, 0)
-    }
     try {
-      let text = this.#native.runSync(writer.written, this.#reader.bytes)
-      while (this.#readPart(text, take) !== 0) text = this.#native.collectSync(this.#reader.bytes)
+      writer.u8(operation)
+      writeCall(writer, statement, params)
+      this.#bind()
+      return this.#readSync(this.#native.runSync(writer.at), layout)[0] as StatementResult
     } catch (error) {
       throw fromNative(error)
+    } finally {
+      writer.reset()
     }
-    if (failure) throw failure.toError()
-    return pending.results[0] as StatementResult
   }
 
-  #write(writer: Writer, token: number, { operation, transaction, timeout, signal }: Request, write?: (writer: Writer) => void): void {
+  /**
+   * Runs one statement or batch on this thread, which waits for its commit. What was called before goes first.
+   * @throws {ZqliteError} also what an asynchronous call would reject with
+   */
+  writeSync(request: Request, write: (writer: Writer) => void): StatementResult[] {
+    this.#alone()
+    const writer = this.#syncWriter
+    try {
+      this.#flush()
+      this.#writeRequest(writer, 0, request, write)
+      this.#bind()
+      return this.#readSync(this.#native.writeSync(writer.at), 'objects')
+    } catch (error) {
+      throw fromNative(error)
+    } finally {
+      writer.reset()
+    }
+  }
+
+  /** Throws when the database cannot be reached, or when a request is being written. */
+  #alone(): void {
+    if (this.#failure) throw this.#failure
+    if (this.#writing || this.#syncWriter.at > 0) throw new ZqliteError('ERR_TYPE', 'a toJSON() of a parameter used the database')
+  }
+
+  /** Tells the native part of the buffers, where they are others than the last time. */
+  #bind(): void {
+    const request = this.#syncWriter.bytes
+    const answer = this.#reader.bytes
+    if (request === this.#boundRequest && answer === this.#boundAnswer) return
+    this.#native.bindSync(request, answer)
+    this.#boundRequest = request
+    this.#boundAnswer = answer
+  }
+
+  /** Reads the answer to a synchronous call. */
+  #readSync(text: string, layout: Layout): StatementResult[] {
+    const pending: Pending = { results: [], rows: [], names: [], layout, onRows: undefined, onSettled: undefined, settled: undefined, resolve: () => {} }
+    this.#syncPending = pending
+    while (this.#readPart(text, this.#takeSync) !== 0) {
+      this.#bind()
+      text = this.#native.collectSync()
+    }
+    return pending.results
+  }
+
+  readonly #takeSync = (_token: number, flags: number, shape: number, units: number): void => {
+    if (flags & FLAG_ERROR) throw this.#readFailure(units).toError()
+    this.#accept(this.#syncPending as Pending, flags, shape, 0)
+  }
+
+  #write(writer: Writer, token: number, request: Request, write?: (writer: Writer) => void): void {
     if (this.#writing) throw new ZqliteError('ERR_TYPE', 'a toJSON() of a parameter used the database')
     const start = writer.at
     this.#writing = true
     try {
       const length = writer.hole()
-      writer.u32(token)
-      writer.u8(operation)
-      writer.u8((transaction === undefined ? 0 : IN_TRANSACTION) | (timeout === undefined ? 0 : HAS_DEADLINE) | (signal === undefined ? 0 : MAY_BE_CANCELLED))
-      if (transaction !== undefined) writer.u32(transaction)
-      if (timeout !== undefined) writer.u32(timeout)
-      write?.(writer)
+      this.#writeRequest(writer, token, request, write)
       writer.patch(length, writer.at - length - 4)
     } catch (error) {
       writer.at = start
@@ -247,6 +289,16 @@ export class Channel {
     } finally {
       this.#writing = false
     }
+  }
+
+  /** Writes a request without its length. */
+  #writeRequest(writer: Writer, token: number, { operation, transaction, timeout, signal }: Request, write?: (writer: Writer) => void): void {
+    writer.u32(token)
+    writer.u8(operation)
+    writer.u8((transaction === undefined ? 0 : IN_TRANSACTION) | (timeout === undefined ? 0 : HAS_DEADLINE) | (signal === undefined ? 0 : MAY_BE_CANCELLED))
+    if (transaction !== undefined) writer.u32(transaction)
+    if (timeout !== undefined) writer.u32(timeout)
+    write?.(writer)
   }
 
   /** Passes an abort on. Returns what is to be done when the call is answered. */

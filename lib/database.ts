@@ -8,13 +8,13 @@ import { type Metrics, toMetrics } from './metrics'
 import { type MigrateOptions, migrate, type Migration, type MigrationProgress, type MigrationResult } from './migrate'
 import type { Params } from './params'
 import { openMetricsText, type PromClientRegistry, prometheusText, registerPromClient, snapshotOf } from './prometheus'
-import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
+import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session, type SyncCallOptions } from './session'
 import { SessionStatement, type Statement } from './statement'
 import { ChannelStream, type RowStream } from './stream'
 import { Tracer } from './tracing'
 import { type Transaction, type TransactionOptions, Transactions } from './transaction'
 
-export type { BatchResult, BatchStatement, CallOptions, ExecuteResult } from './session'
+export type { BatchResult, BatchStatement, CallOptions, ExecuteResult, SyncCallOptions } from './session'
 
 /** A step of SQLite's plan for a statement. */
 export interface QueryPlanStep {
@@ -153,7 +153,7 @@ export class Database {
   /** A statement to run again and again. What is wrong with it shows when it first runs. */
   prepare<Row = Record<string, unknown>>(sql: string): Statement<Row> {
     this.#reading(sql, 'prepare()')
-    return new SessionStatement<Row>(sql, this.#session, this.#calls, () => this.#reading(sql, 'a prepared statement'))
+    return new SessionStatement<Row>(sql, this.#session, this.#calls, (waits) => (waits === undefined ? this.#reading(sql, 'a prepared statement') : this.#atOnce(sql, waits)))
   }
 
   /**
@@ -173,6 +173,23 @@ export class Database {
   allSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row[] {
     this.#open()
     return this.#session.runSync(Operation.Rows, this.#session.channel.intern(sql), params).rows as Row[]
+  }
+
+  /**
+   * Runs one writing statement at once, on this thread, which waits until the change is on disk: nothing else happens on it
+   * meanwhile, so this is for scripts and for what starts up. While other writes wait it waits its turn among them.
+   *
+   * @throws {ZqliteError} as {@link execute}; `ERR_TRANSACTION_STATE` while a transaction of this object goes on
+   */
+  executeSync(sql: string, params?: Params, options?: SyncCallOptions): ExecuteResult {
+    return this.#session.executeSync(this.#atOnce(sql, 'executeSync()'), params, options)
+  }
+
+  /** As {@link executeBatchTransaction}, at once, on this thread; see {@link executeSync}. */
+  executeBatchTransactionSync(statements: readonly BatchStatement[], options?: SyncCallOptions): BatchResult[] {
+    this.#open()
+    this.#transactions.refuseMeanwhile('executeBatchTransactionSync()')
+    return this.#session.batchSync(statements, options)
   }
 
   /**
@@ -360,6 +377,12 @@ export class Database {
 
   #open(): void {
     if (this.#closing) throw new ZqliteError('ERR_CLOSED', 'the database is closed')
+  }
+
+  #atOnce(sql: string, what: string): Interned {
+    this.#open()
+    this.#transactions.refuseMeanwhile(what)
+    return this.#session.channel.intern(sql)
   }
 
   #reading(sql: string, what: string): Interned {

@@ -1,6 +1,7 @@
 /** Indexes of the kinds `cidr`, `bitmap` and `acl`, asked at once, on this thread, without SQL. */
 import type * as native from '../native'
-import type { AclDecision, AclMatch } from './acl'
+import { decideAddressesBatch, decideBatch, ofNative } from './acl'
+import type { AclAddressBatch, AclBatch, AclDecision, AclDecisions, AclEngine, AclMatch } from './acl'
 import type { CidrAddresses } from './cidr'
 import { show } from './config'
 import { callNative, ZqliteError } from './errors'
@@ -82,7 +83,8 @@ export interface AclReasons extends AclDecision {
 
 /**
  * Rules and peers in tables: `CREATE INDEX name ON rules USING acl(source, destination, protocol, ports, priority, action,
- * enabled, expires_at) WITH (labels = …, peers = …)`. Every call is about what is committed when it is made, and never waits.
+ * enabled, expires_at, same_owner) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about what is
+ * committed when it is made, and never waits.
  *
  * Calls throw a {@link ZqliteError}: `ERR_ACL_UNKNOWN` for a peer that is in none of the tables, `ERR_CIDR_SYNTAX` for what is
  * no address, `ERR_TYPE` for other arguments that cannot be, `ERR_INDEX_UNKNOWN` when the index was dropped,
@@ -91,8 +93,17 @@ export interface AclReasons extends AclDecision {
 export interface AclIndex {
   /** May one reach the other? */
   decide(query: AclIndexQuery): AclDecision
+  /** As {@link decide} by ids of peers, for each question; all of one moment. */
+  decideBatch(batch: AclBatch): AclDecisions
+  /** As {@link decide} by addresses, for each question; all of one moment. */
+  decideAddressesBatch(batch: AclAddressBatch): AclDecisions
   /** As {@link decide}, with every rule that matches. */
   explain(query: AclIndexQuery): AclReasons
+  /**
+   * An engine with the rules and peers that are committed now, for whatever else can be asked of them: who sees whom, whom a
+   * change would concern, packet filters. It costs microseconds, neither sees later changes of the other.
+   */
+  snapshot(): AclEngine
 }
 
 export class NativeCidr implements CidrIndex {
@@ -155,6 +166,18 @@ export class NativeAcl implements AclIndex {
   decide(query: AclIndexQuery): AclDecision {
     const { allowed, rule } = callNative(() => this.#native.decide(question(query)))
     return { allowed, rule: rule ?? null }
+  }
+
+  decideBatch(batch: AclBatch): AclDecisions {
+    return decideBatch(this.#native, batch)
+  }
+
+  decideAddressesBatch(batch: AclAddressBatch): AclDecisions {
+    return decideAddressesBatch(this.#native, batch)
+  }
+
+  snapshot(): AclEngine {
+    return ofNative(callNative(() => this.#native.snapshot()))
   }
 
   explain(query: AclIndexQuery): AclReasons {

@@ -34,6 +34,11 @@ export class Writer {
     return this.#bytes.subarray(0, this.at)
   }
 
+  /** What is written to; another one when it has grown. */
+  get bytes(): Buffer {
+    return this.#bytes
+  }
+
   u8(value: number): void {
     this.#room(1)
     this.#bytes[this.at++] = value

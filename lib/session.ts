@@ -2,7 +2,7 @@
 import { type Answer, type Channel, type Interned, Operation, type Request, type StatementResult, writeCall } from './channel'
 import { type Duration, known, parseDuration, show } from './config'
 import { Failure, ZqliteError } from './errors'
-import type { Params } from './params'
+import type { Params, Writer } from './params'
 import { channels } from './tracing'
 
 /** Options of a single call. */
@@ -21,6 +21,9 @@ export interface ExecuteResult {
   lastInsertRowid: number | bigint
 }
 
+/** Options of a synchronous call that writes. */
+export type SyncCallOptions = Pick<CallOptions, 'timeout'>
+
 /** A statement of a batch. */
 export interface BatchStatement {
   sql: string
@@ -35,6 +38,7 @@ export interface BatchResult<Row = Record<string, unknown>> extends ExecuteResul
 }
 
 const callOptions: Record<keyof CallOptions, true> = { timeout: true, signal: true }
+const syncCallOptions: Record<keyof SyncCallOptions, true> = { timeout: true }
 
 /** How a call is made, beside what it runs. */
 export type Manner = Pick<Request, 'layout' | 'onRows'>
@@ -64,10 +68,21 @@ export class Session {
   }
 
   runSync(operation: Operation, statement: Interned, params: Params | undefined, manner?: Manner): StatementResult {
-    const call = (): StatementResult => this.channel.callSync({ operation, layout: manner?.layout }, (writer) => writeCall(writer, statement, params))
-    if (!this.channel.tracer.follows(channels.query)) return call()
+    const layout = manner?.layout ?? 'objects'
+    if (!this.channel.tracer.follows(channels.query)) return this.channel.callSync(operation, layout, statement, params)
     const context = { operation: operation === Operation.First ? 'getSync' : 'allSync', sql: statement.sql, lane: 'sync' }
-    return this.channel.tracer.tracedSync(channels.query, context, call)
+    return this.channel.tracer.tracedSync(channels.query, context, () => this.channel.callSync(operation, layout, statement, params))
+  }
+
+  /** Runs one writing statement on this thread, which waits for the commit. */
+  executeSync(statement: Interned, params: Params | undefined, options: SyncCallOptions | undefined): ExecuteResult {
+    const call = (): ExecuteResult => {
+      const request = { operation: Operation.Changes, ...checked(options, syncCallOptions) }
+      const [result] = this.channel.writeSync(request, (writer) => writeCall(writer, statement, params))
+      return { changes: result?.changes ?? 0, lastInsertRowid: result?.lastInsertRowid ?? 0 }
+    }
+    if (!this.channel.tracer.follows(channels.query)) return call()
+    return this.channel.tracer.tracedSync(channels.query, { operation: 'executeSync', sql: statement.sql, lane: 'writer' }, call)
   }
 
   batch(statements: readonly BatchStatement[], options: CallOptions | undefined): Promise<BatchResult[]> {
@@ -76,21 +91,35 @@ export class Session {
   }
 
   async #batch(statements: readonly BatchStatement[], options: CallOptions | undefined): Promise<BatchResult[]> {
-    if (!Array.isArray(statements)) throw new ZqliteError('ERR_TYPE', `a batch must be an array, not ${show(statements)}`)
-    const interned = statements.map((s) => this.channel.intern(s.sql))
+    const write = this.#batchWriter(statements)
     const request = { operation: Operation.Batch, transaction: this.#transaction, ...checked(options) }
-    const answer = await this.channel.call(request, (writer) => {
+    const answer = await this.channel.call(request, write)
+    if (answer instanceof Failure) throw answer.toError()
+    return answer.map(toBatchResult)
+  }
+
+  /** As {@link batch}, on this thread, which waits for the commit. */
+  batchSync(statements: readonly BatchStatement[], options: SyncCallOptions | undefined): BatchResult[] {
+    const context = { operation: 'executeBatchTransactionSync', lane: 'writer', statements: statements?.length ?? 0 }
+    return this.channel.tracer.tracedSync(channels.batch, context, () => {
+      const write = this.#batchWriter(statements)
+      return this.channel.writeSync({ operation: Operation.Batch, ...checked(options, syncCallOptions) }, write).map(toBatchResult)
+    })
+  }
+
+  #batchWriter(statements: readonly BatchStatement[]): (writer: Writer) => void {
+    if (!Array.isArray(statements)) throw new ZqliteError('ERR_TYPE', `a batch must be an array, not ${show(statements)}`)
+    const interned = statements.map((s: BatchStatement) => this.channel.intern(s.sql))
+    return (writer) => {
       writer.u32(statements.length)
-      statements.forEach(({ params, expect }, i) => {
+      statements.forEach(({ params, expect }: BatchStatement, i) => {
         const { rows, changes } = expect ?? {}
         writer.u8((rows === undefined ? 0 : 1) | (changes === undefined ? 0 : 2))
         if (rows !== undefined) writer.u32(count('expect.rows', rows))
         if (changes !== undefined) writer.u32(count('expect.changes', changes))
         writeCall(writer, interned[i] as Interned, params)
       })
-    })
-    if (answer instanceof Failure) throw answer.toError()
-    return answer.map(({ changes, lastInsertRowid, rows }) => ({ changes, lastInsertRowid, rows })) as BatchResult[]
+    }
   }
 
   /** Sends what has no statement of the caller's; `byte` tells variants apart. */
@@ -111,12 +140,16 @@ function nameOf(operation: Operation, manner: Manner | undefined): string {
 }
 
 /** The options of a call as a request has them. */
-export function checked(options: CallOptions | undefined): { timeout?: number; signal?: AbortSignal } | undefined {
+export function checked(options: CallOptions | undefined, names: Record<string, true> = callOptions): { timeout?: number; signal?: AbortSignal } | undefined {
   if (options === undefined) return undefined
-  known('', options, callOptions)
+  known('', options, names)
   const { timeout, signal } = options
   if (signal !== undefined && !(signal instanceof AbortSignal)) throw new ZqliteError('ERR_TYPE', `signal must be an AbortSignal, not ${show(signal)}`)
   return { ...(timeout !== undefined && { timeout: parseDuration('timeout', timeout) }), ...(signal !== undefined && { signal }) }
+}
+
+function toBatchResult({ changes, lastInsertRowid, rows }: StatementResult): BatchResult {
+  return { changes, lastInsertRowid, rows: rows as BatchResult['rows'] }
 }
 
 function count(name: string, value: number): number {

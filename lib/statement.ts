@@ -2,7 +2,7 @@
 import type { Calls, Columns } from './calls'
 import { type Interned, Operation } from './channel'
 import type { Params } from './params'
-import type { CallOptions, ExecuteResult, Session } from './session'
+import type { CallOptions, ExecuteResult, Session, SyncCallOptions } from './session'
 import { ChannelStream, type RowStream } from './stream'
 
 /**
@@ -14,6 +14,8 @@ export interface Statement<Row = Record<string, unknown>> {
   readonly sql: string
   /** As {@link Database.execute}. */
   execute(params?: Params, options?: CallOptions): Promise<ExecuteResult>
+  /** As {@link Database.executeSync}. */
+  executeSync(params?: Params, options?: SyncCallOptions): ExecuteResult
   /** As {@link Database.query}. */
   query(params?: Params, options?: CallOptions): Promise<Row[]>
   /** As {@link Database.get}. */
@@ -35,10 +37,10 @@ export class SessionStatement<Row> implements Statement<Row> {
   readonly sql: string
   readonly #session: Session
   readonly #calls: Calls
-  /** The statement as the channel knows it now, and the check that it may be run. */
-  readonly #find: () => Interned
+  /** The statement as the channel knows it now, and the check that it may be run; `waits` names a call that waits for the writer. */
+  readonly #find: (waits?: string) => Interned
 
-  constructor(sql: string, session: Session, calls: Calls, find: () => Interned) {
+  constructor(sql: string, session: Session, calls: Calls, find: (waits?: string) => Interned) {
     this.sql = sql
     this.#session = session
     this.#calls = calls
@@ -47,6 +49,10 @@ export class SessionStatement<Row> implements Statement<Row> {
 
   async execute(params?: Params, options?: CallOptions): Promise<ExecuteResult> {
     return await this.#calls.execute(this.#find(), params, options)
+  }
+
+  executeSync(params?: Params, options?: SyncCallOptions): ExecuteResult {
+    return this.#session.executeSync(this.#find('executeSync()'), params, options)
   }
 
   async query(params?: Params, options?: CallOptions): Promise<Row[]> {

@@ -52,6 +52,8 @@ const NEST_UNDO = 2
 export class Transactions {
   readonly #channel: Channel
   #next = 1
+  /** Those that have the writer, or wait for it. */
+  #begun = 0
   #running = 0
   /** Only there while a transaction runs: following asynchronous calls costs every promise of the process a little. */
   #inside: AsyncLocalStorage<symbol> | undefined
@@ -67,6 +69,11 @@ export class Transactions {
     }
   }
 
+  /** Throws while a transaction of this thread goes on: it could not, if this thread waited for the writer. */
+  refuseMeanwhile(what: string): void {
+    if (this.#begun > 0) throw new ZqliteError('ERR_TRANSACTION_STATE', `${what} would wait for a transaction of this thread, which could not go on meanwhile; use the asynchronous form`)
+  }
+
   run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     return this.#channel.tracer.traced(channels.transaction, { operation: 'transaction', lane: 'writer' }, () => this.#run(callback, options))
   }
@@ -78,7 +85,16 @@ export class Transactions {
     this.refuseInside('a transaction')
     const session = new Session(this.#channel, this.#next++)
     const begin = () => session.control(Operation.Begin, modes.indexOf(mode), { ...(signal !== undefined && { signal }) })
-    await this.#channel.tracer.traced(channels.acquire, { operation: 'transaction', lane: 'writer' }, begin)
+    this.#begun++
+    try {
+      await this.#channel.tracer.traced(channels.acquire, { operation: 'transaction', lane: 'writer' }, begin)
+      return await this.#call(callback, session, signal)
+    } finally {
+      this.#begun--
+    }
+  }
+
+  async #call<T>(callback: (transaction: Transaction) => Promise<T>, session: Session, signal: AbortSignal | undefined): Promise<T> {
     this.#inside ??= new AsyncLocalStorage()
     this.#running++
     try {

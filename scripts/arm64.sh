@@ -53,8 +53,10 @@ build() (
   npm run --silent build:native --workspace ghostwire -- --target "$TARGET"
 )
 
+# Optimized, with the checks of a debug build: some tests have a limit of time, and an emulated processor is slow enough as it is.
 rust_tests() (
   environment
+  export CARGO_PROFILE_DEV_OPT_LEVEL=2
   cargo test --workspace --exclude zqlite-node --exclude ghostwire-node --exclude benchmark-load --target "$TARGET" --no-fail-fast
 )
 

@@ -47,7 +47,7 @@ process.exitCode = low.length > 0 ? 1 : 0
 function rust() {
   const report = join(OUT, 'rust.json')
   const args = ['llvm-cov', ...CRATES.flatMap((crate) => ['--package', crate]), '--json', '--summary-only', '--output-path', report]
-  if (run('cargo', args, { env: { ...process.env, ...llvm() } }) !== 0) fail('the Rust tests failed, or there is no cargo-llvm-cov (`cargo install cargo-llvm-cov`); see above')
+  if (run('cargo', args, { env: { ...process.env, ...llvm() } }) !== 0) fail('the Rust tests failed, or there is no cargo-llvm-cov (`cargo install cargo-llvm-cov`), or no LLVM tools of the compiler (`rustup component add llvm-tools`, or Debian\'s llvm of the number that `rustc -vV` says); see above')
   return JSON.parse(readFileSync(report, 'utf8')).data[0].files.map(({ filename, summary }) => [fromRoot(filename), { total: summary.lines.count, covered: summary.lines.covered }])
 }
 

@@ -10,6 +10,7 @@ const attacks = {
   power: ['the power fails at any moment (--rounds 200)', 'rust'],
   io: ['every call to the file system fails in turn; a full disk; libfiu', 'rust'],
   corrupt: ['bytes of the database and its log change (--rounds 400)', 'rust'],
+  'corrupt-journal': ["the same of Ghostwire's journal (--rounds 400)", 'ts'],
   model: ['random calls against a model, group commit on and off (--rounds 100)', 'ts'],
   config: ['random durations, sizes and options (--rounds 10000)', 'ts'],
   workers: ['worker threads end with work in flight (--rounds 1000)', 'ts'],
@@ -19,7 +20,7 @@ const attacks = {
 const [attack, ...options] = process.argv.slice(2)
 if (!(attack in attacks)) {
   say('usage: npm run torture -- ATTACK [--rounds N] [--seed S] [--json FILE]\n')
-  for (const [name, [what]] of Object.entries(attacks)) say(`  ${name.padEnd(8)} ${what}`)
+  for (const [name, [what]] of Object.entries(attacks)) say(`  ${name.padEnd(15)} ${what}`)
   process.exit(attack === undefined || attack === '--help' ? 0 : 2)
 }
 

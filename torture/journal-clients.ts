@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { type Call, checkHistory } from '../ghostwire/__test__/journal.history.js'
 import { COUNTERS } from '../ghostwire/src/journal/journal.js'
-import type { Change, Condition, Journal, JournalCommit, Position } from '../ghostwire/src/journal/journal.js'
+import type { Change, Condition, Entry, Journal, JournalCommit, Position, Snapshot } from '../ghostwire/src/journal/journal.js'
 import type { Projection } from '../ghostwire/src/journal/projection.js'
 import type { Random } from './random.js'
 
@@ -92,6 +92,19 @@ export function checkWatch(seen: readonly JournalCommit[], from: number, log: re
     assert.equal(commit.revision, from + 1 + i, `a watch told of revision ${commit.revision} after ${from + i}`)
     assert.deepEqual(commit, log[commit.revision - 1], `what a watch told of revision ${commit.revision} is not what the log says`)
   }
+}
+
+/** What keys hold now is what the log says. */
+export function checkState({ revision, entries }: Snapshot, log: readonly JournalCommit[]): void {
+  assert.equal(revision, log.length, 'the revision of what is listed')
+  const state = new Map<string, Entry>()
+  for (const { revision: put, events } of log) {
+    for (const event of events) {
+      if ('value' in event) state.set(event.key, { key: event.key, value: event.value, revision: put })
+      else state.delete(event.key)
+    }
+  }
+  assert.deepEqual(new Map(entries.map((entry) => [entry.key, entry])), state, 'what keys hold is not what the log says')
 }
 
 /** The tables that follow the keys hold what the keys say. */

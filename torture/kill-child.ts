@@ -8,9 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Database, ZqliteError } from 'zqlite'
 import type { Change, CommitResult, Journal, JournalCommit, Position } from '../ghostwire/src/journal/journal.js'
 import { SqliteJournal } from '../ghostwire/src/journal/sqlite.js'
+import { comparisons } from './indexes.js'
 import { nextChange, projection } from './journal-clients.js'
 import { Random } from './random.js'
 import { BULK, CLIENTS, indexChanges, migrations, write } from './tables.js'
+
+/** What goes wrong on purpose: in the store, in what a watch tells, in what a commit of the journal holds. */
+export type Weakness = 'none' | 'acknowledge-early' | 'skips-an-event' | 'loses-an-event'
 
 /** What the parent gives along. */
 export interface Orders {
@@ -26,8 +30,8 @@ export interface Orders {
   position?: Position
   /** Milliseconds after which the process closes its files and ends. */
   life: number
-  /** A watch that leaves out one event: the parent must notice. */
-  skipsAnEvent: boolean
+  /** Something that the parent must notice. */
+  weakness: Weakness
 }
 
 /** What the child tells, a line each. */
@@ -35,6 +39,7 @@ export type Told =
   | { what: 'ready'; epoch: string }
   | { what: 'begun' | 'made'; client: number; n: number }
   | { what: 'migrating' | 'migrated'; count: number }
+  | { what: 'indexing' | 'indexed'; name: string; there: boolean }
   | { what: 'backup'; made: number[] }
   | { what: 'call'; id: number; change: Change; floor: number }
   | { what: 'answer'; id: number; result: CommitResult; ceiling: number }
@@ -76,13 +81,39 @@ async function writeOn(client: number): Promise<void> {
   }
 }
 
+async function changeIndex(random: Random): Promise<void> {
+  const { name, there, sql } = random.pick(indexChanges)
+  tell({ what: 'indexing', name, there })
+  await work.execute(sql)
+  tell({ what: 'indexed', name, there })
+}
+
+/** Indexes come and go meanwhile, and a reader may be too slow; what is answered must be right. */
+const passing: ReadonlySet<string> = new Set(['ERR_INDEX_UNKNOWN', 'ERR_SNAPSHOT_TOO_OLD'])
+
+/** Compares indexes with their tables while both change. */
+async function compare(random: Random): Promise<void> {
+  while (!end.signal.aborted) {
+    const { name, sql } = random.pick(comparisons)
+    try {
+      const differences = await work.query(sql)
+      if (differences.length > 0) throw new Error(`${name} and its table differ: ${JSON.stringify(differences[0])}`)
+    } catch (error) {
+      if (!(error instanceof ZqliteError && passing.has(error.code))) throw error
+    }
+    await sleep(random.below(40))
+  }
+}
+
 async function maintain(random: Random): Promise<void> {
   while (!end.signal.aborted) {
     const kind = random.below(12)
     if (kind < 4) await work.checkpoint(random.pick(['passive', 'full', 'restart', 'truncate'] as const))
     else if (kind === 4) await work.vacuum()
-    else if (kind < 7) await work.execute(random.pick(indexChanges))
+    else if (kind < 7) await changeIndex(random)
     else if (kind === 7) await db.checkpoint('truncate')
+    // Nobody asks any more for what the watch has told of before this process began.
+    else if (kind === 9) await journal.compact({ before: (orders.position?.revision ?? 0) + 1 })
     else if (kind === 8) {
       const held = [...made]
       await work.backup(join(folder, 'backup.db'), { overwrite: true, pagesPerStep: 5 })
@@ -103,7 +134,8 @@ async function commitOn(client: number, random: Random): Promise<void> {
     const id = ++calls
     const floor = acknowledged
     tell({ what: 'call', id, change, floor })
-    const result = await journal.commit(change)
+    const losing = orders.weakness === 'loses-an-event' && id > 30 && (change.puts?.length ?? 0) > 1
+    const result = await journal.commit(losing ? { ...change, puts: change.puts!.slice(1) } : change)
     if (result.status === 'committed') acknowledged = Math.max(acknowledged, result.revision)
     const ceiling = result.status === 'committed' ? result.revision : await journal.revision()
     tell({ what: 'answer', id, result, ceiling })
@@ -115,7 +147,7 @@ async function watch(watched: Journal, stop: AbortSignal): Promise<void> {
   let n = 0
   for await (const commit of watched.watch(from, { queueLimit: 1_000_000, signal: stop })) {
     n++
-    if (orders.skipsAnEvent && n === 5) continue
+    if (orders.weakness === 'skips-an-event' && n === 5) continue
     tell({ what: 'seen', commit })
   }
 }
@@ -124,6 +156,7 @@ const stop = new AbortController()
 const running = [
   ...Array.from({ length: CLIENTS }, (_, client) => writeOn(client)),
   maintain(new Random(seed, 1)),
+  compare(new Random(seed, 3)),
   ...Array.from({ length: orders.journalClients }, (_, client) => commitOn(client, new Random(seed, 2, client))),
 ]
 const watching = watch(journal, stop.signal)

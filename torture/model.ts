@@ -1,8 +1,11 @@
 /**
- * `model`: random calls of the public API, many at a time, against the database and a plain model in memory, with group
+ * `model`: random calls of the public API, writes and every way to read, many at a time, against the database and a plain model in memory, with group
  * commit and without: each call's answer, and what is there afterwards, must be the same. A failure is shrunk.
  */
 import assert from 'node:assert/strict'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { Database, ZqliteError } from 'zqlite'
 import type { Report } from './report.js'
@@ -12,7 +15,14 @@ type Step =
   | { op: 'add'; key: number; value: number }
   | { op: 'delete' | 'child' | 'orphan'; key: number }
 
-type Call = Step | { op: 'batch'; steps: Step[]; expected?: number } | { op: 'transaction'; steps: Step[]; nested: Step[]; ends: 'kept' | 'undone' }
+/** Rows whose value is at least so much, asked for in one of the ways in which one can ask. */
+interface Read {
+  op: 'read'
+  by: keyof typeof ways
+  least: number
+}
+
+type Call = Step | Read | { op: 'batch'; steps: Step[]; expected?: number } | { op: 'transaction'; steps: Step[]; nested: Step[]; ends: 'kept' | 'undone' }
 
 /** Calls that are made at once. */
 type Wave = Call[]
@@ -20,6 +30,7 @@ type Wave = Call[]
 const MOST = 100
 const SCHEMA = [
   `CREATE TABLE t (key INTEGER PRIMARY KEY, value INTEGER CHECK (value <= ${MOST}))`,
+  'CREATE INDEX by_value ON t USING bitmap(value)',
   'CREATE TABLE child (key INTEGER PRIMARY KEY REFERENCES t DEFERRABLE INITIALLY DEFERRED)',
 ]
 
@@ -42,7 +53,38 @@ function sqlOf(step: Step): { sql: string; params: number[] } {
   }
 }
 
-/** What a call was answered: rows changed by each statement, or an error. */
+const READ = 'SELECT key, value FROM t WHERE value >= ? ORDER BY key'
+type Row = { key: number; value: number }
+const flat = (rows: readonly Row[]): number[] => rows.flatMap(({ key, value }) => [key, value])
+
+/** The rows of a read, as numbers in a row: its keys and values in turn. */
+const ways = {
+  query: async (db: Database, least: number) => flat(await db.query<Row>(READ, [least])),
+  values: async (db: Database, least: number) => (await db.values(READ, [least])).flat() as number[],
+  columns: async (db: Database, least: number) => {
+    // No rows, no columns.
+    const { key: keys = [], value: values = [] } = (await db.columns(READ, [least])).columns as { key?: ArrayLike<number>; value?: ArrayLike<number> }
+    return Array.from(keys, (key, i) => [key, values[i]!]).flat()
+  },
+  stream: async (db: Database, least: number) => {
+    const rows: Row[] = []
+    for await (const row of db.stream<Row>(READ, [least])) rows.push(row)
+    return flat(rows)
+  },
+  prepare: async (db: Database, least: number) => flat(await db.prepare<Row>(READ).query([least])),
+  allSync: (db: Database, least: number) => flat(db.allSync<Row>(READ, [least])),
+  get: async (db: Database, least: number) => {
+    const rows: Row[] = []
+    for (let key = -1, row; (row = await db.get<Row>(`SELECT * FROM (${READ}) WHERE key > ? LIMIT 1`, [least, key])) !== undefined; key = row.key) rows.push(row)
+    return flat(rows)
+  },
+  transaction: (db: Database, least: number) => db.transaction(async (tx) => flat(await tx.query<Row>(READ, [least]))),
+  // An index of zqlite's own, in SQL and without.
+  bitmap: async (db: Database, least: number) => flat(await db.query<Row>("SELECT t.key, t.value FROM bitmap_rows('by_value', ?) b JOIN t ON t.key = b.id ORDER BY t.key", [`value >= ${least}`])),
+  bitmapSync: (db: Database, least: number) => flat(Array.from(db.bitmap('by_value').rows(`value >= ${least}`), (key) => db.getSync<Row>('SELECT key, value FROM t WHERE key = ?', [key])!)),
+} satisfies Record<string, (db: Database, least: number) => number[] | Promise<number[]>>
+
+/** What a call was answered: rows changed by each statement, the rows of a read, or an error. */
 type Outcome = number[] | string
 
 /** What the database should be: obviously right, and slow. */
@@ -51,6 +93,7 @@ class Model {
   child = new Set<number>()
 
   run(call: Call): Outcome {
+    if (call.op === 'read') return [...this.t].filter(([, held]) => held >= call.least).sort((a, b) => a[0] - b[0]).flat()
     if (call.op === 'batch') return this.#whole(() => this.#batch(call.steps, call.expected))
     if (call.op !== 'transaction') return this.#whole(() => [this.#step(call)])
     return this.#whole(() => {
@@ -125,6 +168,7 @@ class Model {
 
 async function make(db: Database, call: Call): Promise<Outcome> {
   try {
+    if (call.op === 'read') return await ways[call.by](db, call.least)
     if (call.op === 'batch') {
       const statements = call.steps.map((step, i) => ({ ...sqlOf(step), ...(i === 0 && call.expected !== undefined && { expect: { changes: call.expected } }) }))
       return (await db.executeBatchTransaction(statements)).map(({ changes }) => changes)
@@ -152,7 +196,9 @@ async function make(db: Database, call: Call): Promise<Outcome> {
 }
 
 async function history(waves: readonly Wave[], parallelWrites: boolean): Promise<{ outcomes: Outcome[][]; t: unknown[][]; child: unknown[][] }> {
-  const db = await Database.open(':memory:', { parallelWrites })
+  // A file, since one in memory has no synchronous calls.
+  const folder = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'torture-'))
+  const db = await Database.open(join(folder, 'model.db'), { parallelWrites })
   try {
     for (const sql of SCHEMA) await db.execute(sql)
     const outcomes: Outcome[][] = []
@@ -161,6 +207,7 @@ async function history(waves: readonly Wave[], parallelWrites: boolean): Promise
     return { outcomes, t: await db.values('SELECT key, value FROM t ORDER BY key'), child: await db.values('SELECT key FROM child ORDER BY key') }
   } finally {
     await db.close()
+    rmSync(folder, { recursive: true, force: true })
   }
 }
 
@@ -180,7 +227,9 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 const steps = fc.array(step, { minLength: 1, maxLength: 4 })
 const batch: fc.Arbitrary<Call> = fc.record({ op: fc.constant('batch' as const), steps, expected: fc.integer({ min: 0, max: 1 }) }, { requiredKeys: ['op', 'steps'] })
 const transaction: fc.Arbitrary<Call> = fc.record({ op: fc.constant('transaction' as const), steps, nested: fc.array(step, { maxLength: 2 }), ends: fc.constantFrom('kept' as const, 'undone' as const) })
-const wave: fc.Arbitrary<Wave> = fc.oneof({ weight: 4, arbitrary: fc.array(fc.oneof({ weight: 3, arbitrary: step }, { weight: 1, arbitrary: batch }), { minLength: 1, maxLength: 12 }) }, { weight: 1, arbitrary: transaction.map((call) => [call]) })
+// What a read among writes sees is not told beforehand, so reads are made among themselves.
+const read: fc.Arbitrary<Call> = fc.record({ op: fc.constant('read' as const), by: fc.constantFrom(...(Object.keys(ways) as (keyof typeof ways)[])), least: value })
+const wave: fc.Arbitrary<Wave> = fc.oneof({ weight: 4, arbitrary: fc.array(fc.oneof({ weight: 3, arbitrary: step }, { weight: 1, arbitrary: batch }), { minLength: 1, maxLength: 12 }) }, { weight: 1, arbitrary: transaction.map((call) => [call]) }, { weight: 2, arbitrary: fc.array(read, { minLength: 1, maxLength: 4 }) })
 
 export async function model(rounds: number, seed: number, report: Report): Promise<void> {
   const property = fc.asyncProperty(fc.array(wave, { minLength: 1, maxLength: 8 }), async (waves) => {

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import type { Database, Migration } from 'zqlite'
+import { checkIndexes, makeTables, ownIndexes } from './indexes.js'
 import { Random } from './random.js'
 
 export const CLIENTS = 8
@@ -15,7 +16,7 @@ const contentOf = (client: number, n: number, part: number): string => `${client
 const INSERT = 'INSERT INTO log VALUES (?, ?, ?, ?)'
 const rowOf = (client: number, n: number, part: number) => [client, n, part, contentOf(client, n, part)]
 
-/** A migration a round: the first makes the tables, every later one a table and an index more. */
+/** A migration a round: the first makes the tables, every later one a table and two indexes more. */
 export function migrations(count: number): Migration[] {
   return Array.from({ length: count }, (_, i) => ({
     version: i + 1,
@@ -26,18 +27,34 @@ export function migrations(count: number): Migration[] {
            CREATE TABLE bulk (id INTEGER PRIMARY KEY, content BLOB);
            CREATE TABLE head (client INTEGER PRIMARY KEY, n INTEGER, parts INTEGER);
            CREATE TRIGGER count AFTER INSERT ON log BEGIN
-             INSERT INTO head VALUES (new.client, new.n, 1) ON CONFLICT (client) DO UPDATE SET n = excluded.n, parts = parts + 1; END;`
-        : `CREATE TABLE more_${i + 1} (a INTEGER PRIMARY KEY); INSERT INTO more_${i + 1} VALUES (1), (2); CREATE INDEX more_${i + 1}_a ON more_${i + 1} (a);`,
+             INSERT INTO head VALUES (new.client, new.n, 1) ON CONFLICT (client) DO UPDATE SET n = excluded.n, parts = parts + 1; END;
+           ${makeTables.join(';\n')};`
+        : `CREATE TABLE more_${i + 1} (a INTEGER PRIMARY KEY); INSERT INTO more_${i + 1} VALUES (1), (2); CREATE INDEX more_${i + 1}_a ON more_${i + 1} (a);
+           CREATE INDEX more_${i + 1}_bits ON more_${i + 1} USING bitmap(a)`,
   }))
 }
 
-/** Indexes that come and go while rows are written. Index kinds of zqlite's own belong here as well. */
-export const indexChanges: readonly string[] = [
-  'CREATE INDEX IF NOT EXISTS log_by_content ON log (content, n)',
-  'DROP INDEX IF EXISTS log_by_content',
-  'CREATE UNIQUE INDEX IF NOT EXISTS log_by_n ON log (n, client, part)',
-  'DROP INDEX IF EXISTS log_by_n',
+/** A statement after which an index is there, or is not. */
+export interface IndexChange {
+  name: string
+  there: boolean
+  sql: string
+}
+
+const byBtree: Record<string, string> = {
+  log_by_content: 'CREATE INDEX IF NOT EXISTS log_by_content ON log (content, n)',
+  log_by_n: 'CREATE UNIQUE INDEX IF NOT EXISTS log_by_n ON log (n, client, part)',
+}
+
+/** Indexes that come and go while rows are written: SQLite's own, and one of each kind of zqlite's, which are there more often. */
+export const indexChanges: readonly IndexChange[] = [
+  ...Object.entries(byBtree).flatMap(([name, sql]) => [{ name, there: true, sql }, dropping(name)]),
+  ...ownIndexes.flatMap(({ name, sql }) => [{ name, there: true, sql }, { name, there: true, sql }, dropping(name)]),
 ]
+
+function dropping(name: string): IndexChange {
+  return { name, there: false, sql: `DROP INDEX IF EXISTS ${name}` }
+}
 
 /** Fills the log, so that the checkpoint lane has work. */
 export const BULK = 'INSERT OR REPLACE INTO bulk VALUES (?, randomblob(1500000))'
@@ -91,5 +108,21 @@ export async function checkMigrations(db: Database, { acknowledged, begun }: Wri
   assert(applied.length >= acknowledged && applied.length <= begun, `${applied.length} migrations are there, ${acknowledged} were acknowledged, ${begun} begun`)
   const more = tables.filter(({ name }) => name.startsWith('more_')).length
   assert.equal(more, Math.max(applied.length - 1, 0), 'tables made by migrations')
-  for (let version = 2; version <= applied.length; version++) assert.deepEqual(await db.values(`SELECT count(*) FROM more_${version}`), [[2]])
+  for (let version = 2; version <= applied.length; version++) {
+    assert.deepEqual(await db.values(`SELECT count(*), bitmap_count('more_${version}_bits', 'a > 0') FROM more_${version}`), [[2, 2]])
+  }
+}
+
+/** Whether an index may be there, and may not, by its name. */
+export type Indexes = Map<string, { there: boolean; absent: boolean }>
+
+/** Indexes whose making or dropping was acknowledged are, or are not; what they answer is what their tables hold. */
+export async function checkDefinitions(db: Database, indexesThen: Indexes): Promise<void> {
+  const own = await checkIndexes(db)
+  const others = await db.values("SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'log_by%'")
+  const names = new Set([...own, ...others.map(([name]) => String(name))])
+  for (const [name, { there, absent }] of indexesThen) {
+    assert(names.has(name) ? there : absent, `the index ${name} is ${names.has(name) ? 'there, but was dropped' : 'not there, but was made'}`)
+    indexesThen.set(name, { there: names.has(name), absent: !names.has(name) })
+  }
 }

@@ -12,15 +12,29 @@ export function classbench(): string[] {
   return readdirSync(folder).filter((name) => name.endsWith('_10k.gz')).map((name) => name.replace('.gz', '')).toSorted()
 }
 
-/** A ClassBench set: `@src/len dst/len lo : hi lo : hi proto/mask …`, the first line first. Every third rule denies. */
-export function readClassbench(name: string): AclRule[] {
-  const lines = gunzipSync(readFileSync(`${folder}${name}.gz`)).toString().trim().split('\n')
+/** Names of the sets of 100,000 rules that are made here. */
+export const own = ['own-100k', 'own-sites-100k']
+
+/** The rules of a set by its name. */
+export function setOf(name: string): AclRule[] {
+  if (name === 'own-100k') return addressRules(100_000)
+  if (name === 'own-sites-100k') return siteRules(100_000)
+  return readClassbench(`${folder}${name}.gz`)
+}
+
+/**
+ * A file of ClassBench, compressed or not: `@src/len dst/len lo : hi lo : hi proto/mask …`, the first line first. Every
+ * third rule denies. Source ports are left out, as our rules have none.
+ */
+export function readClassbench(file: string): AclRule[] {
+  const bytes = readFileSync(file)
+  const lines = (file.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString().split('\n').filter((line) => line.startsWith('@'))
   return lines.map((line, index) => {
     const [source = '', destination = '', , ports = '', protocol = ''] = line.slice(1).split('\t')
     const [low = 0, high = 0] = ports.split(' : ').map(Number)
     const rule: AclRule = { id: index, priority: -index, action: index % 3 === 0 ? 'deny' : 'allow', sources: [selector(source)], destinations: [selector(destination)] }
     if (low !== 0 || high !== 65535) rule.ports = [[low, high]]
-    if (!protocol.endsWith('/0x00')) rule.protocols = [Number(protocol.slice(0, 4))]
+    if (!/\/0x00\s*$/i.test(protocol)) rule.protocols = [Number(protocol.slice(0, 4))]
     return rule
   })
 }
@@ -71,6 +85,32 @@ export function addressRules(count: number): AclRule[] {
   }))
 }
 
+/** Rules between the networks of a few hundred sites: prefixes come again and again, and lie within each other. */
+export function siteRules(count: number): AclRule[] {
+  const next = random(5)
+  const sites = Array.from({ length: 400 }, () => ((0x0a000000 | next(2 ** 24)) & 0xfffff000) >>> 0)
+  const prefix = (): string => {
+    const length = [20, 22, 24, 24, 28, 32, 32, 32][next(8)] as number
+    const within = length === 20 ? 0 : next(2 ** (length - 20)) * 2 ** (32 - length)
+    return `${formatV4((sites[next(sites.length)] as number) + within)}/${length}`
+  }
+  return Array.from({ length: count }, (_, id) => {
+    const port = next(8) === 0 ? 1024 + next(60_000) : ([22, 53, 80, 443, 3306, 5432, 6379, 8080][next(8)] as number)
+    return {
+      id,
+      priority: next(1000),
+      action: next(4) === 0 ? 'deny' : 'allow',
+      sources: [next(100) === 0 ? '*' : prefix()],
+      destinations: [next(100) === 0 ? '*' : prefix()],
+      protocols: [next(5) === 0 ? 17 : 6],
+      ports: [next(10) === 0 ? [port, Math.min(65535, port + next(5000))] : onePort(port)],
+    }
+  })
+}
+
+/** How many users, groups and tags a mesh has. */
+export const world = { users: 5000, groups: 500, tags: 200 }
+
 /** Rules between users, groups and tags, as a mesh has. */
 export function labelRules(count: number, { users, groups, tags }: { users: number; groups: number; tags: number }): AclRule[] {
   const next = random()
@@ -95,8 +135,16 @@ export function meshPeers(count: number, { users, groups, tags }: { users: numbe
   })
 }
 
-/** Distinct questions about addresses: half from the corners of rules, half uniformly random. */
-export function trace(rules: readonly AclRule[], count: number): { sources: Uint32Array; destinations: Uint32Array; protocols: Uint8Array; ports: Uint16Array } {
+/** Questions about addresses of IPv4. */
+export interface Trace {
+  sources: Uint32Array
+  destinations: Uint32Array
+  protocols: Uint8Array
+  ports: Uint16Array
+}
+
+/** Questions of which no two are equal: half from the corners of rules, half uniformly random. */
+export function trace(rules: readonly AclRule[], count: number): Trace {
   const next = random(99)
   const [sources, destinations] = [new Uint32Array(count), new Uint32Array(count)]
   const [protocols, ports] = [new Uint8Array(count), new Uint16Array(count)]
@@ -105,19 +153,37 @@ export function trace(rules: readonly AclRule[], count: number): { sources: Uint
     const [address = '', length = '32'] = text.split('/')
     return (parseV4(address) + (next(2) === 0 ? 0 : 2 ** (32 - Number(length)) - 1)) >>> 0
   }
-  const seen = new Set<string>()
-  for (let i = 0; i < count; ) {
+  const seen = new Set<number>()
+  // Equal for equal questions, and rarely for others, which then are drawn again.
+  const key = (i: number): number => {
+    const [destination, service] = [destinations[i] as number, ((protocols[i] as number) << 16) | (ports[i] as number)]
+    return (((sources[i] as number) ^ Math.imul(destination, 0x9e3779b1)) >>> 0) * 2 ** 21 + ((service ^ destination) & 0x1fffff)
+  }
+  for (let i = 0; i < count; i++) {
     const rule = rules[next(rules.length)] as AclRule
     const fromRule = i % 2 === 0
     sources[i] = fromRule ? corner(rule.sources[0]) : next(2 ** 32)
     destinations[i] = fromRule ? corner(rule.destinations[0]) : next(2 ** 32)
     protocols[i] = fromRule ? (rule.protocols?.[0] ?? 6) : ([1, 6, 17][next(3)] as number)
     ports[i] = fromRule ? (rule.ports?.[0]?.[next(2)] ?? next(65536)) : next(65536)
-    const key = `${sources[i]} ${destinations[i]} ${protocols[i]} ${ports[i]}`
-    // Rules without a `*` or many ports have few corners: then the rest is random.
-    if (seen.has(key)) sources[i] = next(2 ** 32)
-    seen.add(key)
-    i++
+    // Rules without a `*` or many ports have few corners: when they are used up, the source is random.
+    while (seen.has(key(i))) sources[i] = next(2 ** 32)
+    seen.add(key(i))
   }
   return { sources, destinations, protocols, ports }
+}
+
+/** Questions about peers below `peers` of which no two are equal, all of TCP. */
+export function peerTrace(peers: number, count: number): { source: number; destination: number; port: number }[] {
+  const next = random(17)
+  const seen = new Set<number>()
+  return Array.from({ length: count }, () => {
+    for (;;) {
+      const question = { source: next(peers), destination: next(peers), port: [22, 80, 443, 5432, 8080][next(5)] as number }
+      const key = (question.source * peers + question.destination) * 65536 + question.port
+      if (seen.has(key)) continue
+      seen.add(key)
+      return question
+    }
+  })
 }

@@ -17,7 +17,11 @@ subject(async (effort, name) => {
       const statement = await driver.prepare('SELECT * FROM person WHERE id = ?')
       return await crowd(effort, Number(callers), () => statement.get(id()))
     }
-    if (effort.case === 'insert-64-callers') {
+    if (effort.case.endsWith('/64-a-transaction') && name !== 'zqlite') {
+      const chunk = (): unknown[][] => Array.from({ length: 64 }, () => values(next))
+      return 64 * (await crowd(effort, 1, () => driver.transaction(INSERT, chunk())))
+    }
+    if (effort.case.startsWith('insert-64-callers')) {
       const statement = await driver.prepare(INSERT)
       return await crowd(effort, 64, () => statement.run(...values(next)))
     }

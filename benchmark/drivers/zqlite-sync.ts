@@ -1,4 +1,4 @@
-/** zqlite, with the synchronous calls where it has them: for reads. */
+/** zqlite, with its synchronous calls. */
 import type { Params } from 'zqlite'
 import type { Open } from './driver.js'
 import { driver } from './zqlite.js'
@@ -15,8 +15,9 @@ export const open: Open = async (path, cache) => {
         each(visit, ...params) {
           for (const row of statement.allSync(params as Params)) visit(row)
         },
-        run: (...params) => statement.execute(params as Params),
+        run: (...params) => statement.executeSync(params as Params),
       }
     },
+    transaction: (sql, rows) => db.executeBatchTransactionSync(rows.map((params) => ({ sql, params: params as Params }))),
   }
 }

@@ -1,9 +1,8 @@
 /** Ours, through the package as users have it. */
 import { AclEngine, type AclPeer } from 'zqlite'
-import { labelRules, meshPeers } from '../acl/sets.js'
+import { labelRules, meshPeers, world } from '../acl/sets.js'
 import { median, subject } from '../subject.js'
 
-const world = { users: 5000, groups: 500, tags: 200 }
 const rules = labelRules(10_000, world)
 const peers = meshPeers(50_000, world)
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use zqlite_acl::{Action, Direction, Engine, Peer, PortRange, Query, Rule, Selector, plain};
-use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
+use zqlite_acl::{Action, Direction, Engine, Label, Peer, PortRange, Query, Rule, Selector, plain};
+use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 
 const LABELS: [&str; 4] = ["tag:a", "tag:b", "user:u", "group:g"];
 
@@ -76,7 +76,8 @@ impl Input<'_> {
             }),
             expires_at: (self.below(4) == 0).then(|| self.below(12).into()),
             same_owner: self.below(8) == 0,
-            // A deny with them is refused, which is to be met as well, but seldom.
+            family: (action == Action::Allow && self.below(4) == 0).then(|| [Family::V4, Family::V6][usize::from(self.below(2))]),
+            // A deny with labels is refused, which is to be met as well, but seldom.
             through: if action == Action::Allow || self.below(32) == 0 { self.several(0, 2, Self::label) } else { Vec::new() },
         }
     }
@@ -98,12 +99,14 @@ impl Input<'_> {
     }
 }
 
+const SERVICES: [(u8, u16); 5] = [(6, 0), (6, 3), (17, 4), (1, 0), (99, 0)];
+
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
     let mut engine = Engine::new();
     let (mut rules, mut peers) = (BTreeMap::new(), BTreeMap::new());
     while !input.0.is_empty() {
-        match input.below(6) {
+        match input.below(8) {
             0 | 1 => {
                 let rule = input.rule();
                 if engine.put_rules(vec![rule.clone()]).is_ok() {
@@ -120,6 +123,12 @@ fuzz_target!(|data: &[u8]| {
                 let id = input.below(12).into();
                 assert_eq!(engine.remove_rules(&[id]), usize::from(rules.remove(&id).is_some()));
             }
+            5 => {
+                let (id, enabled) = (input.below(12).into(), input.below(2) == 0);
+                let known = rules.get_mut(&id).map(|rule: &mut Rule| rule.enabled = enabled);
+                assert_eq!(engine.set_enabled(id, enabled).is_ok(), known.is_some());
+            }
+            6 => engine.expire(input.below(12).into()),
             _ => {
                 let id = input.below(8).into();
                 assert_eq!(engine.remove_peers(&[id]), usize::from(peers.remove(&id).is_some()));
@@ -134,10 +143,19 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(engine.visible_peers(source, direction, 6), plain.visible_peers(source, direction, 6));
         }
         for destination in peers.keys().copied() {
-            for (protocol, port) in [(6, 0), (6, 3), (17, 4), (1, 0), (99, 0)] {
+            for (protocol, port) in SERVICES {
                 let query = Query { source, destination, protocol, port, at: 6 };
                 assert_eq!(engine.decide(&query), plain.decide(&query), "{query:?}");
             }
+        }
+    }
+    let addresses = (0..16).map(|low| Address::v4(0x6440_0000 + low)).chain((0..8).map(|low| Address::v6(0xfd00 << 112 | low)));
+    let addresses: Vec<Address> = addresses.collect();
+    for source in addresses.iter().copied() {
+        for destination in addresses.iter().copied() {
+            let (protocol, port) = SERVICES[usize::from(source == destination)];
+            let query = Query { source, destination, protocol, port, at: 6 };
+            assert_eq!(engine.decide_addresses(&query), plain.decide_addresses(&query), "{query:?}");
         }
     }
 });

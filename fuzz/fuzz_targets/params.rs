@@ -1,4 +1,4 @@
-//! The decoder of packed parameters: no bytes make it panic, and what is packed arrives as it was.
+//! The decoder of packed parameters: no bytes make it panic. That what is packed arrives as it was, `rows` looks at.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -16,6 +16,7 @@ if (missing.length > 0)
   process.stderr.write(`\n*** SKIPPED: the end-to-end tests of the agent need ${missing.join(', ')}. NOTHING of real packets is tested here. ***\n\n`);
 const test = missing.length > 0 ? anyTest.skip : anyTest.serial;
 
+const ADDON = fileURLToPath(new URL('../native.cjs', import.meta.url));
 const TRAFFIC = fileURLToPath(new URL('support/traffic.mjs', import.meta.url));
 const README = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 
@@ -104,6 +105,8 @@ function arrivals(child: ChildProcess): { readonly count: () => number; readonly
   });
   return { count: () => count, last: () => last };
 }
+
+const laptopPing = (to: string): ChildProcess => machine('laptop').spawn('ping', '-n', '-i', '0.2', to);
 
 test("the README's walk, to the letter", async (t) => {
   t.timeout(300_000);
@@ -279,6 +282,48 @@ test('a route is offered, approved, used, and withdrawn', async (t) => {
   await until('the printer again', () => pings('laptop', '10.9.0.2'));
   await mustAdmin(t, 'ghostwire routes withdraw web 10.9.0.0/24');
   await until('it is gone', async () => !(await pings('laptop', '10.9.0.2')));
+});
+
+test('another router of the same network takes over when the one in use is gone, and keeps it', async (t) => {
+  t.timeout(150_000);
+  // The two stand on the same network, and the printer asks neither: each sends in its own name.
+  const [web, spare] = [machine('web'), await lab.public('spare', 15)];
+  machines.set('spare', spare);
+  await lab.bridge([machine('printer'), web, spare], '10.9.0');
+  await up(t, 'spare', '--advertise-routes', '10.9.0.0/24');
+  for (const name of ['web', 'spare']) await mustAdmin(t, `ghostwire routes approve ${name} 10.9.0.0/24`);
+  await until('the printer is reached', () => pings('laptop', '10.9.0.2'));
+  const router = async (): Promise<string | undefined> => (await statusOf('laptop')).peers.find(({ routes }) => routes.includes('10.9.0.0/24'))?.name;
+  t.is(await router(), 'web', 'the first one');
+  const flow = arrivals(laptopPing('10.9.0.2'));
+  await until('it flows', () => flow.count() > 3);
+  await web.do('ghostwire', 'down');
+  const took = await until('spare carries it', async () => (await router()) === 'spare', 20_000);
+  const before = flow.count();
+  await until('it flows again', () => flow.count() > before + 3, 20_000);
+  t.log(`another router after ${Math.round(took)} ms`);
+  await web.do('ghostwire', 'up');
+  await until('web is back', async () => (await statusOf('web')).connected);
+  await sleep(1_000);
+  t.is(await router(), 'spare', 'it stays');
+  // Revoked: at once.
+  await mustAdmin(t, `ghostwire peers delete ${(await statusOf('spare')).id}`);
+  const revoked = await until('web carries it again', () => pings('laptop', '10.9.0.2'), 5_000);
+  t.log(`after a revocation: ${Math.round(revoked)} ms`);
+  await mustAdmin(t, 'ghostwire routes withdraw web 10.9.0.0/24');
+});
+
+test('the reflexive address is learned over IPv6 too', async (t) => {
+  t.timeout(150_000);
+  // Asks the coordinator's own responder through a raw socket, in the name of WireGuard's port.
+  const ask = (responder: string): Promise<string> =>
+    machine('laptop').do(process.execPath, '-e', `require(${JSON.stringify(ADDON)}).stunProbe(${JSON.stringify(responder)}, 51820, 3000).then(console.log)`);
+  await coord.do('sh', '-c', `cd ${coord.folder}/tmp && mkdir six && cd six && (ghostwire serve --insecure --host 2001:db8::1 --port 9080 --metrics-port 9081 --sync-port 9082 > log 2>&1 &)`);
+  await until('a coordinator listens on IPv6', async () => (await coord.run('sh', '-c', `grep -q sync ${coord.folder}/tmp/six/log`)).code === 0);
+  t.is((await ask('[2001:db8::1]:9082')).trim(), '[2001:db8::11]:51820');
+  t.is((await ask('203.0.113.1:8082')).trim(), '203.0.113.99:51820', 'and over IPv4');
+  await t.throwsAsync(ask('[2001:db8::99]:9082'), { message: /did not answer|unreachable/i });
+  await coord.do('pkill', '-f', 'sync-port 9082');
 });
 
 test('an exit node is used by those who ask for it', async (t) => {

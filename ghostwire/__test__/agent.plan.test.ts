@@ -3,16 +3,17 @@
 import { randomBytes } from 'node:crypto';
 import test from 'ava';
 import fc from 'fast-check';
+import type { AclAddressQuery, AclFilterRule } from 'zqlite';
 import { parseAddress } from '../src/addresses/ip.js';
 import { answer } from '../src/agent/dns.js';
 import { MAX_PEERS, Netmap, type MeshPeer, type MeshSelf } from '../src/agent/netmap.js';
 import { ordered, Paths } from '../src/agent/paths.js';
-import { plan } from '../src/agent/plan.js';
+import { plan, type Told } from '../src/agent/plan.js';
 import { closed, ruleset } from '../src/agent/ruleset.js';
 import { unit } from '../src/agent/service.js';
 import { wgQuick } from '../src/agent/wg-quick.js';
 import { differences, type LivePeer } from '../src/agent/wireguard.js';
-import type { PeerRecord, SelfRecord } from '../src/client.js';
+import type { PacketFilter, PeerRecord, SelfRecord } from '../src/client.js';
 import { rangeOf, type FilterRule } from '../src/topology/filter.js';
 import { startNetwork } from './support/network.js';
 
@@ -38,15 +39,18 @@ const self = (more: object = {}): SelfRecord => ({
   domain: 'mesh.internal',
   network: [...POOLS],
   advertisedRoutes: [],
-  packetFilter: [{ action: 'allow', sources: ['*'], destinations: ['self'] }],
+  approvedRoutes: [],
   ...more,
 });
 
 function netmap(...peers: PeerRecord[]): Netmap {
   const map = new Netmap();
-  map.apply({ self: self(), changed: peers, removed: [] });
+  map.apply({ self: self(), packetFilter: told({ action: 'allow', sources: ['*'], destinations: ['self'] }), changed: peers, removed: [] });
   return map;
 }
+const told = (...rules: object[]): PacketFilter => ({ digest: '0'.repeat(64), rules });
+/** What a netmap says, as a plan takes it. */
+const says = (map: Netmap): Told => ({ self: map.self as MeshSelf, filter: map.filter, peers: map.peers.values() });
 const HOST = { interface: 'gw0', onLink: ['192.168.1.0/24'], servers: ['198.51.100.7'], now: 0 };
 
 test('records that no honest coordinator sends are refused one by one, and the last good ones stay', (t) => {
@@ -91,12 +95,8 @@ test('what a coordinator says of this host is refused when it takes over the hos
     { domain: 'a b' },
     { domain: '\u001b' },
     { addresses: ['10.0.0.1', 'fd7a:115c:a1e0::1'] },
-    { packetFilter: [{ action: 'allow', sources: ['*; flush ruleset'], destinations: ['self'] }] },
-    { packetFilter: [{ action: 'allow', sources: ['tag:a" accept'], destinations: ['self'] }] },
-    { packetFilter: [{ action: 'allow', sources: ['*'], destinations: ['everything'] }] },
-    { packetFilter: [{ action: 'allow', sources: ['*'], destinations: ['self'], ports: [[9, 1]] }] },
-    { packetFilter: [{ action: 'accept', sources: ['*'], destinations: ['self'] }] },
-    { packetFilter: undefined },
+    { approvedRoutes: ['10.0.0.1/8'] },
+    { approvedRoutes: undefined },
   ]) {
     const map = netmap();
     const before = map.self;
@@ -107,6 +107,32 @@ test('what a coordinator says of this host is refused when it takes over the hos
   const map = new Netmap(POOLS);
   t.is(map.apply({ self: self({ network: ['10.0.0.0/8', POOLS[1]] }), changed: [], removed: [] }).length, 1);
   t.is(map.self, undefined);
+});
+
+test('a packet filter that is none is refused, and the last good one stays', (t) => {
+  const all = { action: 'allow', sources: ['*'], destinations: ['self'] };
+  for (const rule of [
+    { ...all, sources: ['*; flush ruleset'] },
+    { ...all, sources: ['tag:a" accept'] },
+    { ...all, destinations: ['everything'] },
+    { ...all, ports: [[9, 1]] },
+    { ...all, action: 'accept' },
+    { ...all, protocols: [256] },
+    null,
+  ]) {
+    const map = netmap();
+    const before = map.filter;
+    t.is(before.length, 1);
+    t.is(map.apply({ packetFilter: { digest: '0'.repeat(64), rules: [all, rule] }, changed: [], removed: [] }).length, 1, JSON.stringify(rule));
+    t.is(map.filter, before);
+  }
+  const many = Array.from({ length: 10_001 }, () => all);
+  t.is(netmap().apply({ packetFilter: told(...many), changed: [], removed: [] }).length, 1);
+  // None is told, or none was ever right: nothing is let in.
+  const map = netmap();
+  t.deepEqual(map.apply({ packetFilter: null, changed: [], removed: [] }), []);
+  t.deepEqual(map.filter, []);
+  t.false(accepts(plan(says(map), { acceptRoutes: false }, HOST).ruleset, '100.64.0.2', '100.64.0.1', 6, 80));
 });
 
 test('ten thousand peers are not taken', (t) => {
@@ -128,7 +154,7 @@ test('routes need consent, and never take over what the host has', (t) => {
     record(3, { routes: ['10.0.0.0/8', '192.168.1.0/25', '192.168.0.0/16', '198.51.100.0/24', '100.64.0.0/24', '0.0.0.0/1', '128.0.0.0/1', '2000::/3', '127.0.0.0/8', '2001:db8::/32'] }),
   ];
   const map = netmap(...peers);
-  const make = (consent: Parameters<typeof plan>[2]) => plan(map.self!, map.peers.values(), consent, HOST);
+  const make = (consent: Parameters<typeof plan>[1]) => plan(says(map), consent, HOST);
   const ips = (made: ReturnType<typeof plan>, index: number) => made.peers[index]?.allowedIps.slice(2);
 
   const none = make({ acceptRoutes: false });
@@ -156,7 +182,7 @@ test('routes need consent, and never take over what the host has', (t) => {
 test('of two peers who claim the same, one has it', (t) => {
   const [two, three] = [record(2), record(3)];
   const map = netmap(two, { ...three, wireguardKey: two['wireguardKey'] }, record(4, { addresses: ['100.64.0.2', 'fd7a:115c:a1e0::4'] }), record(5, { name: 'host-1' }), record(6, { addresses: ['100.64.0.1', 'fd7a:115c:a1e0::6'] }));
-  const made = plan(map.self!, map.peers.values(), { acceptRoutes: false }, HOST);
+  const made = plan(says(map), { acceptRoutes: false }, HOST);
   t.deepEqual(made.peers.map(({ id }) => id), ['p_2', 'p_5']);
   t.deepEqual([...made.names.keys()], ['host-1', 'host-2']);
   t.is(made.refused.length, 4);
@@ -165,7 +191,7 @@ test('of two peers who claim the same, one has it', (t) => {
 test('a plan is the same whatever the order of what led to it', (t) => {
   const peers = Array.from({ length: 20 }, (_, index) => record(index + 2, { routes: ['10.0.0.0/8'] }));
   const map = netmap(...peers);
-  const make = (all: Iterable<MeshPeer>) => plan(map.self!, all, { acceptRoutes: true }, HOST);
+  const make = (all: Iterable<MeshPeer>) => plan({ ...says(map), peers: all }, { acceptRoutes: true }, HOST);
   t.deepEqual(make([...map.peers.values()].reverse()), make(map.peers.values()));
 });
 
@@ -210,6 +236,27 @@ test('candidates are tried in turn until there is a handshake', (t) => {
   t.is(paths.next(live({ keepalive: 0 }), 9_000_000).size, 0);
 });
 
+test('a peer that has never answered is tried again at once, a few times and at each of its addresses', (t) => {
+  const paths = new Paths();
+  const candidates = ['192.0.2.1:1', '192.0.2.2:2'];
+  paths.offer('k', candidates, 0);
+  const live = (more: Partial<LivePeer> = {}): LivePeer[] => [{ publicKey: 'k', endpoint: candidates[0], allowedIps: ['100.64.0.2/32'], handshakeAt: 0, received: 0, sent: 0, keepalive: 25, ...more }];
+  const tried = (now: number, more?: Partial<LivePeer>) => paths.hurry(live(more), now).peers.map(({ endpoint }) => endpoint);
+  t.deepEqual(tried(100), [], 'an answer has its time');
+  t.deepEqual(tried(1_000, { handshakeAt: 900 }), [], 'it answered');
+  t.deepEqual(tried(1_000, { keepalive: 0 }), [], 'nobody wants to reach it');
+  t.deepEqual([1_000, 1_100, 2_000, 3_000, 4_000, 5_000, 60_000].map((now) => tried(now)), [[candidates[0]], [], [candidates[1]], [candidates[0]], [candidates[1]], [], []]);
+  t.false(paths.hurry(live(), 61_000).more);
+  paths.offer('k', ['192.0.2.3:3'], 62_000);
+  t.true(paths.hurry(live(), 62_000).more, 'with other addresses it is another matter');
+  t.false(paths.hurry(live(), 68_000).more, 'for a while');
+  // Of a thousand who are not there few are troubled.
+  const many = Array.from({ length: 1_000 }, (_, index) => `k${index}`);
+  for (const publicKey of many) paths.offer(publicKey, candidates, 70_000);
+  const crowd = many.flatMap((publicKey) => live().map((peer) => ({ ...peer, publicKey })));
+  t.is(paths.hurry(crowd, 71_000).peers.length, 32);
+});
+
 /** What a rule set does with a packet, as nftables reads it: the chain `requests`, rule by rule. */
 function accepts(text: string, source: string, destination: string, protocol: number, port: number): boolean {
   const sets = new Map([...text.matchAll(/set (\w+) \{ type \w+; flags interval; elements = \{ ([^}]*) \}; \}/g)].map(([, name = '', elements = '']) => [name, elements.split(', ')]));
@@ -239,6 +286,21 @@ function accepts(text: string, source: string, destination: string, protocol: nu
   return false;
 }
 
+/** What the engine's filter of one peer says. */
+function admits(filter: readonly AclFilterRule[], { source, destination, protocol, port }: AclAddressQuery): boolean {
+  const within = (ranges: readonly string[], text: string): boolean => {
+    const address = parseAddress(text);
+    return ranges.map(rangeOf).some((range) => range?.family === address?.family && range!.first <= address!.value && address!.value <= range!.last);
+  };
+  return filter.some(
+    ({ sources, destinations, protocols, ports }) =>
+      within(sources, source) &&
+      within(destinations, destination) &&
+      (protocols.length === 0 || protocols.includes(protocol)) &&
+      (ports.length === 0 || ports.some(([first, last]) => first <= port && port <= last)),
+  );
+}
+
 const POLICIES = [
   '{}',
   '{"acls": []}',
@@ -247,6 +309,8 @@ const POLICIES = [
   `{"tagOwners": {"tag:a": []}, "acls": [{"action": "accept", "src": ["u0@x"], "dst": ["*:*"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:a:*", "10.0.0.0/8:22"]}]}`,
   `{"hosts": {"first": "100.64.0.1"}, "acls": [{"action": "accept", "src": ["first", "192.168.0.0/16"], "dst": ["u1@x:22", "10.1.0.0/16:*"]}]}`,
   `{"acls": [{"action": "accept", "src": ["fd7a:115c:a1e0::/48"], "dst": ["100.64.0.0/30:80"]}]}`,
+  `{"tagOwners": {"tag:a": []}, "grants": [{"src": ["*"], "dst": ["10.0.0.0/8"], "ip": ["80"], "via": ["tag:a"]}]}`,
+  `{"hosts": {"second": "100.64.0.2"}, "acls": [{"action": "accept", "src": ["u0@x", "second"], "dst": ["100.64.0.1:80", "fd7a:115c:a1e0::/48:22"]}]}`,
 ];
 const TAGS = [[], ['tag:a'], ['tag:b'], ['tag:a', 'tag:b']];
 
@@ -264,19 +328,23 @@ test('the filter of a netmap lets in exactly what the engine allows', async (t) 
         for (const policy of policies) await network.policies.put(POLICIES[policy] ?? '', undefined);
         for (const destination of network.directory.all()) {
           // As its own agent sees it: from what sync was told and nothing else.
-          const told = network.sync.recipients.get(destination.handle);
+          const own = network.sync.recipients.get(destination.handle);
+          const packetFilter = network.sync.filterOf(destination.handle);
           const map = new Netmap();
           const changed = network.sync.seenBy(destination.handle).map((handle) => JSON.parse(network.sync.records.get(handle) ?? '') as PeerRecord);
-          const refused = map.apply({ self: JSON.parse(told?.self ?? '{}') as SelfRecord, changed, removed: [] });
+          const refused = map.apply({ self: JSON.parse(own?.self ?? '{}') as SelfRecord, packetFilter, changed, removed: [] });
           t.deepEqual(refused, []);
-          const { ruleset: text } = plan(map.self as MeshSelf, map.peers.values(), { acceptRoutes: true }, { ...HOST, onLink: [] });
+          const { ruleset: text } = plan(says(map), { acceptRoutes: true }, { ...HOST, onLink: [] });
           const targets = [destination.record.ipv4, destination.record.ipv6, ...(destination.record.approvedRoutes.length > 0 ? ['10.1.2.3'] : [])];
+          const filter = network.engine.packetFilter(destination.handle);
           for (const source of network.directory.all()) {
             if (source === destination) continue;
             for (const from of [source.record.ipv4, source.record.ipv6, '192.168.7.7'])
               for (const to of targets.filter((target) => target.includes(':') === from.includes(':')))
                 for (const [protocol, port] of [[6, 80], [6, 22], [17, 55], [17, 80], [1, 0], [47, 0]] as const) {
-                  const { allowed } = network.engine.decideAddresses({ source: from, destination: to, protocol, port });
+                  const question = { source: from, destination: to, protocol, port };
+                  // One of several routers may let in what another does not.
+                  const allowed = to === '10.1.2.3' ? admits(filter, question) : network.engine.decideAddresses(question).allowed;
                   t.is(accepts(text, from, to, protocol, port), allowed, `${from} to ${to} ${protocol}/${port}\n${text}`);
                 }
           }
@@ -290,7 +358,7 @@ test('the filter of a netmap lets in exactly what the engine allows', async (t) 
 
 test('a rule set denies, expires and compares owners', (t) => {
   const peers = [{ addresses: ['100.64.0.2'], labels: ['tag:a'], user: 'ann@x' }, { addresses: ['100.64.0.3'], labels: ['tag:a'], user: 'bob@x' }];
-  const make = (rules: FilterRule[]) => ruleset({ interface: 'gw0', addresses: ['100.64.0.1'], pools: [], user: 'ann@x', rules, peers, now: 1_000 });
+  const make = (rules: FilterRule[]) => ruleset({ interface: 'gw0', addresses: ['100.64.0.1'], pools: [], user: 'ann@x', routes: ['10.1.0.0/16'], rules, peers, now: 1_000 });
   const all = { sources: ['*'], destinations: ['self'] };
   const from = (text: string, source: string) => accepts(text, source, '100.64.0.1', 6, 80);
   const denied = make([{ action: 'deny', sources: ['100.64.0.3'], destinations: ['self'] }, { action: 'allow', ...all }]);
@@ -302,6 +370,11 @@ test('a rule set denies, expires and compares owners', (t) => {
   t.true(from(own, '100.64.0.2'));
   t.false(from(own, '100.64.0.3'));
   t.false(from(own, '192.0.2.1'));
+  // What a rule names is passed on as far as it is routed here.
+  const behind = make([{ action: 'allow', sources: ['*'], destinations: ['10.0.0.0-10.1.2.255', '192.168.0.0/16'] }]);
+  for (const [to, passed] of [['10.1.2.3', true], ['10.1.3.3', false], ['10.0.0.1', false], ['192.168.0.1', false], ['100.64.0.1', false]] as const)
+    t.is(accepts(behind, '100.64.0.2', to, 6, 80), passed, to);
+  t.true(accepts(make([{ action: 'allow', sources: ['*'], destinations: ['routes'] }]), '100.64.0.2', '10.1.9.9', 6, 80));
   t.false(from(closed('gw0', ['100.64.0.1']), '100.64.0.2'));
 });
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import type { WebSocket } from 'ws';
-import { SyncClient, SyncClientError, digestOf, type Change, type SyncClientOptions } from '../src/client.js';
+import { SyncClient, SyncClientError, digestOf, type Change, type Snapshot, type SyncClientOptions } from '../src/client.js';
 import { SyncServer, type SyncPut } from '../src/sync.js';
 import { Link, ScriptedServer } from './support/sockets.js';
 
@@ -100,6 +100,40 @@ test('resumes from a snapshot of another client', async (t) => {
   t.deepEqual([...second.peers.values()], [{ id: 'p2', text: 'b' }, { id: 'p3', text: 'a' }]);
 });
 
+test('a packet filter comes once, changes with the view, and is not sent again to one who resumes with it', async (t) => {
+  const server = await startServer(t);
+  server.publish({ revision: 2, filters: ['[{"a":1}]'], views: [{ view: 1, filter: 0 }] });
+  const first = peerOf(t, () => server, 1, server).start();
+  await once(first, 'connected');
+  t.deepEqual(first.packetFilter?.rules, [{ a: 1 }]);
+  const changes: Change[] = [];
+  first.on('change', (change) => changes.push(change));
+  server.publish({ revision: 3, filters: ['[]', '[{"a":2}]'], views: [{ view: 1, filter: 1 }], recipients: [{ handle: 1, view: 1, self: '{"n":1}' }] });
+  await until(() => first.revision === 3);
+  t.deepEqual(changes.map(({ self, packetFilter }) => [self, packetFilter?.rules]), [[{ n: 1 }, [{ a: 2 }]]]);
+  server.publish({ revision: 4, puts: [put(2, 'b')], filters: ['[{"a":2}]'], views: [{ view: 1, filter: 0 }] });
+  await until(() => first.revision === 4);
+  t.is(changes.at(-1)?.packetFilter, undefined, 'it is the same');
+  t.like(server.metrics(), { filters: 1 });
+  const snapshot = structuredClone(first.snapshot()!);
+  await first.close();
+
+  const resume = async (from: Snapshot): Promise<Change> => {
+    const next = peerOf(t, () => server, 1, server, { from });
+    const told = once(next, 'change') as Promise<[Change]>;
+    next.start();
+    const [change] = await told;
+    t.deepEqual(next.packetFilter?.rules, [{ a: 2 }]);
+    await next.close();
+    return change;
+  };
+  t.is((await resume(snapshot)).packetFilter, undefined);
+  t.deepEqual((await resume({ ...snapshot, packetFilter: { digest: 'f'.repeat(64), rules: [] } })).packetFilter?.rules, [{ a: 2 }]);
+  t.deepEqual((await resume({ ...snapshot, packetFilter: null })).packetFilter?.rules, [{ a: 2 }]);
+  t.throws(() => server.publish({ revision: 5, filters: ['{}'], views: [{ view: 1, filter: 0 }] }), { message: /filter: not a JSON list/ });
+  t.throws(() => server.publish({ revision: 5, filters: ['[]'], views: [{ view: 1, filter: 1 }] }), { message: /filter 1/ });
+});
+
 test('comes back to a server that was restarted', async (t) => {
   let server = await startServer(t);
   const peer = peerOf(t, () => server, 1, { port: server.port }).start();
@@ -171,7 +205,7 @@ test('close ends it at any time', async (t) => {
 
 // ---- servers that make no sense -----------------------------------------------------------------------------------
 
-const full = (peers: object[], more: object = {}): object => ({ type: 'full', epoch: 'e', revision: 5, self: null, peers, ...more });
+const full = (peers: object[], more: object = {}): object => ({ type: 'full', epoch: 'e', revision: 5, self: null, packetFilter: null, peers, ...more });
 const delta = (more: object = {}): object => ({ type: 'delta', epoch: 'e', revision: 6, changed: [], removed: [], ...more });
 const say =
   (...messages: unknown[]) =>
@@ -196,6 +230,8 @@ const NONSENSE: [name: string, message: unknown][] = [
   ['a revision back in time', delta({ revision: 4 })],
   ['another epoch', delta({ epoch: 'other' })],
   ['a self that is no object', delta({ self: [] })],
+  ['a packet filter without a digest', delta({ packetFilter: { rules: [] } })],
+  ['a full map that says nothing of the packet filter', full([], { packetFilter: undefined })],
   ['a visible peer that is unknown', delta({ visible: ['p2', 'p3', 'p9'] })],
   ['a peer that is sent but not visible', delta({ changed: [{ id: 'p9' }], visible: ['p2', 'p3'] })],
   ['the same peer twice', full([{ id: 'p4' }, { id: 'p4' }])],

@@ -269,6 +269,19 @@ test('a revision that is missing in the file is noticed, by watches old and new'
   await db.close();
 });
 
+test('a value that changed on the disk is an error of the catalogue, wherever it is read', async (t) => {
+  const db = await Database.open(':memory:');
+  const journal = await SqliteJournal.open(db);
+  for (const value of ['one', 'two']) await journal.commit({ puts: [{ key: 'a', value }] });
+  await db.execute(`UPDATE journal_event SET value = '"tw' WHERE revision = 2`);
+  const damaged = { code: 'ERR_JOURNAL_CORRUPT', message: /value of a at revision 2/ };
+  await t.throwsAsync(journal.get('a'), damaged);
+  await t.throwsAsync(journal.list(''), damaged);
+  await t.throwsAsync(follow(journal, 0, 2), damaged);
+  await journal.close();
+  await db.close();
+});
+
 test('a watch over several pages of the log gets whole commits', async (t) => {
   const db = await Database.open(':memory:');
   const journal = await SqliteJournal.open(db);

@@ -10,13 +10,11 @@ import { startNetwork, type TestNetwork } from './support/network.js';
 
 async function populated(): Promise<TestNetwork> {
   const network = await startNetwork();
-  for (let index = 0; index < 5; index += 1) await network.register({ hostname: `h${index}`, user: `u${index % 4}@x.org` });
-  for (const tag of ['tag:a', 'tag:b', 'tag:b']) {
-    const { id } = await network.register({ hostname: tag.slice(4), user: 'u0@x.org' });
-    await network.peers.update(id, { tags: [tag] });
-  }
-  const { id } = await network.register({ hostname: 'router', user: 'u3@x.org', routes: ['10.1.0.0/16'] });
-  await network.peers.update(id, { approvedRoutes: ['10.1.0.0/16'] });
+  await network.populate(
+    ...[0, 1, 2, 3, 4].map((index) => ({ hostname: `h${index}`, user: `u${index % 4}@x.org` })),
+    ...['tag:a', 'tag:b', 'tag:b'].map((tag) => ({ hostname: tag.slice(4), user: 'u0@x.org', tags: [tag] })),
+    { hostname: 'router', user: 'u3@x.org', routes: ['10.1.0.0/16'], approvedRoutes: ['10.1.0.0/16'] },
+  );
   return network;
 }
 

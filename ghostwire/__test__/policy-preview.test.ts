@@ -80,11 +80,11 @@ const policy = fc
 
 async function populated(): Promise<TestNetwork> {
   const network = await startNetwork();
-  for (let index = 0; index < 4; index += 1) await network.register({ hostname: 'h', user: `u${index}@x` });
-  const tagged = await network.register({ hostname: 'web', user: 'u0@x' });
-  await network.peers.update(tagged.id, { tags: ['tag:web'] });
-  const router = await network.register({ hostname: 'router', user: 'u2@x', routes: ['10.0.0.0/24'] });
-  await network.peers.update(router.id, { approvedRoutes: ['10.0.0.0/24'] });
+  await network.populate(
+    ...[0, 1, 2, 3].map((index) => ({ hostname: 'h', user: `u${index}@x` })),
+    { hostname: 'web', user: 'u0@x', tags: ['tag:web'] },
+    { hostname: 'router', user: 'u2@x', routes: ['10.0.0.0/24'], approvedRoutes: ['10.0.0.0/24'] },
+  );
   return network;
 }
 
@@ -153,9 +153,8 @@ test('long lists are cut and counted', async (t) => {
 });
 
 test('an explanation names the line, and what came too late', async (t) => {
-  const { policies, rules, explainer, register, stop } = await startNetwork();
-  const a = await register({ hostname: 'a', user: 'ann@x' });
-  await register({ hostname: 'b' });
+  const { policies, rules, explainer, populate, stop } = await startNetwork();
+  const [a] = await populate({ hostname: 'a', user: 'ann@x' }, { hostname: 'b' });
   const ask = (port = 22) => explainer.explain({ source: 'a', destination: 'b', protocol: 6, port });
   t.like(ask(), { allowed: true, reason: 'allowed: there is no policy' });
   await policies.put('{"acls": [\n  {"action": "accept", "src": ["*"], "dst": ["*:22"]}, // ssh\n  {"action": "accept", "src": ["ann@x"], "dst": ["*:*"]},\n]}');
@@ -170,13 +169,13 @@ test('an explanation names the line, and what came too late', async (t) => {
     matches: 2,
   });
   await rules.add(
-    { action: 'deny', priority: 7, sources: [a.record.ipv4], destinations: ['*'], protocols: [], ports: [], enabled: true, expiresAt: null, comment: 'lost laptop' },
+    { action: 'deny', priority: 7, sources: [a!.record.ipv4], destinations: ['*'], protocols: [], ports: [], enabled: true, expiresAt: null, comment: 'lost laptop' },
     null,
   );
   t.like(ask(), { allowed: false, reason: 'denied by native rule 1 (priority 7), before 2 others', matches: 3 });
   t.like(ask().matching[0], { kind: 'rule', id: 1, text: 'lost laptop' });
-  t.like(explainer.explain({ source: 'b', destination: a.record.ipv4, protocol: 6, port: 9 }), { allowed: false, reason: 'denied: no rule matches', matching: [] });
-  t.like(explainer.explain({ source: a.record.ipv4, destination: '192.0.2.1', protocol: 6, port: 9 }), { allowed: false });
+  t.like(explainer.explain({ source: 'b', destination: a!.record.ipv4, protocol: 6, port: 9 }), { allowed: false, reason: 'denied: no rule matches', matching: [] });
+  t.like(explainer.explain({ source: a!.record.ipv4, destination: '192.0.2.1', protocol: 6, port: 9 }), { allowed: false });
   t.throws(() => explainer.explain({ source: 'x', destination: 'b', protocol: 6, port: 9 }), { code: 'ERR_PEER_NOT_FOUND' });
   await stop();
 });

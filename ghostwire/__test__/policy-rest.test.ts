@@ -58,9 +58,8 @@ const OPEN = '{"acls": [\n  {"action": "accept", "src": ["*"], "dst": ["*:*"]},\
 const WEB = '{"acls": [\n  {"action": "accept", "src": ["*"], "dst": ["*:80"]},\n]}';
 
 test('versions: listed, shown, compared, brought back', async (t) => {
-  const { ask, adminId, register } = await serve(t);
-  await register({ hostname: 'a' });
-  await register({ hostname: 'b' });
+  const { ask, adminId, populate } = await serve(t);
+  await populate({ hostname: 'a' }, { hostname: 'b' });
   const first = await ask('PUT', '/v1/policy?comment=first%20try', OPEN, { 'if-match': '"0"' });
   t.like(first, { status: 200, etag: '"1"', body: { version: 1, author: adminId, comment: 'first try' } });
   t.is((await ask('PUT', '/v1/policy', WEB, { 'if-match': first.etag! })).body.version, 2);
@@ -102,9 +101,8 @@ test('writers at once with one ETag: one gets through', async (t) => {
 });
 
 test('a dry run tells who gains and loses, and changes nothing', async (t) => {
-  const { ask, policies, register } = await serve(t);
-  await register({ hostname: 'a' });
-  await register({ hostname: 'b' });
+  const { ask, policies, populate } = await serve(t);
+  await populate({ hostname: 'a' }, { hostname: 'b' });
   await ask('PUT', '/v1/policy', OPEN);
   t.deepEqual((await ask('POST', '/v1/policy/check', WEB)).body, { rules: 2 });
   const { status, body } = await ask('POST', '/v1/policy/check?against=live', WEB);

@@ -24,8 +24,7 @@ const rule = (fields: Partial<RuleFields> = {}): RuleFields => ({
 
 async function network(): Promise<TestNetwork & { ask(port?: number): [allowed: boolean, line: number | null, rule: number | null] }> {
   const made = await startNetwork();
-  await made.register({ hostname: 'a', user: 'ann@x' });
-  await made.register({ hostname: 'b', user: 'bob@x' });
+  await made.populate({ hostname: 'a', user: 'ann@x' }, { hostname: 'b', user: 'bob@x' });
   await made.policies.put(FILE);
   return {
     ...made,

@@ -28,9 +28,8 @@ test('each write is a version, with who wrote it and why', async (t) => {
 });
 
 test('a rollback is a new version with an old text', async (t) => {
-  const { policies, access, register, stop } = await startNetwork();
-  await register({ hostname: 'a' });
-  await register({ hostname: 'b' });
+  const { policies, access, populate, stop } = await startNetwork();
+  await populate({ hostname: 'a' }, { hostname: 'b' });
   const allowed = (): boolean => access.decide({ source: 'a', destination: 'b', protocol: 6, port: 80 }).allowed;
   await policies.put(OPEN);
   await policies.put(SHUT);

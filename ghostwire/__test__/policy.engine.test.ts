@@ -119,15 +119,12 @@ class World {
     );
   }
 
-  /** The engine answers for the machine that an address belongs to, so either of its addresses counts. */
+  /** An address that is no machine's own is reached through any router that carries it. */
   filterAdmitsAddress(source: Address, destination: Address, protocol: number, port: number): boolean {
-    const from = this.#owner(source)?.addresses ?? [{ ...source, length: source.family === 4 ? 32 : 128 }];
+    const [from, to] = [point(source), point(destination)];
     const owner = this.#owner(destination);
-    if (owner !== undefined)
-      return from.some((one) => owner.addresses.some((other) => this.#admits(owner, rangeOf(one), rangeOf(other), protocol, port)));
-    const target = { family: destination.family, first: destination.value, last: destination.value };
-    const routers = this.nodes.filter((node) => carried(node).some((route) => covers(asRange(route), target)));
-    return routers.some((router) => from.some((one) => this.#admits(router, rangeOf(one), target, protocol, port)));
+    const ways = owner === undefined ? this.nodes.filter((node) => carried(node).some((route) => covers(asRange(route), to))) : [owner];
+    return ways.some((node) => this.#admits(node, from, to, protocol, port));
   }
 
   #owner({ family, value }: Address): TailnetNode | undefined {
@@ -150,6 +147,8 @@ class World {
     );
   }
 }
+
+const point = ({ family, value }: Address): AddressRange => ({ family, first: value, last: value });
 
 const asRange = (item: Prefix | AddressRange): AddressRange => ('first' in item ? item : rangeOf(item));
 

@@ -226,7 +226,19 @@ test('ssh: the words of the plane, the place in the text', (t) => {
   t.is(readPolicy(`{${DEFINED}, "ssh": [${entry('"checkPeriod": "168h"')}]}`).ssh[0]?.checkPeriod, 604_800_000_000_000n);
 });
 
+test('what is of the language and not of this version says so', (t) => {
+  const entry = (src: string, dst: string): string => `{"grants": [\n{"src": ["${src}"], "dst": ["${dst}"], "ip": ["443"]}]}`;
+  refused(t, entry('*', 'svc:web'), 'ERR_POLICY_UNSUPPORTED', [2, 24], 'dst="svc:web": services are not supported');
+  refused(t, entry('ipset:prod', '*'), 'ERR_POLICY_INVALID', [2, 10], 'src=ipset not found: "ipset:prod"');
+  refused(t, '{"acls": [{"action": "accept", "src": ["*"], "dst": ["svc:web:443"]}]}', 'ERR_POLICY_UNSUPPORTED', [1, 54], /services are not supported/);
+});
+
 test('nodeAttrs and sshTests', (t) => {
+  const pool = (text: string): string => `{"target": ["*"], "ipPool": ["${text}"]}`;
+  wrongEntry(t, 'nodeAttrs', pool('100.64.0.1/16'), '"100.64.0.1/16"', '"100.64.0.1/16": invalid prefix');
+  wrongEntry(t, 'nodeAttrs', pool('10.0.0.0/16'), '"10.0.0.0/16"', 'ipPool "10.0.0.0/16" is not within 100.64.0.0/10');
+  wrongEntry(t, 'nodeAttrs', pool('100.100.0.0/16'), '"100.100.0.0/16"', 'ipPool "100.100.0.0/16" overlaps reserved range 100.100.0.0-100.100.0.255');
+  t.notThrows(() => readPolicy(`{"nodeAttrs": [${pool('100.81.0.0/16')}]}`));
   wrongEntry(t, 'nodeAttrs', '{"target": ["%bogus%"], "attr": ["a"]}', '"%bogus%"', '"%bogus%": invalid address');
   wrongEntry(t, 'nodeAttrs', '{"target": ["autogroup:self"], "attr": ["a"]}', '"autogroup:self"', /not valid as a target/);
   wrongEntry(t, 'sshTests', '{"src": "a@b", "dst": ["tag:web:22"]}', '"tag:web:22"', 'SSH tests dst contains unknown tag "tag:web:22"');

@@ -89,9 +89,8 @@ test('tagOwners: users, groups, and owners of owning tags', (t) => {
 });
 
 test('replacing the policy is compare-and-set, and a bad one leaves the old in force', async (t) => {
-  const { policies, journal, access, register, stop } = await startNetwork();
-  await register({ hostname: 'a' });
-  await register({ hostname: 'b' });
+  const { policies, journal, access, populate, stop } = await startNetwork();
+  await populate({ hostname: 'a' }, { hostname: 'b' });
   const question = { source: 'a', destination: 'b', protocol: 6, port: 80 };
   t.like(policies.current, { version: 0, revision: 0, text: null, writtenAt: null });
   t.deepEqual(access.decide(question), { allowed: true, line: null, rule: null });
@@ -111,9 +110,8 @@ test('replacing the policy is compare-and-set, and a bad one leaves the old in f
 });
 
 test('a stored policy that cannot be read denies everything', async (t) => {
-  const { journal, access, policies, replica, register, stop } = await startNetwork();
-  await register({ hostname: 'a' });
-  await register({ hostname: 'b' });
+  const { journal, access, policies, replica, populate, stop } = await startNetwork();
+  await populate({ hostname: 'a' }, { hostname: 'b' });
   await journal.commit({ puts: [{ key: 'policy/current', value: { text: '{"future": 1}', writtenAt: 1 } }] });
   await replica.caughtUp();
   t.false(access.decide({ source: 'a', destination: 'b', protocol: 6, port: 80 }).allowed);
@@ -130,7 +128,8 @@ test('questions take ids, names and addresses of either family', async (t) => {
   const ask = (source: string, destination: string): boolean => access.decide({ source, destination, protocol: 6, port: 22 }).allowed;
   t.true(ask(a.id, b.id));
   t.true(ask('A', 'b'));
-  t.true(ask(a.record.ipv6, 'b'), 'any address of a peer is the peer');
+  t.true(ask(a.record.ipv4, 'b'));
+  t.false(ask(a.record.ipv6, 'b'), 'an entry for IPv4 addresses says nothing of IPv6');
   t.true(ask('a', '192.0.2.7'));
   t.false(ask('b', '192.0.2.7'));
   t.false(ask('a', '2001:db8::1'));

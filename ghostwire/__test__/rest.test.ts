@@ -439,3 +439,24 @@ test('every answer is observed by its route', async (t) => {
     ['GET', 'unknown', 404, true],
   ]);
 });
+
+test('a peer that keeps changing what it says of itself is slowed down, and the others are not', async (t) => {
+  let limited = 0;
+  const { call, key } = await serve(t, { limited: () => (limited += 1) });
+  const join = async (hostname: string): Promise<string> => {
+    const { body } = await call('POST', '/v1/peers/register', { json: registration(key, { hostname }) });
+    return (body as { token: string }).token;
+  };
+  const [loud, quiet] = [await join('loud'), await join('quiet')];
+  const report = (token: string, port: number) =>
+    call('PATCH', '/v1/peers/self', { json: { endpoints: [`192.0.2.1:${port}`] }, headers: { authorization: `Bearer ${token}` } });
+  const answers = [];
+  for (let port = 1; port <= 30; port += 1) answers.push(await report(loud, port));
+  const turned = answers.filter(({ status }) => status === 429);
+  t.true(turned.length >= 5 && turned.length <= 10, `${turned.length}`);
+  t.is(answers.filter(({ status }) => status === 200).length, 30 - turned.length);
+  t.is(limited, turned.length);
+  t.like(turned[0]!.body, { error: { code: 'ERR_RATE_LIMITED', retryable: true } });
+  t.regex(turned[0]!.headers.get('retry-after') ?? '', /^[1-3]$/);
+  t.is((await report(quiet, 1)).status, 200);
+});

@@ -57,6 +57,16 @@ test.serial('a first start makes keys, a second one finds everything again', asy
     t.false(readFileSync(database, 'latin1').includes(secret!.split('_').at(-1)!));
   }
 
+  // Both languages write lines of one shape.
+  const lines = stopped.stderr.trim().split('\n').map((line) => JSON.parse(line) as Record<string, unknown>);
+  t.deepEqual(lines.filter(({ target }) => target === 'ghostwire_sync::server').map(({ msg }) => msg), ["peers' sync port is open", "peers' sync port is closed"]);
+  for (const { level, time, pid, target, msg } of lines) {
+    t.regex(String(level), /^(info|warn)$/);
+    t.true(Math.abs(Date.parse(String(time)) - Date.now()) < 60_000, String(time));
+    t.is(pid, lines[0]!['pid']);
+    t.deepEqual([typeof target, typeof msg], ['string', 'string']);
+  }
+
   const second = await start(database);
   t.deepEqual([second.started.peers, second.started.adminKey, second.started.preauthKey], [1, undefined, undefined]);
   const shown = await fetch(`${second.started.api}/v1/peers/${a.peer.id}`, { headers });
@@ -99,6 +109,10 @@ test.serial('metrics, health and readiness', async (t) => {
   t.regex(text, /^zqlite_writes \d+$/m);
   t.regex(text, /^ghostwire_sync_\w+ \d+$/m);
   t.regex(text, /^process_cpu_seconds_total /m);
+  // What the page for trouble tells people to look at is there.
+  const named = readFileSync('../docs/troubleshooting.md', 'utf8').match(/\b(zqlite|ghostwire|process)_[a-z_]+/g) ?? [];
+  t.true(named.length >= 6);
+  for (const name of new Set(named)) t.true(text.includes(`\n${name} `), name);
   t.is((await fetch(`${metrics}/healthz`)).status, 200);
   t.is((await fetch(`${metrics}/other`)).status, 404);
   t.is((await fetch(`${metrics}/metrics`, { method: 'POST' })).status, 405);

@@ -35,7 +35,7 @@ test('a peer is sent a full map, then what changes', async (t) => {
   const server = await start(t);
   const peer = await connect(server, 1);
   const other = (handle: number) => ({ id: `p${handle}`, text: 'a' });
-  t.deepEqual(await peer.next(), { type: 'full', epoch: 'e', revision: 1, self: { me: 1 }, peers: [other(2), other(3)] });
+  t.deepEqual(await peer.next(), { type: 'full', epoch: 'e', revision: 1, self: { me: 1 }, packetFilter: null, peers: [other(2), other(3)] });
 
   const bytes = new TextEncoder().encode('{"id":"p2","text":"é"}');
   server.publish({ revision: 2, puts: [{ handle: 2, id: 'p2', record: bytes }] });

@@ -4,10 +4,12 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { GhostwireError } from '../src/errors.js';
 import { MemoryJournal, MemoryStore } from '../src/journal/memory.js';
+import { Filters, type FilterRule } from '../src/topology/filter.js';
+import { aclPeer } from '../src/topology/topology.js';
 import { startNetwork, type TestNetwork } from './support/network.js';
 
 /** Every recipient sees exactly whom the engine says it sees, and has the newest records. */
-function assertTruth(t: ExecutionContext, { sync, engine, directory, topology, failures }: TestNetwork): void {
+function assertTruth(t: ExecutionContext, { sync, engine, directory, topology, enforcement, failures }: TestNetwork): void {
   t.deepEqual(failures, []);
   const handles = [...directory.all()].map(({ handle }) => handle).sort((a, b) => a - b);
   t.deepEqual(
@@ -18,6 +20,7 @@ function assertTruth(t: ExecutionContext, { sync, engine, directory, topology, f
     [...sync.recipients.keys()].sort((a, b) => a - b),
     handles,
   );
+  const filters = new Filters(enforcement.policy.rules);
   for (const handle of handles) {
     const expected = [...engine.visiblePeers(handle)].sort((a, b) => a - b);
     t.deepEqual(sync.seenBy(handle), expected);
@@ -28,7 +31,10 @@ function assertTruth(t: ExecutionContext, { sync, engine, directory, topology, f
     const { name, tags } = JSON.parse(sync.records.get(handle)!) as { name: string; tags: string[] };
     const { record } = directory.atHandle(handle)!;
     t.deepEqual([name, tags], [record.name, record.tags]);
-    t.like(JSON.parse(sync.recipients.get(handle)!.self), { name: record.name, domain: 'mesh.internal' });
+    t.like(JSON.parse(sync.recipients.get(handle)!.self), { name: record.name, domain: 'mesh.internal', approvedRoutes: record.approvedRoutes });
+    // Worked out for this peer alone, whatever others of its class were told.
+    const own = filters.of(aclPeer(directory.atHandle(handle)!, enforcement.policy));
+    t.deepEqual(sync.filterOf(handle).rules, JSON.parse(JSON.stringify(own)));
   }
 }
 
@@ -37,9 +43,12 @@ const POLICIES = [
   '{"acls": []}',
   `{"groups": {"group:dev": ["u0@x", "u1@x"]}, "tagOwners": {"tag:a": [], "tag:b": []},
     "acls": [{"action": "accept", "src": ["group:dev"], "dst": ["tag:a:80"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:b:443"]}]}`,
-  `{"tagOwners": {"tag:a": []}, "acls": [{"action": "accept", "src": ["u0@x"], "dst": ["*:*"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:a:*", "10.0.0.0/8:22"]}]}`,
+  `{"tagOwners": {"tag:a": []}, "acls": [{"action": "accept", "src": ["u0@x"], "dst": ["*:*"]}, {"action": "accept", "src": ["tag:a"], "dst": ["tag:a:*", "10.0.0.0/8:22"]},
+    {"action": "accept", "src": ["u1@x"], "dst": ["10.1.128.0/17:23", "192.168.0.7:24"]}]}`,
   `{"hosts": {"first": "100.64.0.1"}, "acls": [{"action": "accept", "src": ["first"], "dst": ["u1@x:22", "u2@x:22"]}]}`,
 ];
+/** By user: equal ones, ones that a rule tells apart, and an exit. */
+const ROUTES = [['10.0.0.0/8'], ['10.0.0.0/8', '192.168.0.0/24'], ['10.1.0.0/16'], ['0.0.0.0/0', '::/0']];
 const TAGS = [[], ['tag:a'], ['tag:b'], ['tag:a', 'tag:b']];
 
 type Step =
@@ -60,7 +69,7 @@ let renames = 0;
 
 async function perform(network: TestNetwork, action: Step): Promise<void> {
   const { peers, policies, directory, register } = network;
-  if (action.kind === 'register') await register({ hostname: 'h', user: `u${action.user}@x`, routes: ['10.0.0.0/8'] });
+  if (action.kind === 'register') await register({ hostname: 'h', user: `u${action.user}@x`, routes: ROUTES[action.user]! });
   else if (action.kind === 'policy') await policies.put(POLICIES[action.policy]!, undefined);
   else {
     const all = [...directory.all()];
@@ -69,7 +78,7 @@ async function perform(network: TestNetwork, action: Step): Promise<void> {
     if (action.kind === 'tag') await peers.update(chosen.id, { tags: TAGS[action.tags]! });
     else if (action.kind === 'rename') await peers.update(chosen.id, { name: `r${renames++}` });
     else if (action.kind === 'approve')
-      await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : ['10.0.0.0/8'] });
+      await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : chosen.record.advertisedRoutes });
     else await peers.delete(chosen.id);
   }
 }
@@ -114,7 +123,7 @@ test('a restart publishes the same views from nothing', async (t) => {
   const after = await startNetwork(new MemoryJournal(store));
   assertTruth(t, after);
   t.deepEqual(picture(after), expected);
-  t.true(after.sync.batches[0]!.puts.every(({ changedAt }) => changedAt > 0 && changedAt <= after.sync.batches[0]!.revision));
+  t.true(after.sync.batches[0]!.puts.every(({ changedAt }) => changedAt !== undefined && changedAt > 0 && changedAt <= after.sync.batches[0]!.revision));
   await after.stop();
 });
 
@@ -140,13 +149,46 @@ test('rules that no peer could be told are refused, and those that can are told 
     return JSON.stringify({ acls: Array.from({ length: count }, (_, i) => acl(i)) });
   };
   await policies.put(rules(4_000));
-  const told = JSON.parse(sync.recipients.get(handle)!.self) as { packetFilter: { protocols?: number[] }[] };
-  t.is(told.packetFilter.filter(({ protocols }) => protocols?.includes(6)).length, 4_000);
+  t.is(sync.filterOf(handle).rules.filter(({ protocols }) => protocols?.includes(6)).length, 4_000);
   const before = policies.current.version;
   const error = await t.throwsAsync(policies.put(rules(60_000)), { instanceOf: GhostwireError });
   t.is(error.code, 'ERR_POLICY_TOO_LARGE');
   t.is(policies.current.version, before);
   t.deepEqual(failures, []);
+  await stop();
+});
+
+/** Rules for TCP; each ACL has one for ICMP too. */
+const tcp = (rules: readonly FilterRule[]): number => rules.filter(({ protocols }) => protocols?.includes(6)).length;
+
+test('a filter is sent once for all who have it, and not with every registration', async (t) => {
+  const { register, policies, sync, directory, stop } = await startNetwork();
+  const acl = (i: number) => ({ action: 'accept', proto: 'tcp', src: [`10.0.${i >> 8}.${i & 255}`], dst: [`*:${i + 1}`] });
+  await policies.put(JSON.stringify({ acls: Array.from({ length: 2_000 }, (_, i) => acl(i)) }));
+  await register();
+  const before = sync.batches.length;
+  for (let i = 0; i < 50; i += 1) await register(i === 49 ? { routes: ['10.200.0.0/16'] } : {});
+  const registered = sync.batches.slice(before);
+  t.deepEqual(registered.flatMap(({ filters }) => filters), [], 'who joins a class brings no filter');
+  t.true(Math.max(...registered.map((batch) => JSON.stringify(batch).length)) < 2_000);
+  // Other rules: told per class, and to nobody again what he holds.
+  await policies.put(JSON.stringify({ acls: Array.from({ length: 2_000 }, (_, i) => acl(i + 1)) }));
+  const { filters, views, recipients, puts } = sync.batches.at(-1)!;
+  t.deepEqual([filters.length, views.length, recipients, puts], [1, 1, [], []]);
+  for (const { handle } of directory.all()) t.is(tcp(sync.filterOf(handle).rules), 2_000);
+  await stop();
+});
+
+test('classes of equal filters name one, and a class that goes takes its own along', async (t) => {
+  const { register, policies, peers, sync, stop } = await startNetwork();
+  await policies.put('{"acls": [{"action": "accept", "src": ["u0@x"], "dst": ["u1@x:22"]}, {"action": "accept", "src": ["u2@x"], "dst": ["u1@x:23"]}]}');
+  const [zero, one, two] = [await register({ user: 'u0@x' }), await register({ user: 'u1@x' }), await register({ user: 'u2@x' })];
+  t.deepEqual([zero, one, two].map(({ handle }) => tcp(sync.filterOf(handle).rules)), [0, 2, 0]);
+  await policies.put('{"acls": [{"action": "accept", "src": ["u0@x", "u2@x"], "dst": ["*:80"]}, {"action": "accept", "src": ["u2@x"], "dst": ["*:81"]}]}');
+  t.is(sync.batches.at(-1)!.filters.length, 1);
+  t.deepEqual([zero, one, two].map(({ handle }) => tcp(sync.filterOf(handle).rules)), [2, 2, 2]);
+  await peers.delete(two.id);
+  t.is(sync.filters.size, 2);
   await stop();
 });
 

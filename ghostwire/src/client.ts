@@ -16,11 +16,19 @@ import { WebSocket, type RawData } from 'ws';
 export type PeerRecord = Readonly<Record<string, unknown>> & { readonly id: string };
 export type SelfRecord = Readonly<Record<string, unknown>>;
 
+/** Who may send what to this peer: rules, whose meaning is not this client's business, and by what they are known. */
+export interface PacketFilter {
+  readonly digest: string;
+  readonly rules: readonly unknown[];
+}
+
 /** A state that can be kept, and resumed from by another client. */
 export interface Snapshot {
   readonly epoch: string;
   readonly revision: number;
   readonly self: SelfRecord | null;
+  /** Absent or null: none. */
+  readonly packetFilter?: PacketFilter | null;
   readonly peers: readonly PeerRecord[];
 }
 
@@ -35,6 +43,8 @@ export interface Change {
   readonly removed: readonly PeerRecord[];
   /** What is told of this peer itself, if it was sent. */
   readonly self?: SelfRecord | null;
+  /** The packet filter, if it is another one now. */
+  readonly packetFilter?: PacketFilter | null;
 }
 
 export interface SyncClientOptions {
@@ -87,11 +97,13 @@ const Id = Type.String({ minLength: 1, maxLength: 128 });
 const Peers = Type.Array(Type.Object({ id: Id }));
 const Self = Type.Unsafe<SelfRecord>(Type.Object({}));
 const head = { epoch: Type.String({ minLength: 1, maxLength: 128 }), revision: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }) };
-const Full = Type.Object({ type: Type.Literal('full'), ...head, self: Type.Union([Self, Type.Null()]), peers: Peers });
+const Filter = Type.Union([Type.Object({ digest: Type.String({ pattern: '^[0-9a-f]{64}$' }), rules: Type.Array(Type.Unknown()) }), Type.Null()]);
+const Full = Type.Object({ type: Type.Literal('full'), ...head, self: Type.Union([Self, Type.Null()]), packetFilter: Filter, peers: Peers });
 const Delta = Type.Object({
   type: Type.Literal('delta'),
   ...head,
   self: Type.Optional(Self),
+  packetFilter: Type.Optional(Filter),
   changed: Peers,
   removed: Type.Array(Id),
   visible: Type.Optional(Type.Array(Id)),
@@ -110,10 +122,13 @@ export class SyncClient extends EventEmitter<Events> {
   readonly #stop = new AbortController();
   #peers = new Map<string, PeerRecord>();
   #self: SelfRecord | null = null;
+  #filter: PacketFilter | null = null;
   /** Absent before the first full map, and after a message that could not be right. */
   #position: { readonly epoch: string; readonly revision: number } | undefined;
   #running: Promise<void> | undefined;
   #socket: WebSocket | undefined;
+  /** The connection was given up by us: the network is another one, and what failed before says nothing of it. */
+  #fresh = false;
 
   constructor({ from, ...options }: SyncClientOptions) {
     super();
@@ -127,6 +142,7 @@ export class SyncClient extends EventEmitter<Events> {
     if (from !== undefined) {
       this.#peers = new Map(from.peers.map((peer) => [peer.id, peer]));
       this.#self = from.self;
+      this.#filter = from.packetFilter ?? null;
       this.#position = { epoch: from.epoch, revision: from.revision };
     }
   }
@@ -146,6 +162,11 @@ export class SyncClient extends EventEmitter<Events> {
     return this.#self;
   }
 
+  /** What may be sent to this peer, as the server says. */
+  get packetFilter(): PacketFilter | null {
+    return this.#filter;
+  }
+
   get epoch(): string | undefined {
     return this.#position?.epoch;
   }
@@ -159,11 +180,12 @@ export class SyncClient extends EventEmitter<Events> {
   }
 
   snapshot(): Snapshot | undefined {
-    return this.#position && { ...this.#position, self: this.#self, peers: [...this.#peers.values()] };
+    return this.#position && { ...this.#position, self: this.#self, packetFilter: this.#filter, peers: [...this.#peers.values()] };
   }
 
   /** Gives up the present connection for a new one: it may lead nowhere since the network has changed. */
   reconnect(): void {
+    this.#fresh = true;
     this.#socket?.terminate();
   }
 
@@ -186,7 +208,8 @@ export class SyncClient extends EventEmitter<Events> {
         end = error;
         break;
       }
-      failures = performance.now() - begun < STABLE_MS ? failures + 1 : 1;
+      failures = performance.now() - begun < STABLE_MS && !this.#fresh ? failures + 1 : 1;
+      this.#fresh = false;
       // Random over the whole range: after an outage everybody comes back, but not all at once.
       const retryMs = Math.random() * Math.min(maxMs, firstMs * 2 ** Math.min(failures - 1, 30));
       this.emit('disconnected', { error, retryMs });
@@ -261,7 +284,8 @@ export class SyncClient extends EventEmitter<Events> {
   }
 
   #resume(): object {
-    return this.#position === undefined ? {} : { ...this.#position, digest: this.digest };
+    if (this.#position === undefined) return {};
+    return { ...this.#position, digest: this.digest, ...(this.#filter !== null && { packetFilter: this.#filter.digest }) };
   }
 
   /** Checks a message and applies it. */
@@ -273,18 +297,19 @@ export class SyncClient extends EventEmitter<Events> {
     return value.type === 'full' ? this.#takeFull(value) : this.#takeDelta(value);
   }
 
-  #takeFull({ epoch, revision, self, peers }: Static<typeof Full>): Change {
+  #takeFull({ epoch, revision, self, packetFilter, peers }: Static<typeof Full>): Change {
     const next = new Map(peers.map((peer) => [peer.id, peer]));
     if (next.size !== peers.length) throw nonsense('a full map names a peer twice');
     this.#bound(next.size);
     const removed = [...this.#peers.values()].filter((peer) => !next.has(peer.id));
     this.#peers = next;
     this.#self = self;
+    this.#filter = packetFilter;
     this.#position = { epoch, revision };
-    return { kind: 'full', epoch, revision, changed: peers, removed, self };
+    return { kind: 'full', epoch, revision, changed: peers, removed, self, packetFilter };
   }
 
-  #takeDelta({ epoch, revision, self, changed, removed, visible }: Static<typeof Delta>): Change {
+  #takeDelta({ epoch, revision, self, packetFilter, changed, removed, visible }: Static<typeof Delta>): Change {
     const { epoch: heldEpoch, revision: heldRevision } = this.#position ?? { epoch: undefined, revision: 0 };
     // Which is so too when there is nothing yet that it could be a delta of.
     if (epoch !== heldEpoch) throw nonsense('a delta is of another epoch');
@@ -309,8 +334,17 @@ export class SyncClient extends EventEmitter<Events> {
     }
     for (const peer of changed) this.#peers.set(peer.id, peer);
     if (self !== undefined) this.#self = self;
+    if (packetFilter !== undefined) this.#filter = packetFilter;
     this.#position = { epoch, revision };
-    return { kind: 'delta', epoch, revision, changed, removed: lost, ...(self !== undefined && { self }) };
+    return {
+      kind: 'delta',
+      epoch,
+      revision,
+      changed,
+      removed: lost,
+      ...(self !== undefined && { self }),
+      ...(packetFilter !== undefined && { packetFilter }),
+    };
   }
 
   #bound(size: number): void {

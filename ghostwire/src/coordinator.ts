@@ -101,7 +101,8 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       scratchEngine: () => new AclEngine(),
       publish: (batch) => sync?.publish(batch),
     });
-    const { replica, adminKeys, preauthKeys, directory, topology } = domain;
+    const { replica, adminKeys, preauthKeys, directory, topology, presence } = domain;
+    stops.push(() => presence.stop());
 
     const metrics = createMetrics({
       zqlite: () => ({ ...db.metrics() }),
@@ -121,6 +122,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       log,
       version,
       observe: metrics.observe,
+      limited: metrics.limited,
       ready: () => ready,
       ...(tls && { certificate: tls.certificate }),
       connect: (peer, asked) => {
@@ -141,6 +143,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     const certificate = tls && { certificate: tls.certificate };
     sync = await SyncServer.start({ host: server.host, port: server.sync_port, epoch: journal.epoch, ...certificate });
     stops.push(() => sync?.stop());
+    stops.push(sync.onEvents((events) => presence.take(events)));
     stun = await startStun(server, sync.port);
     stops.push(() => stun?.stop());
     if (files !== undefined) {

@@ -17,6 +17,7 @@ import { Policies } from './policy/policies.js';
 import { Preview } from './policy/preview.js';
 import { NativeRules, RULES } from './policy/rules.js';
 import { Replica } from './replica.js';
+import { Presence } from './topology/presence.js';
 import { checkLength } from './topology/filter.js';
 import { aclPeer, Topology, type NetmapBatch } from './topology/topology.js';
 
@@ -35,6 +36,8 @@ export interface Domain {
   readonly engine: AclEngine;
   readonly access: Access;
   readonly topology: Topology;
+  /** To be told who connects and disconnects, and to be stopped. */
+  readonly presence: Presence;
 }
 
 export interface DomainOptions {
@@ -50,6 +53,8 @@ export interface DomainOptions {
 
 const ADDRESSES = 'addresses/v4/';
 const HOSTNAMES = 'hostnames/';
+/** Which of several routers carries a prefix: that one's id. */
+const PRIMARIES = 'route-primaries/';
 
 /** Everything wired, nothing loaded: `replica.start` fills it. */
 export function createDomain(options: DomainOptions): Domain {
@@ -75,7 +80,17 @@ export function createDomain(options: DomainOptions): Domain {
     policyRevision: () => policies.current.revision,
     network,
     publish,
-    log: log('ghostwire::topology'),
+    isOnline: (handle) => presence.isOnline(handle),
+    remember: (prefix, handle) => {
+      const id = handle === undefined ? undefined : directory.atHandle(handle)?.id;
+      const key = PRIMARIES + prefix;
+      journal
+        .commit(id === undefined ? { deletes: [key] } : { puts: [{ key, value: id }] })
+        .catch((error: unknown) => log('ghostwire::topology').warn({ err: error, prefix }, 'which router carries a network could not be kept for the next start'));
+    },
+  });
+  const presence = new Presence((handles) => {
+    if (topology.presenceChanged(handles)) replica.refresh();
   });
 
   replica.on('policy/', () => topology.policyChanged());
@@ -84,6 +99,11 @@ export function createDomain(options: DomainOptions): Domain {
     const { before, after } = directory.apply(event);
     const handle = (after ?? before)?.handle;
     if (handle !== undefined) topology.peerChanged(handle);
+  });
+  // After the peers, whose handles it needs.
+  replica.on(PRIMARIES, ({ key, value }) => {
+    const peer = typeof value === 'string' ? directory.get(value) : undefined;
+    if (peer !== undefined) topology.recall(key.slice(PRIMARIES.length), peer.handle);
   });
   replica.on(ADDRESSES, ({ key, value, revision }) => {
     const ipv4 = key.slice(ADDRESSES.length);
@@ -110,5 +130,5 @@ export function createDomain(options: DomainOptions): Domain {
   const access = new Access(engine, directory, enforcement);
   const explainer = new Explainer(engine, directory, { policies, rules, enforcement });
   const preview = new Preview(engine, directory, aclPeer);
-  return { replica, adminKeys, preauthKeys, directory, peers, policies, rules, enforcement, explainer, preview, engine, access, topology };
+  return { replica, adminKeys, preauthKeys, directory, peers, policies, rules, enforcement, explainer, preview, engine, access, topology, presence };
 }

@@ -27,6 +27,7 @@ export const CATALOGUE = {
   ERR_VALIDATION: entry(400, false, 'A field of the request has the wrong type, form or size; `details.path` names it.'),
   ERR_NOT_FOUND: entry(404, false, 'No route has this path.'),
   ERR_METHOD_NOT_ALLOWED: entry(405, false, 'The path exists but not with this method; `details.allowed` lists the methods.'),
+  ERR_RATE_LIMITED: entry(429, true, 'A peer changes what it says of itself too often; `details.retryAfterMs` says when it may again.'),
   ERR_UNAUTHORIZED: entry(401, false, 'The bearer token is missing, malformed, unknown, expired or revoked.'),
   ERR_STARTING: entry(503, true, 'The server has not read its state yet.'),
   ERR_SHUTTING_DOWN: entry(503, true, 'The server is stopping and takes no new work.'),

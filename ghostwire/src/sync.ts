@@ -71,9 +71,12 @@ export interface SyncPut {
   readonly changedAt?: number;
 }
 
-/** Makes or edits a view: takes `remove` out and puts `add` in, whose records must exist. Or forgets it. */
+/**
+ * Makes or edits a view: takes `remove` out and puts `add` in, whose records must exist; `filter` is the place of its new filter in the
+ * batch's list. Or forgets it.
+ */
 export type SyncView =
-  | { readonly view: number; readonly add?: Handles; readonly remove?: Handles }
+  | { readonly view: number; readonly add?: Handles; readonly remove?: Handles; readonly filter?: number }
   | { readonly view: number; readonly drop: true };
 
 /** Makes or changes a recipient. Or forgets it: its tokens become void, and its connection ends. */
@@ -82,7 +85,7 @@ export type SyncRecipient =
       readonly handle: number;
       /** What it is shown, its own record left out. */
       readonly view: number;
-      /** A JSON object that it is told of itself, at most 4 MiB; unchanged if absent. */
+      /** A JSON object that it is told of itself, at most 256 KiB; unchanged if absent. */
       readonly self?: string | Uint8Array;
     }
   | { readonly handle: number; readonly revoked: true };
@@ -94,6 +97,11 @@ export interface SyncBatch {
   readonly puts?: readonly SyncPut[];
   /** Records that are gone; they leave every view. */
   readonly removes?: Handles;
+  /**
+   * JSON lists, at most 8 MiB each: what all recipients of a view are told beside its records. Held once however many views
+   * have it.
+   */
+  readonly filters?: readonly (string | Uint8Array)[];
   readonly views?: readonly SyncView[];
   readonly recipients?: readonly SyncRecipient[];
   /** Does not wait for the flush tick. What takes something away never does. */
@@ -242,13 +250,14 @@ function call<T>(native: () => T): T {
 
 const isOurs = (code: string | undefined): code is GhostwireErrorCode => code !== undefined && code in CATALOGUE;
 
-function toNative({ revision, puts, removes, views, recipients, urgent }: SyncBatch): NativeBatch {
+function toNative({ revision, puts, removes, filters, views, recipients, urgent }: SyncBatch): NativeBatch {
   return {
     revision,
     ...(puts !== undefined && { puts: puts as SyncPut[] }),
     ...(removes !== undefined && { removes: toHandles(removes) }),
+    ...(filters !== undefined && { filters: filters as (string | Uint8Array)[] }),
     ...(views !== undefined && {
-      views: views.map((view) => ('drop' in view ? view : { view: view.view, add: toHandles(view.add ?? []), remove: toHandles(view.remove ?? []) })),
+      views: views.map((view) => ('drop' in view ? view : { ...view, add: toHandles(view.add ?? []), remove: toHandles(view.remove ?? []) })),
     }),
     ...(recipients !== undefined && { recipients: recipients as SyncRecipient[] }),
     ...(urgent !== undefined && { urgent }),

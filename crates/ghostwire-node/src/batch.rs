@@ -1,6 +1,8 @@
 //! A published batch on its way from JavaScript.
 
-use ghostwire_sync::{Batch, Put, RecipientChange, ViewChange};
+use std::sync::Arc;
+
+use ghostwire_sync::{Batch, Filter, Put, RecipientChange, ViewChange};
 use napi::bindgen_prelude::{Either, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 
@@ -16,6 +18,8 @@ pub struct SyncBatch<'a> {
     pub revision: f64,
     pub puts: Option<Vec<SyncPut<'a>>>,
     pub removes: Option<Uint32ArraySlice<'a>>,
+    #[napi(ts_type = "Array<string | Uint8Array>")]
+    pub filters: Option<Vec<Json<'a>>>,
     pub views: Option<Vec<SyncView<'a>>>,
     pub recipients: Option<Vec<SyncRecipient<'a>>>,
     pub urgent: Option<bool>,
@@ -37,6 +41,8 @@ pub struct SyncView<'a> {
     pub view: f64,
     pub add: Option<Uint32ArraySlice<'a>>,
     pub remove: Option<Uint32ArraySlice<'a>>,
+    /// The place of its new filter in the batch's list.
+    pub filter: Option<f64>,
     pub drop: Option<bool>,
 }
 
@@ -56,11 +62,13 @@ impl SyncBatch<'_> {
     }
 
     fn checked(&self) -> Result<Batch, Error> {
+        let filter = |json: &Json<'_>| Filter::new(bytes(json)).map(Arc::new).map_err(from_sync);
+        let filters = each(&self.filters, filter)?;
         Ok(Batch {
             revision: count("revision", self.revision)?,
             puts: each(&self.puts, SyncPut::convert)?,
             removes: self.removes.as_deref().unwrap_or_default().to_vec(),
-            views: each(&self.views, SyncView::convert)?,
+            views: each(&self.views, |view| view.convert(&filters))?,
             recipients: each(&self.recipients, SyncRecipient::convert)?,
             urgent: self.urgent.unwrap_or(false),
         })
@@ -75,13 +83,22 @@ impl SyncPut<'_> {
 }
 
 impl SyncView<'_> {
-    fn convert(&self) -> Result<ViewChange, Error> {
+    fn convert(&self, filters: &[Arc<Filter>]) -> Result<ViewChange, Error> {
         let view = handle("view", self.view)?;
         if self.drop == Some(true) {
             return Ok(ViewChange::Drop { view });
         }
         let set = |handles: &Option<Uint32ArraySlice<'_>>| handles.as_deref().unwrap_or_default().iter().collect();
-        Ok(ViewChange::Edit { view, add: set(&self.add), remove: set(&self.remove) })
+        let filter = match self.filter {
+            None => None,
+            Some(place) => {
+                let found = filters.get(handle("filter", place)? as usize).cloned();
+                Some(found.ok_or_else(|| {
+                    bug(format!("view {view} names filter {place}, and the batch has {}", filters.len()))
+                })?)
+            }
+        };
+        Ok(ViewChange::Edit { view, add: set(&self.add), remove: set(&self.remove), filter })
     }
 }
 

@@ -94,6 +94,8 @@ metrics!(
     sockets,
     records,
     views,
+    filters,
+    filter_bytes,
     recipients,
     tokens,
     revision,

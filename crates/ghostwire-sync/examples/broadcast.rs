@@ -89,7 +89,7 @@ fn main() {
     let batch = Batch {
         revision: 1,
         puts: all.clone().map(|handle| put(handle, 0)).collect(),
-        views: vec![ViewChange::Edit { view: 1, add: all.clone().collect(), remove: Default::default() }],
+        views: vec![ViewChange::Edit { view: 1, add: all.clone().collect(), remove: Default::default(), filter: None }],
         recipients: all.clone().map(|h| RecipientChange::set(h, 1, Some(b"{}")).expect("self")).collect(),
         ..Batch::default()
     };

@@ -8,14 +8,14 @@ use roaring::RoaringBitmap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::{Digest, Handle, SyncError, ViewId};
+use crate::{Digest, Filter, Handle, SyncError, ViewId};
 
 /// The longest id, in bytes.
 const MAX_ID: usize = 128;
 /// The largest record, in bytes.
 const MAX_RECORD: usize = 256 * 1024;
-/// The largest object that a recipient is told of itself: its packet filter grows with the rules.
-const MAX_OWN: usize = 4 * 1024 * 1024;
+/// The largest object that a recipient is told of itself.
+const MAX_OWN: usize = 256 * 1024;
 
 /// Changes that become visible together. Applied whole or, on an error, not at all.
 ///
@@ -84,6 +84,8 @@ pub enum ViewChange {
         add: RoaringBitmap,
         /// Records to hide; ones that are not shown are ignored.
         remove: RoaringBitmap,
+        /// What its recipients are told beside the records; as before if absent.
+        filter: Option<Arc<Filter>>,
     },
     /// Forgets the view, which no recipient may see any more. An unknown view is ignored.
     Drop {

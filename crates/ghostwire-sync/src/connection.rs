@@ -189,6 +189,8 @@ where
         epoch: Option<String>,
         revision: Option<u64>,
         digest: Option<String>,
+        #[serde(rename = "packetFilter")]
+        filter: Option<String>,
     }
     loop {
         let text = match socket.next().await {
@@ -204,7 +206,12 @@ where
         }
         let digest = hello.digest.map(|digest| digest.parse::<Digest>()).transpose();
         let digest = digest.map_err(|()| Farewell::HelloInvalid)?;
-        let from = hello.epoch.zip(hello.revision).map(|(epoch, revision)| Position { epoch, revision, digest });
+        let from = hello.epoch.zip(hello.revision).map(|(epoch, revision)| Position {
+            epoch,
+            revision,
+            digest,
+            filter: hello.filter,
+        });
         return Ok((hello.token, from));
     }
 }

@@ -24,6 +24,8 @@ pub enum SyncError {
     InvalidRecord { handle: Handle, reason: String },
     #[error("self of recipient {handle}: {reason}")]
     InvalidSelf { handle: Handle, reason: String },
+    #[error("filter: {reason}")]
+    InvalidFilter { reason: String },
     #[error("handle {handle} stands for {held:?} and cannot become {wanted:?}")]
     HandleTaken { handle: Handle, held: String, wanted: String },
     #[error("id {id:?} already belongs to handle {held}, not {handle}")]
@@ -86,6 +88,7 @@ impl SyncError {
             Self::RevisionBehind { .. }
             | Self::InvalidRecord { .. }
             | Self::InvalidSelf { .. }
+            | Self::InvalidFilter { .. }
             | Self::HandleTaken { .. }
             | Self::IdTaken { .. }
             | Self::PutAndRemoved { .. }

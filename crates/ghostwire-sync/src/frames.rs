@@ -160,21 +160,21 @@ pub(crate) enum Kind {
 }
 
 /// Makes one recipient's message of `answer`; `None` for a delta that has nothing to say to this recipient.
-/// `epoch` is a JSON string, `own` a JSON object.
+/// `epoch` is a JSON string, `own` a JSON object, `filter` a member of one with the comma before it.
 pub(crate) fn frame(
     kind: Kind,
     epoch: &str,
     revision: u64,
-    own: Option<&Bytes>,
+    (own, filter): (Option<&Bytes>, Option<&Bytes>),
     answer: &Answer,
     recipient: Handle,
 ) -> Option<Frame> {
     let encoded = answer.encoded();
     let skip = |list: &List| list.handles.binary_search(&recipient).ok();
     let skipped = [skip(&encoded.records), encoded.trailer.as_ref().and_then(|(_, list)| skip(list))];
-    let (name, list) = match kind {
-        Kind::Full => ("full", "peers"),
-        Kind::Delta | Kind::Resumed => ("delta", "changed"),
+    let (name, open): (_, &'static [u8]) = match kind {
+        Kind::Full => ("full", b",\"peers\":["),
+        Kind::Delta | Kind::Resumed => ("delta", b",\"changed\":["),
     };
     let between: &'static [u8] = match (kind, &encoded.trailer) {
         (Kind::Full, _) => b"]}",
@@ -189,11 +189,24 @@ pub(crate) fn frame(
         head.extend_from_slice(b",\"self\":");
         head.extend_from_slice(own.map_or(b"null", |own| own));
     }
-    head.extend_from_slice(format!(",\"{list}\":[").as_bytes());
 
-    let mut frame =
-        Frame { header: Bytes::new(), head: head.into(), encoded, between, end, skipped, at: Place::default() };
-    if kind == Kind::Delta && own.is_none() && frame.count(0) == 0 && frame.count(1) == 0 {
+    let mut frame = Frame {
+        header: Bytes::new(),
+        head: head.into(),
+        filter: filter.cloned().unwrap_or_default(),
+        open,
+        encoded,
+        between,
+        end,
+        skipped,
+        at: Place::default(),
+    };
+    if kind == Kind::Delta
+        && own.is_none()
+        && filter.is_none()
+        && frame.count(RECORDS) == 0
+        && frame.count(TRAILER) == 0
+    {
         return None;
     }
     let payload = frame.pieces(Place { section: 1, ..Place::default() }).map(|piece| piece.len() as u64).sum();
@@ -211,6 +224,8 @@ pub(crate) fn frame(
 pub struct Frame {
     header: Bytes,
     head: Bytes,
+    filter: Bytes,
+    open: &'static [u8],
     encoded: Arc<Encoded>,
     between: &'static [u8],
     end: &'static [u8],
@@ -219,7 +234,8 @@ pub struct Frame {
     at: Place,
 }
 
-/// The next byte to write: byte `offset` of element `index` of a section (header, head, records, between, trailer, end).
+/// The next byte to write: byte `offset` of element `index` of a section (header, head, filter, open, records, between,
+/// trailer, end).
 /// A settled place is at a byte that exists, or at section [`SECTIONS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
@@ -228,7 +244,9 @@ struct Place {
     offset: usize,
 }
 
-const SECTIONS: usize = 6;
+const SECTIONS: usize = 8;
+const RECORDS: usize = 4;
+const TRAILER: usize = 6;
 /// Pieces handed to the kernel at once; Linux takes up to 1024.
 const SLICES: usize = 128;
 
@@ -293,8 +311,10 @@ impl Frame {
         let element: &[u8] = match at.section {
             0 => &self.header,
             1 => &self.head,
-            3 => self.between,
-            5 => self.end,
+            2 => &self.filter,
+            3 => self.open,
+            5 => self.between,
+            7 => self.end,
             section => self.list(section)?.0.elements.get(at.index)?,
         };
         element.get(at.offset..)
@@ -323,13 +343,13 @@ impl Frame {
 
     fn list(&self, section: usize) -> Option<(&List, Option<usize>)> {
         match section {
-            2 => Some((&self.encoded.records, self.skipped[0])),
-            4 => self.encoded.trailer.as_ref().map(|(_, list)| (list, self.skipped[1])),
+            RECORDS => Some((&self.encoded.records, self.skipped[0])),
+            TRAILER => self.encoded.trailer.as_ref().map(|(_, list)| (list, self.skipped[1])),
             _ => None,
         }
     }
 
-    fn count(&self, list: usize) -> usize {
-        self.list(2 + 2 * list).map_or(0, |(list, skipped)| list.elements.len() - usize::from(skipped.is_some()))
+    fn count(&self, section: usize) -> usize {
+        self.list(section).map_or(0, |(list, skipped)| list.elements.len() - usize::from(skipped.is_some()))
     }
 }

@@ -161,9 +161,9 @@ impl Hub {
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
-        let (counts, revision) = {
+        let (counts, (filters, filter_bytes), revision) = {
             let state = self.state.lock();
-            (state.counts(), state.revision())
+            (state.counts(), state.filters(), state.revision())
         };
         let [records, views, recipients, connections] = counts.map(|count| count as u64);
         Metrics {
@@ -172,6 +172,8 @@ impl Hub {
             records,
             views,
             recipients,
+            filters: filters as u64,
+            filter_bytes: filter_bytes as u64,
             tokens: self.tokens.lock().len() as u64,
             revision,
             tick_ms: self.tick_ms.load(Relaxed),

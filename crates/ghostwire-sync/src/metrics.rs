@@ -70,6 +70,10 @@ metrics! {
         records,
         /// Views.
         views,
+        /// Different filters of views.
+        filters,
+        /// Bytes of these, each held once.
+        filter_bytes,
         /// Recipients, connected or not.
         recipients,
         /// Tokens that can still be used.

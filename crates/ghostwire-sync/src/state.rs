@@ -3,40 +3,36 @@
 //!
 //! A recipient is to hold exactly the records of its view, its own left out. What it lacks is never queued but worked
 //! out when a message is made: from the set that it was last told (`Session::had`), the set that it is to see now, and
-//! what changed in between. So a slow reader skips intermediate states, and costs one pointer to an older set.
+//! what changed in between. So a slow reader skips intermediate states, and costs one pointer to an older set. The filter
+//! of the view is told when it is another one than the last that was told.
 //!
 //! There are two axes of time. `seq` counts batches and orders everything within this process. Revisions are the owner's
 //! and outlive the process; a client resumes from one. Several batches may share a revision, which [`Stamp`] tells apart.
 
+mod check;
+mod telling;
+
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use crate::batch::{Batch, Put, RecipientChange, ViewChange};
-use crate::frames::{self, Answer, Frame, Keep, Kind, Plan, Trailer};
+use crate::filter::{Filter, Filters};
+use crate::frames;
 use crate::table::{Record, Table};
-use crate::view::{Moment, Question, Stamp, View};
+use crate::view::{Moment, Stamp, View};
 use crate::{Digest, Handle, SyncError, ViewId};
+use telling::Session;
+pub use telling::{Attached, Next, Position, Update};
 
 /// Touches remembered by all the views together (32 bytes each), and by any one view.
 const LOG_TOTAL: usize = 4_000_000;
 const LOG_VIEW: usize = 65_536;
 /// Removed ids are remembered until every connected recipient was told; they are looked through this seldom.
 const SWEEP_AT: usize = 4096;
-
-/// Where a client stands: what it was last told, and a digest of the ids that it holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The history that `revision` belongs to.
-    pub epoch: String,
-    /// The revision of the last message that it applied.
-    pub revision: u64,
-    /// Of the ids that it holds.
-    pub digest: Option<Digest>,
-}
 
 /// What a batch led to.
 #[derive(Debug, Default)]
@@ -47,53 +43,6 @@ pub struct Outcome {
     pub revoked: Vec<Handle>,
 }
 
-/// A recipient that has connected.
-#[derive(Debug)]
-pub struct Attached {
-    /// Tells this connection from earlier and later ones of the same recipient.
-    pub session: u64,
-    /// Whether an earlier connection of this recipient was still there; it is told when it next asks.
-    pub replaced: bool,
-    /// The first message: a full map, or what a resume lacks.
-    pub update: Update,
-}
-
-/// What there is to tell a connected recipient.
-#[derive(Debug)]
-pub enum Next {
-    /// A message.
-    Update(Update),
-    /// Nothing.
-    Idle,
-    /// It was revoked.
-    Revoked,
-    /// It has connected again elsewhere.
-    Replaced,
-}
-
-/// A message that is decided on; [`Update::encode`] does the work, without need of the [`State`].
-#[derive(Debug)]
-pub struct Update {
-    kind: Kind,
-    epoch: Arc<str>,
-    revision: u64,
-    own: Option<Bytes>,
-    answer: Arc<Answer>,
-    recipient: Handle,
-}
-
-impl Update {
-    /// The message; `None` if on closer look there is nothing to say to this recipient.
-    pub fn encode(&self) -> Option<Frame> {
-        frames::frame(self.kind, &self.epoch, self.revision, self.own.as_ref(), &self.answer, self.recipient)
-    }
-
-    /// Whether this is a full map.
-    pub fn is_full(&self) -> bool {
-        self.kind == Kind::Full
-    }
-}
-
 #[derive(Debug)]
 struct Recipient {
     view: ViewId,
@@ -102,15 +51,6 @@ struct Recipient {
     own: Option<Bytes>,
     own_seq: u64,
     session: Option<Session>,
-}
-
-#[derive(Debug)]
-struct Session {
-    id: u64,
-    /// It was told of everything up to this batch …
-    seq: u64,
-    /// … when its view was this set.
-    had: Arc<RoaringBitmap>,
 }
 
 /// Records, views, recipients and their connections. See the module's first lines.
@@ -132,6 +72,7 @@ pub struct State {
     sweep_at: usize,
     log_total: usize,
     views: HashMap<ViewId, View>,
+    filters: Filters,
     /// The views that show a record, so that a change costs as much as it concerns.
     shown: HashMap<Handle, RoaringBitmap>,
     pending_views: Vec<ViewId>,
@@ -163,6 +104,7 @@ impl State {
             sweep_at: SWEEP_AT.min(log_total),
             log_total,
             views: HashMap::new(),
+            filters: Filters::default(),
             shown: HashMap::new(),
             pending_views: Vec::new(),
             pending: RoaringBitmap::new(),
@@ -191,9 +133,10 @@ impl State {
         let mut dropped = Vec::new();
         for change in batch.views {
             match change {
-                ViewChange::Edit { view, add, remove } => {
+                ViewChange::Edit { view, add, remove, filter } => {
                     outcome.urgent |= !remove.is_empty();
                     self.edit_view(at, view, add, remove);
+                    outcome.urgent |= filter.is_some_and(|filter| self.set_filter(view, filter));
                 }
                 ViewChange::Drop { view } => dropped.push(view),
             }
@@ -227,154 +170,6 @@ impl State {
         pending
     }
 
-    /// Whether a recipient in this position would be sent a full map. `None` if `handle` is no recipient.
-    pub fn needs_full(&self, handle: Handle, from: Option<&Position>) -> Option<bool> {
-        let recipient = self.recipients.get(&handle)?;
-        Some(self.question(handle, recipient, self.views.get(&recipient.view)?, from) == Question::Full)
-    }
-
-    /// Connects `handle`, in place of an earlier connection if there is one; `from` is where the client says it stands.
-    /// `None` if `handle` is no recipient.
-    pub fn attach(&mut self, handle: Handle, from: Option<&Position>) -> Option<Attached> {
-        let recipient = self.recipients.get(&handle)?;
-        let question = self.question(handle, recipient, self.views.get(&recipient.view)?, from);
-        let (revision, seq) = (self.revision, self.seq);
-
-        let recipient = self.recipients.get_mut(&handle)?;
-        let view = self.views.get_mut(&recipient.view)?;
-        view.connected.insert(handle);
-        self.sessions += 1;
-        let session = Session { id: self.sessions, seq, had: Arc::clone(&view.members) };
-        let replaced = recipient.session.replace(session).is_some();
-        self.connected += usize::from(!replaced);
-        self.told = self.told.max(Some(revision));
-
-        let kind = if question == Question::Full { Kind::Full } else { Kind::Resumed };
-        let records = &self.records;
-        let (answer, kept) = view.answer(question.clone(), |view| {
-            let (candidates, keep, trailer) = match question {
-                Question::Resume { stamp, same_set: true } => {
-                    (view.log.since_stamp(stamp), Keep::ChangedAfter(stamp), Trailer::None)
-                }
-                Question::Resume { stamp, same_set: false } => {
-                    // Gains count as touches, so every record of the log goes out whenever it last changed.
-                    (view.log.since_stamp(stamp), Keep::All, Trailer::Visible(Arc::clone(&view.members)))
-                }
-                Question::Full | Question::Since { .. } => (None, Keep::All, Trailer::None),
-            };
-            let candidates = match candidates {
-                Some(touched) => Arc::new(touched & &*view.members),
-                None => Arc::clone(&view.members),
-            };
-            Answer::new(Plan { records: records.clone(), candidates, keep, trailer })
-        });
-        if kept {
-            self.answering.push(recipient.view);
-        }
-        let update = Update {
-            kind,
-            epoch: Arc::clone(&self.epoch_json),
-            revision,
-            own: recipient.own.clone(),
-            answer,
-            recipient: handle,
-        };
-        Some(Attached { session: self.sessions, replaced, update })
-    }
-
-    /// How to answer one who says that it stands at `from`.
-    fn question(&self, handle: Handle, recipient: &Recipient, view: &View, from: Option<&Position>) -> Question {
-        let Some(from) = from.filter(|from| *from.epoch == *self.epoch && from.revision <= self.revision) else {
-            return Question::Full;
-        };
-        let mut visible = view.digest;
-        if view.members.contains(handle) {
-            visible = visible.toggled(self.records.get(handle).map(|own| own.digest).unwrap_or_default());
-        }
-        let stamp = Stamp::told(from.revision);
-        let same_set = from.digest == Some(visible);
-        // With the same set in hand only changed records are lacking, and they know when they changed. Otherwise gains are
-        // lacking too, which only the log knows, for as long as the recipient has seen this view.
-        let logged = stamp >= recipient.since && stamp >= view.log.horizon().stamp;
-        if same_set || logged { Question::Resume { stamp, same_set } } else { Question::Full }
-    }
-
-    /// What there is to tell the connection `session` of `handle`. What is returned counts as told.
-    pub fn next(&mut self, handle: Handle, session: u64) -> Next {
-        let Some(recipient) = self.recipients.get_mut(&handle) else { return Next::Revoked };
-        let current = match &mut recipient.session {
-            Some(current) if current.id == session => current,
-            Some(_) => return Next::Replaced,
-            // Revoked, and made a recipient again since.
-            None => return Next::Revoked,
-        };
-        let Some(view) = self.views.get_mut(&recipient.view) else { return Next::Idle };
-        let told_own = recipient.own_seq <= current.seq;
-        let question = Question::Since { seq: current.seq, had: Arc::clone(&current.had) };
-        let touched = view.log.since_seq(current.seq);
-        let same_set = Arc::ptr_eq(&current.had, &view.members);
-        let (seq, had) = (current.seq, std::mem::replace(&mut current.had, Arc::clone(&view.members)));
-        current.seq = self.seq;
-        if same_set && told_own && touched.as_ref().is_some_and(RoaringBitmap::is_empty) {
-            return Next::Idle;
-        }
-
-        let (records, removed) = (&self.records, &self.removed);
-        let (answer, kept) = view.answer(question, |view| {
-            let gained = &*view.members - &*had;
-            let candidates = match touched {
-                Some(touched) => Arc::new((touched & &*view.members) | &gained),
-                None => Arc::clone(&view.members),
-            };
-            let lost = (&*had - &*view.members).into_iter().filter_map(|handle| {
-                let id = records.get(handle).map(|record| &record.id).or(removed.get(&handle).map(|(id, _)| id))?;
-                Some((handle, Arc::clone(id)))
-            });
-            let trailer = Trailer::Removed(lost.collect());
-            Answer::new(Plan {
-                records: records.clone(),
-                candidates,
-                keep: Keep::ChangedSince { seq, gained },
-                trailer,
-            })
-        });
-        if kept {
-            self.answering.push(recipient.view);
-        }
-        self.told = self.told.max(Some(self.revision));
-        Next::Update(Update {
-            kind: Kind::Delta,
-            epoch: Arc::clone(&self.epoch_json),
-            revision: self.revision,
-            own: if told_own { None } else { recipient.own.clone() },
-            answer,
-            recipient: handle,
-        })
-    }
-
-    /// Disconnects `session`; returns whether it was still the connection of `handle`.
-    pub fn detach(&mut self, handle: Handle, session: u64) -> bool {
-        let Some(recipient) = self.recipients.get_mut(&handle) else { return false };
-        if recipient.session.as_ref().is_none_or(|current| current.id != session) {
-            return false;
-        }
-        recipient.session = None;
-        self.connected -= 1;
-        if let Some(view) = self.views.get_mut(&recipient.view) {
-            view.connected.remove(handle);
-        }
-        true
-    }
-
-    /// Lets go of the bytes kept for recipients that ask alike; the next one has them made anew.
-    pub fn forget_answers(&mut self) {
-        for view in std::mem::take(&mut self.answering) {
-            if let Some(view) = self.views.get_mut(&view) {
-                view.forget_answers();
-            }
-        }
-    }
-
     /// Whether `handle` is a recipient.
     pub fn is_recipient(&self, handle: Handle) -> bool {
         self.recipients.contains_key(&handle)
@@ -390,80 +185,14 @@ impl State {
         self.removed.len()
     }
 
+    /// How many different filters are held, and their bytes.
+    pub fn filters(&self) -> (usize, usize) {
+        self.filters.held()
+    }
+
     /// Records, views, recipients, connected recipients.
     pub fn counts(&self) -> [usize; 4] {
         [self.records.len(), self.views.len(), self.recipients.len(), self.connected]
-    }
-
-    fn check(&self, batch: &Batch) -> Result<(), SyncError> {
-        if batch.revision < self.revision {
-            return Err(SyncError::RevisionBehind { revision: batch.revision, current: self.revision });
-        }
-        let removes: HashSet<Handle> = batch.removes.iter().copied().collect();
-        let mut puts: HashMap<Handle, &str> = HashMap::with_capacity(batch.puts.len());
-        let mut ids: HashMap<&str, Handle> = HashMap::with_capacity(batch.puts.len());
-        for put in &batch.puts {
-            let handle = put.handle;
-            if removes.contains(&handle) {
-                return Err(SyncError::PutAndRemoved { handle });
-            }
-            let held = self.records.get(handle).map(|record| &*record.id);
-            let held = held.or(self.removed.get(&handle).map(|(id, _)| &**id)).or(puts.get(&handle).copied());
-            if let Some(held) = held.filter(|held| *held != &*put.id) {
-                return Err(SyncError::HandleTaken { handle, held: held.into(), wanted: put.id.to_string() });
-            }
-            let owner = self.ids.get(&put.id).copied().filter(|owner| !removes.contains(owner));
-            let owner = owner.or(ids.get(&*put.id).copied());
-            if let Some(held) = owner.filter(|owner| *owner != handle) {
-                return Err(SyncError::IdTaken { id: put.id.to_string(), held, handle });
-            }
-            puts.insert(handle, &put.id);
-            ids.insert(&put.id, handle);
-        }
-
-        let new: RoaringBitmap = puts.keys().copied().collect();
-        let (mut edited, mut dropped) = (HashSet::new(), HashSet::new());
-        for change in &batch.views {
-            match change {
-                ViewChange::Edit { view, add, .. } => {
-                    edited.insert(*view);
-                    let unknown = |handle: &Handle| self.records.get(*handle).is_none() || removes.contains(handle);
-                    if let Some(handle) = (add - &new).into_iter().find(unknown) {
-                        return Err(SyncError::UnknownRecord { view: *view, handle });
-                    }
-                }
-                ViewChange::Drop { view } => {
-                    dropped.insert(*view);
-                }
-            }
-        }
-        if let Some(view) = edited.intersection(&dropped).next() {
-            return Err(SyncError::EditedAndDropped { view: *view });
-        }
-
-        let mut moved = RoaringBitmap::new();
-        for change in &batch.recipients {
-            match change {
-                RecipientChange::Set { handle, view, .. } => {
-                    let exists = self.views.contains_key(view) || edited.contains(view);
-                    if !exists || dropped.contains(view) {
-                        return Err(SyncError::UnknownView { view: *view });
-                    }
-                    moved.insert(*handle);
-                }
-                RecipientChange::Revoke { handle } => {
-                    moved.insert(*handle);
-                }
-            }
-        }
-        // Nobody can be moved to a dropped view, so who is named in the batch has left it.
-        for view in dropped {
-            let left = self.views.get(&view).map_or(0, |view| view.recipients.difference_len(&moved));
-            if left > 0 {
-                return Err(SyncError::ViewInUse { view, recipients: left });
-            }
-        }
-        Ok(())
     }
 
     fn remove_records(&mut self, at: Moment, handles: &[Handle]) {
@@ -553,6 +282,17 @@ impl State {
         }
         self.hide(id, &lost);
         self.show(id, &gained);
+    }
+
+    /// Returns whether somebody connected is to be told, who may then have to let less in.
+    fn set_filter(&mut self, id: ViewId, filter: Arc<Filter>) -> bool {
+        let Some(view) = self.views.get_mut(&id) else { return false };
+        if view.filter.as_ref().is_some_and(|held| held.digest() == filter.digest()) {
+            return false;
+        }
+        view.filter = Some(self.filters.shared(filter));
+        mark(&mut self.pending_views, id, view);
+        view.pending
     }
 
     /// Returns whether the change may take something away from a connected recipient.

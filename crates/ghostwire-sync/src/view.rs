@@ -1,10 +1,11 @@
-//! One view: the records that it shows, what was touched of late, and the answers that its recipients share.
+//! One view: the records that it shows, its filter, what was touched of late, and the answers that its recipients share.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use crate::filter::Filter;
 use crate::frames::Answer;
 use crate::{Digest, Handle};
 
@@ -112,6 +113,7 @@ const ANSWERS: usize = 4;
 pub(crate) struct View {
     pub(crate) members: Arc<RoaringBitmap>,
     pub(crate) digest: Digest,
+    pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) log: TouchLog,
     pub(crate) recipients: RoaringBitmap,
     pub(crate) connected: RoaringBitmap,
@@ -126,6 +128,7 @@ impl View {
         Self {
             members: Arc::default(),
             digest: Digest::default(),
+            filter: None,
             log: TouchLog::new(at),
             recipients: RoaringBitmap::new(),
             connected: RoaringBitmap::new(),

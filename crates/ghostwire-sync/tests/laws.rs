@@ -5,9 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at what it did not expect")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ghostwire_sync::{
-    Batch, Digest, Frame, Handle, Next, Position, Put, RecipientChange, State, SyncError, ViewChange, ViewId,
+    Batch, Digest, Filter, Frame, Handle, Next, Position, Put, RecipientChange, State, SyncError, ViewChange, ViewId,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,6 +20,8 @@ struct Client {
     epoch: Option<String>,
     revision: u64,
     own: Value,
+    /// With its digest; null when there is none.
+    filter: Value,
     peers: BTreeMap<String, Value>,
 }
 
@@ -32,12 +35,17 @@ impl Client {
             Some("full") => {
                 self.peers.clear();
                 self.own = message["self"].clone();
+                self.filter = message.get("packetFilter").cloned().ok_or_else(|| TestCaseError::fail("no filter"))?;
                 self.put(list("peers"))?;
             }
             Some("delta") => {
                 prop_assert_eq!(message["epoch"].as_str(), self.epoch.as_deref());
                 if let Some(own) = message.get("self") {
                     self.own = own.clone();
+                }
+                if let Some(filter) = message.get("packetFilter") {
+                    prop_assert_ne!(filter, &self.filter, "a filter is told once");
+                    self.filter = filter.clone();
                 }
                 for id in list("removed").ok_or_else(|| TestCaseError::fail("no removed"))? {
                     self.peers.remove(id.as_str().unwrap());
@@ -70,7 +78,8 @@ impl Client {
 
     fn position(&self) -> Option<Position> {
         let epoch = self.epoch.clone()?;
-        Some(Position { epoch, revision: self.revision, digest: Some(self.digest()) })
+        let filter = self.filter["digest"].as_str().map(str::to_owned);
+        Some(Position { epoch, revision: self.revision, digest: Some(self.digest()), filter })
     }
 }
 
@@ -80,6 +89,10 @@ impl Client {
 const HANDLES: Handle = 12;
 const RECIPIENTS: Handle = 4;
 const VIEWS: ViewId = 3;
+
+fn filter(rules: &Value) -> Arc<Filter> {
+    Arc::new(Filter::new(rules.to_string().as_bytes()).unwrap())
+}
 
 fn id_of(handle: Handle) -> String {
     format!("p\"{}", handle % (HANDLES / 2 + 2))
@@ -99,6 +112,7 @@ struct World {
     writes: u64,
     records: BTreeMap<Handle, Recorded>,
     views: BTreeMap<ViewId, BTreeSet<Handle>>,
+    filters: BTreeMap<ViewId, Value>,
     recipients: BTreeMap<Handle, (ViewId, Value)>,
 }
 
@@ -123,6 +137,7 @@ impl World {
             view: *view,
             add: shown.iter().collect(),
             remove: Default::default(),
+            filter: self.filters.get(view).map(filter),
         };
         let recipient = |(handle, (view, own)): (&Handle, &(ViewId, Value))| {
             RecipientChange::set(*handle, *view, Some(own.to_string().as_bytes())).unwrap()
@@ -166,6 +181,19 @@ impl World {
         }
         let mut edited = BTreeSet::new();
         for wish in wishes {
+            let Wish::Filter(view, rules) = *wish else { continue };
+            let rules = json!([rules, "\"}]"]);
+            batch.views.push(ViewChange::Edit {
+                view,
+                add: Default::default(),
+                remove: Default::default(),
+                filter: Some(filter(&rules)),
+            });
+            self.views.entry(view).or_default();
+            self.filters.insert(view, rules);
+            edited.insert(view);
+        }
+        for wish in wishes {
             let Wish::Edit(view, add, remove) = wish else { continue };
             let add: BTreeSet<Handle> =
                 add.iter().filter(|handle| self.records.contains_key(handle)).copied().collect();
@@ -173,6 +201,7 @@ impl World {
                 view: *view,
                 add: add.iter().collect(),
                 remove: remove.iter().collect(),
+                filter: None,
             });
             let shown = self.views.entry(*view).or_default();
             shown.retain(|handle| !remove.contains(handle));
@@ -210,6 +239,7 @@ impl World {
                     .any(|change| matches!(change, RecipientChange::Set { view: named, .. } if *named == view));
             if !used && !edited.contains(&view) {
                 self.views.remove(&view);
+                self.filters.remove(&view);
                 batch.views.push(ViewChange::Drop { view });
             }
         }
@@ -222,6 +252,8 @@ enum Wish {
     Put(Handle),
     Remove(Handle),
     Edit(ViewId, Vec<Handle>, Vec<Handle>),
+    /// Few different ones, so that views share them and have them again.
+    Filter(ViewId, u32),
     Drop(ViewId),
     Recipient(Handle, ViewId, bool),
     Revoke(Handle),
@@ -264,6 +296,7 @@ fn wishes() -> impl Strategy<Value = Wish> {
         6 => handle().prop_map(Wish::Put),
         2 => handle().prop_map(Wish::Remove),
         5 => (0..VIEWS, handles(), handles()).prop_map(|(view, add, remove)| Wish::Edit(view, add, remove)),
+        2 => (0..VIEWS, 0..3_u32).prop_map(|(view, rules)| Wish::Filter(view, rules)),
         1 => (0..VIEWS).prop_map(Wish::Drop),
         3 => (0..RECIPIENTS, 0..VIEWS, any::<bool>()).prop_map(|(r, v, told)| Wish::Recipient(r, v, told)),
         1 => (0..RECIPIENTS).prop_map(Wish::Revoke),
@@ -313,7 +346,9 @@ impl Run {
     fn law(&self, recipient: Handle) -> Result<(), TestCaseError> {
         let client = &self.clients[&recipient];
         prop_assert_eq!(&client.peers, &self.world.visible(recipient), "recipient {}", recipient);
-        prop_assert_eq!(&client.own, &self.world.recipients[&recipient].1);
+        let (view, own) = &self.world.recipients[&recipient];
+        prop_assert_eq!(&client.own, own);
+        prop_assert_eq!(client.filter.get("rules"), self.world.filters.get(view));
         Ok(())
     }
 
@@ -410,8 +445,12 @@ impl Run {
             }
             Step::Lie { recipient, revision, digest } if self.world.recipients.contains_key(recipient) => {
                 let digest = digest.then(|| Digest::of("a lie"));
-                let from = Position { epoch: self.world.epoch(), revision: *revision, digest };
-                self.connect(*recipient, Some(&from))?;
+                let from =
+                    Position { epoch: self.world.epoch(), revision: *revision, digest, filter: Some("a lie".into()) };
+                let frame = self.connect(*recipient, Some(&from))?;
+                let message: Value = serde_json::from_slice(&frame.payload()).unwrap();
+                let (view, _) = &self.world.recipients[recipient];
+                prop_assert_eq!(message["packetFilter"].get("rules"), self.world.filters.get(view));
                 self.disconnect(*recipient)?;
             }
             Step::Connect { recipient, .. } | Step::Lie { recipient, .. } => {
@@ -494,7 +533,7 @@ fn loaded(handle: Handle) -> Put {
 }
 
 fn edit(view: ViewId, add: &[Handle], remove: &[Handle]) -> ViewChange {
-    ViewChange::Edit { view, add: add.iter().collect(), remove: remove.iter().collect() }
+    ViewChange::Edit { view, add: add.iter().collect(), remove: remove.iter().collect(), filter: None }
 }
 
 fn set(handle: Handle, view: ViewId) -> RecipientChange {
@@ -582,7 +621,7 @@ fn a_resume_with_the_right_digest_needs_no_list() {
     state.publish(Batch { revision: 12, puts: vec![put(4, "b")], ..Batch::default() }).unwrap();
     let held = digest(&["p2", "p3", "p4"]);
     for (revision, changed) in [(10, vec!["p3", "p4"]), (11, vec!["p4"]), (12, vec![])] {
-        let from = Position { epoch: "e".into(), revision, digest: Some(held) };
+        let from = Position { epoch: "e".into(), revision, digest: Some(held), filter: None };
         let answer = message(state.attach(1, Some(&from)).unwrap().update.encode());
         assert_eq!((&answer["type"], answer.get("visible")), (&json!("delta"), None));
         assert_eq!(ids(&answer["changed"]), changed, "from {revision}");
@@ -600,7 +639,7 @@ fn a_resume_with_another_digest_lists_all_that_is_visible() {
         .publish(Batch { revision: 13, removes: vec![2], views: vec![edit(1, &[5], &[])], ..Batch::default() })
         .unwrap();
     for held in [Some(digest(&["p2", "p3", "p4"])), None] {
-        let from = Position { epoch: "e".into(), revision: 12, digest: held };
+        let from = Position { epoch: "e".into(), revision: 12, digest: held, filter: None };
         let answer = message(state.attach(1, Some(&from)).unwrap().update.encode());
         assert_eq!(ids(&answer["changed"]), ["p5"]);
         assert_eq!(ids(&answer["visible"]), ["p3", "p4", "p5"]);
@@ -616,10 +655,10 @@ fn a_position_that_is_not_ours_gets_a_full_map() {
     for (epoch, revision, digest) in
         [("other", 11, right), ("e", 12, right), ("e", 10, wrong), ("e", 3, wrong), ("", 0, None)]
     {
-        let from = Position { epoch: epoch.into(), revision, digest };
+        let from = Position { epoch: epoch.into(), revision, digest, filter: None };
         assert!(state.attach(1, Some(&from)).unwrap().update.is_full(), "{from:?}");
     }
-    let from = Position { epoch: "e".into(), revision: 3, digest: right };
+    let from = Position { epoch: "e".into(), revision: 3, digest: right, filter: None };
     assert!(!state.attach(1, Some(&from)).unwrap().update.is_full());
 }
 
@@ -634,10 +673,63 @@ fn behind_the_horizon_is_a_full_map() {
         state.publish(Batch { revision, puts: vec![put(2, "b")], ..Batch::default() }).unwrap();
     }
     let mut full = |revision| {
-        let from = Position { epoch: "e".into(), revision, digest: None };
+        let from = Position { epoch: "e".into(), revision, digest: None, filter: None };
         state.attach(1, Some(&from)).unwrap().update.is_full()
     };
     assert_eq!([11, 15, 16, 20].map(&mut full), [true, true, false, false]);
+}
+
+#[test]
+fn a_filter_is_told_once_and_whenever_it_is_another() {
+    let rules = |number: u32| filter(&json!([number]));
+    let with = |view, number| ViewChange::Edit {
+        view,
+        add: [1, 2, 3].into_iter().collect(),
+        remove: Default::default(),
+        filter: Some(rules(number)),
+    };
+    let told = |frame: Option<Frame>| message(Some(frame?)).get("packetFilter").map(|told| told["rules"].clone());
+    let mut state = small();
+    let first = state.attach(1, None).unwrap();
+    assert_eq!(message(first.update.encode())["packetFilter"], Value::Null);
+    let one = first.session;
+    // The same batch shows a record and changes the filter: one message has both.
+    let batch = Batch { revision: 11, puts: vec![put(3, "b")], views: vec![with(1, 7)], ..Batch::default() };
+    assert!(state.publish(batch).unwrap().urgent, "it may let less in");
+    assert_eq!(state.take_pending().iter().collect::<Vec<_>>(), [1]);
+    let delta = message(next(&mut state, 1, one));
+    assert_eq!((&delta["packetFilter"]["rules"], ids(&delta["changed"])), (&json!([7]), vec!["p3"]));
+    assert_eq!(delta["packetFilter"]["digest"], rules(7).digest());
+    assert_eq!(delta.get("self"), None);
+    // The same again is nothing, and a change that was taken back before it was told is nothing either.
+    for numbers in [vec![7], vec![8, 7]] {
+        for number in numbers {
+            state.publish(Batch { revision: 12, views: vec![with(1, number)], ..Batch::default() }).unwrap();
+        }
+        assert_eq!(told(next(&mut state, 1, one)), None);
+    }
+    // Another view with an equal filter, with another one, and with none.
+    for (view, number, expected) in [(2, Some(7), None), (3, Some(9), Some(json!([9]))), (4, None, Some(Value::Null))] {
+        let views = vec![number.map_or_else(|| edit(view, &[1, 2, 3], &[]), |number| with(view, number))];
+        let recipients = vec![RecipientChange::set(1, view, None).unwrap()];
+        state.publish(Batch { revision: 13, views, recipients, ..Batch::default() }).unwrap();
+        assert_eq!(told(next(&mut state, 1, one)), expected, "view {view}");
+    }
+    assert_eq!(state.filters().0, 2, "equal filters are held once, and only while a view has them");
+    // A resume: only who holds another one is told.
+    let held = digest(&["p1", "p3", "p4"]);
+    for (filter, expected) in [
+        (Some(rules(7).digest().to_owned()), None),
+        (Some(rules(9).digest().to_owned()), Some(json!([7]))),
+        (None, Some(json!([7]))),
+    ] {
+        let from = Position { epoch: "e".into(), revision: 13, digest: Some(held), filter };
+        let answer = message(state.attach(2, Some(&from)).unwrap().update.encode());
+        assert_eq!(
+            (&answer["type"], answer.get("packetFilter").map(|told| told["rules"].clone())),
+            (&json!("delta"), expected)
+        );
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn put(handle: Handle, text: &str) -> Put {
 }
 
 fn edit(view: ViewId, add: &[Handle]) -> ViewChange {
-    ViewChange::Edit { view, add: add.iter().collect(), remove: Default::default() }
+    ViewChange::Edit { view, add: add.iter().collect(), remove: Default::default(), filter: None }
 }
 
 fn set(handle: Handle, view: ViewId) -> RecipientChange {
@@ -149,8 +149,7 @@ async fn a_full_map_then_deltas() {
     let mut client = Client::hello(&server, 1, json!({})).await;
     let full = client.json().await;
     let other = |handle: u32| json!({"id": format!("p{handle}"), "text": "a"});
-    let expected =
-        json!({"type": "full", "epoch": "epoch", "revision": 1, "self": {"me": 1}, "peers": [other(2), other(3)]});
+    let expected = json!({"type": "full", "epoch": "epoch", "revision": 1, "self": {"me": 1}, "packetFilter": null, "peers": [other(2), other(3)]});
     assert_eq!(full, expected);
 
     server.publish(Batch { revision: 2, puts: vec![put(3, "b")], ..Batch::default() }).unwrap();

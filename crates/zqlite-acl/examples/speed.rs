@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             expires_at: None,
             same_owner: false,
             through: Vec::new(),
+            family: None,
         });
     }
     let given = rules.clone();

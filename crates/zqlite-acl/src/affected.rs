@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::decide::Endpoint;
+use crate::decide::{Endpoint, Packets};
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::error::{ChangeError, UnknownId};
+use crate::filter::FAMILIES;
 use crate::peer::{Peer, PeerId};
 use crate::query::Direction;
 use crate::rows::Slot;
 use crate::rule::{Rule, RuleId};
 use crate::traffic::Traffic;
+use zqlite_cidr::Family;
 
 /// Several changes in one, made in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +108,8 @@ impl Engine {
     }
 }
 
+const ALL: [Packets; 4] = [Packets::Any, Packets::Of(Family::V4), Packets::Of(Family::V6), Packets::Mixed];
+
 const BEFORE: usize = 0;
 const AFTER: usize = 1;
 
@@ -168,12 +172,18 @@ impl Comparison<'_> {
                     (engine.class(SOURCE, from), engine.class(DESTINATION, to))
                 };
                 let (before, after) = (ends(BEFORE, from.0, to.0), ends(AFTER, from.1, to.1));
-                if !routes && !self.differs(before, after) {
-                    continue;
-                }
-                if !filter_known && !self.addressed(senders).is_empty() {
-                    self.filter.extend(&addressed);
-                    filter_known = true;
+                if !routes {
+                    let differing = self.differing(before, after);
+                    if differing.is_empty() {
+                        continue;
+                    }
+                    if !filter_known && differing.len() == ALL.len() && !self.addressed(senders).is_empty() {
+                        self.filter.extend(&addressed);
+                        filter_known = true;
+                    } else if !filter_known {
+                        let families: BTreeSet<Family> = senders.iter().flat_map(|id| self.families(*id)).collect();
+                        self.note(&families, &differing, &addressed);
+                    }
                 }
                 let alone = from == to && receivers.len() == 1;
                 if !visible_known && !alone {
@@ -187,12 +197,22 @@ impl Comparison<'_> {
                 }
             }
             if from_strangers && !filter_known {
-                let strangers = |engine: usize, to: u32| {
+                let strangers = |engine: usize, to: u32, family: Family| {
                     let engine: &Engine = self.sides[engine];
-                    engine.strangers(engine.class(DESTINATION, to), self.at)
+                    engine.strangers(engine.class(DESTINATION, to), family, self.at)
                 };
-                if strangers(BEFORE, to.0) != strangers(AFTER, to.1) {
+                // Without rules of one family there is no difference.
+                if !self.compare_families() && strangers(BEFORE, to.0, Family::V4) != strangers(AFTER, to.1, Family::V4)
+                {
                     self.filter.extend(&addressed);
+                }
+                let families: &[Family] = if self.compare_families() { &FAMILIES } else { &[] };
+                for &family in families {
+                    if strangers(BEFORE, to.0, family) != strangers(AFTER, to.1, family) {
+                        let having = addressed.iter().copied().filter(|id| self.families(*id).contains(&family));
+                        let having: Vec<PeerId> = having.collect();
+                        self.filter.extend(having);
+                    }
                 }
             }
         }
@@ -220,14 +240,42 @@ impl Comparison<'_> {
         ids.iter().copied().filter(has).collect()
     }
 
-    /// Whether something else passes between two endpoints after than before.
-    fn differs(&mut self, before: (Endpoint, Endpoint), after: (Endpoint, Endpoint)) -> bool {
-        self.passing(BEFORE, before) != self.passing(AFTER, after)
+    fn families(&self, id: PeerId) -> BTreeSet<Family> {
+        let addresses = self.sides[AFTER].peer(id).into_iter().flat_map(|peer| &peer.addresses);
+        addresses.map(|address| address.family()).collect()
     }
 
-    fn passing(&mut self, side: usize, (source, destination): (Endpoint, Endpoint)) -> Traffic {
+    fn compare_families(&self) -> bool {
+        self.sides.iter().any(|engine| engine.compares_families())
+    }
+
+    /// Notes the receivers that have an address to which something else passes from one of these families.
+    fn note(&mut self, senders: &BTreeSet<Family>, differing: &[Packets], receivers: &[PeerId]) {
+        for &id in receivers {
+            let own = self.families(id);
+            let mut ways = senders.iter().flat_map(|from| own.iter().map(|to| Packets::between(*from, *to)));
+            if ways.any(|way| differing.contains(&way)) {
+                self.filter.insert(id);
+            }
+        }
+    }
+
+    /// Of which packets something else passes between two endpoints after than before; empty is of none.
+    fn differing(&mut self, before: (Endpoint, Endpoint), after: (Endpoint, Endpoint)) -> Vec<Packets> {
+        let compare =
+            |this: &mut Self, packets| this.passing(BEFORE, before, packets) != this.passing(AFTER, after, packets);
+        if self.compare_families() {
+            ALL.into_iter().filter(|packets| compare(self, *packets)).collect()
+        } else if compare(self, Packets::Any) {
+            ALL.to_vec()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn passing(&mut self, side: usize, (source, destination): (Endpoint, Endpoint), packets: Packets) -> Traffic {
         let engine = self.sides[side];
-        let rules = engine.between(source, destination, self.at);
+        let rules = engine.between(source, destination, packets, self.at);
         self.known[side].entry(rules).or_insert_with_key(|rules| engine.traffic(rules)).clone()
     }
 
@@ -258,9 +306,12 @@ impl Comparison<'_> {
                 }
                 let [there_before, there_after] =
                     [engines[BEFORE].class(DESTINATION, to.0), engines[AFTER].class(DESTINATION, to.1)];
-                if self.differs((before, there_before), (after, there_after)) {
+                let differing = self.differing((before, there_before), (after, there_after));
+                if differing.len() == ALL.len() {
                     let addressed = self.addressed(&receivers);
                     self.filter.extend(addressed);
+                } else {
+                    self.note(&BTreeSet::from([address.family()]), &differing, &receivers);
                 }
             }
         }

@@ -169,6 +169,7 @@ fn covers(outer: &Rule, inner: &Rule) -> bool {
     };
     let through = |label| outer.through.contains(label);
     (inner.same_owner || !outer.same_owner)
+        && (outer.family.is_none() || outer.family == inner.family)
         && (outer.through.is_empty() || !inner.through.is_empty() && inner.through.iter().all(through))
         && inner.sources.iter().all(|selector| selects(&outer.sources, selector))
         && inner.destinations.iter().all(|selector| selects(&outer.destinations, selector))

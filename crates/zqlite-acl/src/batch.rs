@@ -101,7 +101,7 @@ mod tests {
 
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
-    use zqlite_cidr::{AddressRange, HostBits, Prefix};
+    use zqlite_cidr::{AddressRange, Family, HostBits, Prefix};
 
     use super::*;
     use crate::lanes::Level;
@@ -152,10 +152,25 @@ mod tests {
             expires_at in prop_oneof![4 => Just(None), 1 => (4i64..7).prop_map(Some)],
             same_owner in proptest::bool::weighted(0.05),
             through in proptest::bool::weighted(0.05),
+            family in prop_oneof![18 => Just(None), 1 => Just(Some(Family::V4)), 1 => Just(Some(Family::V6))],
         ) -> Rule {
             let action = if allow { Action::Allow } else { Action::Deny };
             let through = if through && allow { vec!["tag:r".parse().unwrap()] } else { vec![] };
-            Rule { id, priority, action, enabled, sources, destinations, protocols, ports, expires_at, same_owner, through }
+            let family = family.filter(|_| allow);
+            Rule {
+                id,
+                priority,
+                action,
+                enabled,
+                sources,
+                destinations,
+                protocols,
+                ports,
+                expires_at,
+                same_owner,
+                through,
+                family,
+            }
         }
     }
 
@@ -185,9 +200,10 @@ mod tests {
             (0..60u64).prop_flat_map(|count| (0..count).map(rule).collect::<Vec<_>>()),
             proptest::collection::vec((0..60u64, any::<bool>()), 0..20),
             proptest::collection::vec(query(), 200),
+            proptest::collection::vec((0..80u64).prop_flat_map(rule), 0..6),
         );
         let mut runner = TestRunner::new(ProptestConfig::with_cases(96));
-        let all = runner.run(&cases, |(rules, switched, queries)| {
+        let all = runner.run(&cases, |(rules, switched, queries, added)| {
             let (mut engine, mut plain) = (Engine::new(), plain::Engine::new());
             engine.set_rules(rules.clone()).unwrap();
             // What is switched after the lists were made counts too.
@@ -256,6 +272,14 @@ mod tests {
                     at: 5,
                 };
                 prop_assert_eq!(*answer, plain.decide_addresses(&query));
+            }
+            // Rules that came since, or in the place of others, stand in the tail.
+            for rule in added {
+                engine.put_rules(vec![rule.clone()]).unwrap();
+                plain.put_rules(vec![rule]).unwrap();
+            }
+            for query in &queries {
+                prop_assert_eq!(engine.decide_addresses(query), plain.decide_addresses(query), "{:?}", query);
             }
             Ok(())
         });

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zqlite_cidr::AddressRange;
 
+use crate::decide::Packets;
 use crate::difference::{Difference, DifferenceRow, PairCounts, Party, Passage};
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::filter::merge;
@@ -188,7 +189,7 @@ impl<'a> Comparison<'a> {
             }
             let passing = [BEFORE, AFTER].map(|at| match (ends[at], there[at][DESTINATION]) {
                 (Some(from), Some(to)) => {
-                    let rules = self.engines[at].between(from, to, self.at);
+                    let rules = self.engines[at].between(from, to, Packets::Any, self.at);
                     self.traffic(at, rules)
                 }
                 _ => 0,

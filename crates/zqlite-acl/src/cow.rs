@@ -192,3 +192,25 @@ impl<K: Copy + Ord, V: Copy> Sorted<K, V> {
         entries.skip_while(move |entry| entry.0 < first).take_while(move |entry| entry.0 <= last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who knows which keys collide in one map, of this process or another, knows nothing of the next.
+    #[test]
+    fn keys_that_collide_in_one_map_do_not_in_another() {
+        let filled = || {
+            let mut map = Map::default();
+            for i in 0..100_000 {
+                map.insert(format!("tag:{i}"), i);
+            }
+            map
+        };
+        let (one, other) = (filled(), filled());
+        assert!(one.shards.len() >= 256 && one.shards.len() == other.shards.len());
+        let colliding = || (0..).map(|i| format!("user:{i}")).filter(|key| one.shard(key) == 0).take(1000);
+        let together = colliding().filter(|key| other.shard(key) == 0).count();
+        assert!(together < 50, "{together} of 1,000 keys collide again");
+    }
+}

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
-use zqlite_cidr::Address;
+use zqlite_cidr::{Address, Family};
 
 use crate::engine::{Class, DESTINATION, Engine, Entry, SOURCE};
 use crate::error::UnknownId;
@@ -32,12 +32,30 @@ enum Who {
     Nobody(Address, Option<u32>),
 }
 
+/// The packets that a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Packets {
+    /// Between any addresses of two peers.
+    Any,
+    /// From an address of this family to another.
+    Of(Family),
+    /// From an address of one family to one of the other: only rules without a family match.
+    Mixed,
+}
+
+impl Packets {
+    pub(crate) fn between(source: Family, destination: Family) -> Self {
+        if source == destination { Packets::Of(source) } else { Packets::Mixed }
+    }
+}
+
 /// What is asked of the rules. What is `None` may be anything.
 #[derive(Clone, Copy)]
 pub(crate) struct Question {
     pub(crate) source: Option<Endpoint>,
     pub(crate) destination: Option<Endpoint>,
     pub(crate) service: Option<(u8, u16)>,
+    pub(crate) packets: Packets,
     pub(crate) at: i64,
 }
 
@@ -47,6 +65,7 @@ struct Sets<'a> {
     destination: Option<Row<'a>>,
     port: Option<Row<'a>>,
     protocol: u8,
+    packets: Packets,
     owners_differ: bool,
     /// Where the traffic arrives, if there is a rule to which it matters through whom.
     arrival: Option<Who>,
@@ -75,7 +94,8 @@ impl Engine {
         }
         let source = self.at_address(SOURCE, query.source);
         let destination = self.at_address(DESTINATION, query.destination);
-        self.decision(&question(source, destination, query))
+        let packets = Packets::between(query.source.family(), query.destination.family());
+        self.decision(&Question { packets, ..question(source, destination, query) })
     }
 
     /// As [`decide`](Self::decide), for each of the queries.
@@ -138,7 +158,8 @@ impl Engine {
     pub fn explain_addresses(&self, query: &Query<Address>) -> Explanation {
         let source = self.at_address(SOURCE, query.source);
         let destination = self.at_address(DESTINATION, query.destination);
-        self.explanation(&question(source, destination, query))
+        let packets = Packets::between(query.source.family(), query.destination.family());
+        self.explanation(&Question { packets, ..question(source, destination, query) })
     }
 
     /// Where the class of a peer is.
@@ -185,7 +206,9 @@ impl Engine {
             Found::Rule(slot) if self.entries.len() <= self.ordered => Some(self.of_slot(lists, slot)),
             Found::Rule(slot) => {
                 let source = self.nobody(SOURCE, query.source);
-                let question = question(source, self.nobody(DESTINATION, query.destination), query);
+                let packets = Packets::between(query.source.family(), query.destination.family());
+                let question =
+                    Question { packets, ..question(source, self.nobody(DESTINATION, query.destination), query) };
                 let first = slot.and_then(|slot| self.entries.get(slot));
                 Some(decided(self.with_rows(&question, |found| self.first_in_tail(&question, found, first))))
             }
@@ -290,6 +313,7 @@ impl Engine {
             destination: None,
             port: None,
             protocol: question.service.map_or(0, |(protocol, _)| protocol),
+            packets: question.packets,
             owners_differ,
             arrival: question.destination.filter(|_| !self.steers.is_empty()).map(|end| end.who),
             before_horizon: question.at < self.horizon,
@@ -395,6 +419,12 @@ impl Engine {
                 if !found.before_horizon {
                     bits &= !self.expired.word(word);
                 }
+                bits &= !match found.packets {
+                    Packets::Any => 0,
+                    Packets::Of(Family::V4) => self.families[1].word(word),
+                    Packets::Of(Family::V6) => self.families[0].word(word),
+                    Packets::Mixed => self.families[0].word(word) | self.families[1].word(word),
+                };
                 if let Some(arrival) = found.arrival {
                     for bit in ones(bits & self.steers.word(word)) {
                         let slot = (word * 64 + bit) as Slot;
@@ -419,7 +449,8 @@ impl Engine {
         let member = self.peers.get(&query.destination)?;
         let (destination, class) = (&member.peer, member.class);
         let service = Some((query.protocol, query.port));
-        let question = Question { source: Some(source), destination: None, service, at: query.at };
+        let question =
+            Question { source: Some(source), destination: None, service, packets: Packets::Any, at: query.at };
         let rules: Vec<&Rule> = self
             .matching(&question)
             .filter_map(|slot| self.rule_in(slot))
@@ -461,6 +492,11 @@ impl Engine {
         entry.through.is_empty() || self.classes.get(class).is_some_and(bears)
     }
 
+    /// Whether some rule is of packets of one family.
+    pub(crate) fn compares_families(&self) -> bool {
+        self.families.iter().any(|rules| !rules.is_empty())
+    }
+
     pub(crate) fn routes(&self, class: u32) -> bool {
         self.classes.get(class).is_some_and(|class| class.routes)
     }
@@ -476,5 +512,5 @@ fn is_no_label(selector: &Selector) -> bool {
 
 fn question<E>(source: Endpoint, destination: Endpoint, query: &Query<E>) -> Question {
     let service = Some((query.protocol, query.port));
-    Question { source: Some(source), destination: Some(destination), service, at: query.at }
+    Question { source: Some(source), destination: Some(destination), service, packets: Packets::Any, at: query.at }
 }

@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use zqlite_cidr::{Address, AddressRange, Prefix};
+use zqlite_cidr::{Address, AddressRange, Family, Prefix};
 
 use crate::classes::ClassId;
 use crate::cow::{Map, Pages, Sorted};
@@ -67,6 +67,8 @@ pub struct Engine {
     pub(crate) compares_owners: Arc<Dense>,
     /// Rules that say through whom.
     pub(crate) steers: Arc<Dense>,
+    /// Rules of IPv4 packets, and of IPv6.
+    pub(crate) families: [Arc<Dense>; 2],
     pub(crate) rows: Rows,
     pub(crate) sides: [Side; 2],
     /// Rules with `*` on both sides.
@@ -207,6 +209,7 @@ impl Engine {
             denies: Arc::default(),
             compares_owners: Arc::default(),
             steers: Arc::default(),
+            families: Default::default(),
             rows: Rows::new(0, options.row_memory),
             sides: Default::default(),
             any_both: Arc::default(),
@@ -510,6 +513,9 @@ impl Engine {
         }
         if !rule.through.is_empty() {
             Arc::make_mut(&mut self.steers).insert(slot);
+        }
+        if let Some(family) = rule.family {
+            Arc::make_mut(&mut self.families[usize::from(family == Family::V6)]).insert(slot);
         }
         if rule.ports.is_empty() {
             Arc::make_mut(&mut self.any_port).insert(slot);
@@ -899,5 +905,6 @@ fn nothing() -> Rule {
         expires_at: None,
         same_owner: false,
         through: Vec::new(),
+        family: None,
     }
 }

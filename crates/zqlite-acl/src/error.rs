@@ -36,6 +36,7 @@ pub enum RuleField {
     Ports,
     ExpiresAt,
     Through,
+    Family,
 }
 
 impl fmt::Display for RuleField {
@@ -50,11 +51,12 @@ impl fmt::Display for RuleField {
             RuleField::Ports => "ports",
             RuleField::ExpiresAt => "expiry",
             RuleField::Through => "through",
+            RuleField::Family => "family",
         })
     }
 }
 
-/// Why a rule cannot be used. The last four are for those who make rules from text and untyped numbers.
+/// Why a rule cannot be used. The last five are for those who make rules from text and untyped numbers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleFault {
     /// Two rules have this id.
@@ -66,9 +68,9 @@ pub enum RuleFault {
     /// The range ends before it begins.
     #[error("the range {} to {} ends before it begins", .0.low, .0.high)]
     InvertedPorts(PortRange),
-    /// A deny with `through`: of several ways to an address it would close some, and the answer for the address would be none.
-    #[error("only a rule that allows can say through whom")]
-    DenyThrough,
+    /// A deny of some ways to a peer or address, or of some of its packets: then there would be no one answer for all of them.
+    #[error("only a rule that allows can have one")]
+    AllowOnly,
     /// The text is no selector.
     #[error(transparent)]
     Selector(#[from] SelectorError),
@@ -78,6 +80,9 @@ pub enum RuleFault {
     /// The text is no action.
     #[error(transparent)]
     Action(#[from] UnknownAction),
+    /// The number is no version of IP.
+    #[error("4 or 6 is needed")]
+    Family,
     /// The number is no integer from `lowest` to `highest`.
     #[error("an integer from {lowest} to {highest} is needed")]
     Number {

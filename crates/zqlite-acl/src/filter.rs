@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zqlite_cidr::{Address, AddressRange, Family};
 
-use crate::decide::{Endpoint, Question};
+use crate::decide::{Endpoint, Packets, Question};
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::error::UnknownId;
 use crate::peer::PeerId;
@@ -45,11 +45,20 @@ impl Engine {
             }
         };
         let peer = self.peer(peer).ok_or(UnknownId::Peer(peer))?;
-        if !peer.addresses.is_empty() {
-            let own: Vec<AddressRange> = peer.addresses.iter().map(|&address| one(address)).collect();
-            add(&self.entrance(self.class(DESTINATION, class), at), &own);
+        let itself = self.class(DESTINATION, class);
+        let mut same: Option<Entrance> = None;
+        for family in FAMILIES {
+            let own = peer.addresses.iter().filter(|address| address.family() == family);
+            let own: Vec<AddressRange> = own.map(|&address| one(address)).collect();
+            if own.is_empty() {
+                continue;
+            }
+            // Without rules of one family there is no difference.
+            let entrance = same.take().unwrap_or_else(|| self.entrance(itself, family, at));
+            add(&entrance, &own);
+            same = Some(entrance).filter(|_| !self.compares_families());
         }
-        let mut known: HashMap<Vec<Slot>, Entrance> = HashMap::new();
+        let mut known: HashMap<(Family, Vec<Slot>), Entrance> = HashMap::new();
         for route in merge(peer.routes.iter().map(|&route| route.into()).collect()) {
             let mut kinds = BTreeSet::from([route.first()]);
             self.spans.meeting(route, &mut |range, _| {
@@ -58,7 +67,9 @@ impl Engine {
             for part in cut(route, kinds) {
                 let destination = self.behind(part.first(), class);
                 let rules: Vec<Slot> = self.one_sided(DESTINATION, destination, at).collect();
-                add(known.entry(rules).or_insert_with(|| self.entrance(destination, at)), &[part]);
+                let family = part.first().family();
+                let entrance = known.entry((family, rules)).or_insert_with(|| self.entrance(destination, family, at));
+                add(entrance, &[part]);
             }
         }
         let mut filter: Vec<FilterRule> = Vec::new();
@@ -75,17 +86,25 @@ impl Engine {
         Ok(filter)
     }
 
-    /// Who may send what to a destination.
-    fn entrance(&self, destination: Endpoint, at: i64) -> Entrance {
-        let mut entrance = self.strangers(destination, at);
+    /// Who may send what to a destination's addresses of a family.
+    fn entrance(&self, destination: Endpoint, family: Family, at: i64) -> Entrance {
+        let mut entrance = self.strangers(destination, family, at);
+        let ways: Vec<(Packets, &[Family])> = if self.compares_families() {
+            FAMILIES.chunks(1).zip(FAMILIES).map(|(from, one)| (Packets::between(one, family), from)).collect()
+        } else {
+            vec![(Packets::Any, &FAMILIES)]
+        };
         let mut known: HashMap<Vec<Slot>, Traffic> = HashMap::new();
         for class in self.senders(destination, at) {
-            let rules: Vec<Slot> = self.between(self.class(SOURCE, class), destination, at);
-            let traffic = known.entry(rules).or_insert_with_key(|rules| self.traffic(rules));
-            if !traffic.is_empty() {
-                let members = self.classes.get(class).into_iter().flat_map(|class| class.members.iter());
-                let addresses = members.filter_map(|id| self.peer(*id)).flat_map(|peer| &peer.addresses);
-                entrance.entry(traffic.clone()).or_default().extend(addresses.map(|&address| one(address)));
+            for (packets, from) in &ways {
+                let rules: Vec<Slot> = self.between(self.class(SOURCE, class), destination, *packets, at);
+                let traffic = known.entry(rules).or_insert_with_key(|rules| self.traffic(rules));
+                if !traffic.is_empty() {
+                    let members = self.classes.get(class).into_iter().flat_map(|class| class.members.iter());
+                    let addresses = members.filter_map(|id| self.peer(*id)).flat_map(|peer| &peer.addresses);
+                    let addresses = addresses.filter(|address| from.contains(&address.family()));
+                    entrance.entry(traffic.clone()).or_default().extend(addresses.map(|&address| one(address)));
+                }
             }
         }
         entrance.retain(|_, sources| {
@@ -96,8 +115,8 @@ impl Engine {
     }
 
     /// The rules between two endpoints, in the order in which they decide.
-    pub(crate) fn between(&self, source: Endpoint, destination: Endpoint, at: i64) -> Vec<Slot> {
-        let question = Question { source: Some(source), destination: Some(destination), service: None, at };
+    pub(crate) fn between(&self, source: Endpoint, destination: Endpoint, packets: Packets, at: i64) -> Vec<Slot> {
+        let question = Question { source: Some(source), destination: Some(destination), service: None, packets, at };
         self.matching(&question).collect()
     }
 
@@ -120,8 +139,8 @@ impl Engine {
         classes
     }
 
-    /// Which addresses that belong to no peer may send what to a destination.
-    pub(crate) fn strangers(&self, destination: Endpoint, at: i64) -> Entrance {
+    /// Which addresses that belong to no peer may send what to a destination's addresses of a family.
+    pub(crate) fn strangers(&self, destination: Endpoint, family: Family, at: i64) -> Entrance {
         let mut entrance = Entrance::new();
         let rules: Vec<Slot> = self.one_sided(DESTINATION, destination, at).collect();
         let mut allowed = Vec::new();
@@ -142,7 +161,8 @@ impl Engine {
         let mut known: HashMap<Vec<Slot>, Traffic> = HashMap::new();
         for range in merge(allowed) {
             for part in cut(range, ends.range(range.first()..=range.last()).copied().chain([range.first()]).collect()) {
-                let rules = self.between(self.nobody(SOURCE, part.first()), destination, at);
+                let packets = Packets::between(part.first().family(), family);
+                let rules = self.between(self.nobody(SOURCE, part.first()), destination, packets, at);
                 let traffic = known.entry(rules).or_insert_with_key(|rules| self.traffic(rules));
                 if !traffic.is_empty() {
                     let free = self.without_peers(part);
@@ -172,6 +192,8 @@ impl Engine {
         free
     }
 }
+
+pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 fn one(address: Address) -> AddressRange {
     zqlite_cidr::Prefix::from(address).into()

@@ -26,6 +26,11 @@
 //! when some peer that routes the address bears one. Only rules that allow can have such labels: so what is allowed for an
 //! address is what at least one of its routers lets in.
 //!
+//! # Families
+//! A rule of a family matches packets from an IPv4 address to another, or from an IPv6 address to another. Asked by address,
+//! both have to be of it. A question about peers is about any of their addresses, and there the rule matches as if it had
+//! no family: name one only where both sides have an address of it. Only rules that allow can have one.
+//!
 //! # Ports
 //! Each question has a port, and a rule with ports matches only if its ranges hold it. Protocols without ports (ICMP)
 //! are asked for with port 0, so a rule that is to match them should name no ports.

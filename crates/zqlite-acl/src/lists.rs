@@ -529,7 +529,7 @@ fn alone(slot: Slot, rule: &Rule) -> Vec<Item> {
 
 /// The [services](service) of a rule as ranges; `None` when that is not all it takes.
 fn services(rule: &Rule) -> Option<Vec<Range>> {
-    if !rule.through.is_empty() {
+    if !rule.through.is_empty() || rule.family.is_some() {
         return None;
     }
     if rule.protocols.is_empty() {

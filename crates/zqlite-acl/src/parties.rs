@@ -202,15 +202,16 @@ struct Content<'a>(&'a Rule);
 
 impl<'a> Content<'a> {
     fn parts(&self) -> impl PartialEq + Hash + use<'a> {
-        let Rule { priority, action, sources, destinations, protocols, ports, same_owner, through, .. } = self.0;
-        (*priority, *action, sources, destinations, protocols, ports, *same_owner, through)
+        let Rule { priority, action, sources, destinations, protocols, ports, same_owner, through, family, .. } =
+            self.0;
+        (*priority, *action, sources, destinations, protocols, ports, *same_owner, through, *family)
     }
 }
 
 impl PartialEq for Content<'_> {
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (self.0, other.0);
-        (a.priority, a.action, a.same_owner) == (b.priority, b.action, b.same_owner)
+        (a.priority, a.action, a.same_owner, a.family) == (b.priority, b.action, b.same_owner, b.family)
             && (&a.sources, &a.destinations) == (&b.sources, &b.destinations)
             && (&a.protocols, &a.ports, &a.through) == (&b.protocols, &b.ports, &b.through)
     }

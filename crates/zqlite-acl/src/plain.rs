@@ -167,7 +167,10 @@ impl Engine {
 
     /// As [`decide_addresses`](Self::decide_addresses), with each rule that matches.
     pub fn explain_addresses(&self, query: &Query<Address>) -> Explanation {
-        self.explain_endpoints(self.at_address(query.source), self.at_address(query.destination), query)
+        let mut rules = self.rules_between(self.at_address(query.source), self.at_address(query.destination), query.at);
+        let families = [query.source.family(), query.destination.family()];
+        rules.retain(|rule| rule.family.is_none_or(|family| families == [family; 2]));
+        explanation(rules, query)
     }
 
     /// Whether some protocol and port is allowed from one peer to the other, or to an address that it routes.
@@ -270,19 +273,7 @@ impl Engine {
     }
 
     fn explain_endpoints<E>(&self, source: Endpoint<'_>, destination: Endpoint<'_>, query: &Query<E>) -> Explanation {
-        let mut rules = self.rules_between(source, destination, query.at);
-        rules.retain(|rule| rule.covers(query.protocol, query.port));
-        let decision = Decision {
-            allowed: rules.first().is_some_and(|rule| rule.action == Action::Allow),
-            rule: rules.first().map(|rule| rule.id),
-        };
-        let matching = rules.iter().enumerate().map(|(index, rule)| MatchingRule {
-            rule: rule.id,
-            action: rule.action,
-            priority: rule.priority,
-            shadowed: index > 0,
-        });
-        Explanation { decision, routed: None, matching: matching.collect() }
+        explanation(self.rules_between(source, destination, query.at), query)
     }
 
     /// Looks at each protocol and port where the answer may change: every protocol that a rule mentions and one that none
@@ -329,6 +320,22 @@ impl Engine {
     }
 }
 
+/// Of the rules that match two ends, in the order in which they decide, those of a protocol and port.
+fn explanation<E>(mut rules: Vec<&Rule>, query: &Query<E>) -> Explanation {
+    rules.retain(|rule| rule.covers(query.protocol, query.port));
+    let decision = Decision {
+        allowed: rules.first().is_some_and(|rule| rule.action == Action::Allow),
+        rule: rules.first().map(|rule| rule.id),
+    };
+    let matching = rules.iter().enumerate().map(|(index, rule)| MatchingRule {
+        rule: rule.id,
+        action: rule.action,
+        priority: rule.priority,
+        shadowed: index > 0,
+    });
+    Explanation { decision, routed: None, matching: matching.collect() }
+}
+
 /// What is wrong with rules that are to be used together.
 pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
     let mut ids = BTreeSet::new();
@@ -344,7 +351,10 @@ pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
             return Err(fail(RuleField::Destinations, None, RuleFault::Empty));
         }
         if rule.action == Action::Deny && !rule.through.is_empty() {
-            return Err(fail(RuleField::Through, None, RuleFault::DenyThrough));
+            return Err(fail(RuleField::Through, None, RuleFault::AllowOnly));
+        }
+        if rule.action == Action::Deny && rule.family.is_some() {
+            return Err(fail(RuleField::Family, None, RuleFault::AllowOnly));
         }
         if let Some(index) = rule.ports.iter().position(|range| range.high < range.low) {
             return Err(fail(RuleField::Ports, Some(index), RuleFault::InvertedPorts(rule.ports[index])));

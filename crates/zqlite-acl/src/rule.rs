@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use zqlite_cidr::Excerpt;
+use zqlite_cidr::{Excerpt, Family};
 
 use crate::selector::{Label, Selector};
 
@@ -35,6 +35,8 @@ pub struct Rule {
     pub same_owner: bool,
     /// Match only what arrives at a peer that bears one of these: as its own, or as a router's. Empty: any. Not for denies.
     pub through: Vec<Label>,
+    /// Match only packets of this family, from one of its addresses to another. Not for denies.
+    pub family: Option<Family>,
 }
 
 impl Rule {

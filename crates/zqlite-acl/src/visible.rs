@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::classes::ClassId;
-use crate::decide::{Endpoint, Question};
+use crate::decide::{Endpoint, Packets, Question};
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::error::UnknownId;
 use crate::peer::{Peer, PeerId};
@@ -107,7 +107,8 @@ impl Engine {
     }
 
     fn some_traffic(&self, source: Endpoint, destination: Endpoint, at: i64) -> bool {
-        let question = Question { source: Some(source), destination: Some(destination), service: None, at };
+        let question =
+            Question { source: Some(source), destination: Some(destination), service: None, packets: Packets::Any, at };
         some_passes(self.matching(&question).filter_map(|slot| self.rule_in(slot)))
     }
 
@@ -138,7 +139,7 @@ impl Engine {
     /// The rules that match one side, whatever the other.
     pub(crate) fn one_sided(&self, side: usize, endpoint: Endpoint, at: i64) -> std::vec::IntoIter<Slot> {
         let (source, destination) = if side == SOURCE { (Some(endpoint), None) } else { (None, Some(endpoint)) };
-        self.matching(&Question { source, destination, service: None, at })
+        self.matching(&Question { source, destination, service: None, packets: Packets::Any, at })
     }
 
     /// Adds the classes that traffic may go to from here (`side` is [`SOURCE`]), or come from.

@@ -7,7 +7,7 @@ use zqlite_acl::{
     Action, Decision, Direction, Label, LabelError, LabelFault, Peer, PeerError, PeerFault, PeerField, PeerId,
     PortRange, Query, Rule, RuleError, RuleFault, RuleField, RuleId, Selector, SelectorError, UnknownId,
 };
-use zqlite_cidr::{Address, Reason};
+use zqlite_cidr::{Address, Family, Reason};
 
 const TCP: u8 = 6;
 
@@ -24,6 +24,7 @@ fn rule(id: RuleId, priority: i32, action: Action, source: &str, destination: &s
         expires_at: None,
         same_owner: false,
         through: Vec::new(),
+        family: None,
     }
 }
 
@@ -275,6 +276,18 @@ fn a_set_of_rules_with_a_bad_one_changes_nothing() {
             RuleField::Sources,
             None,
             RuleFault::Empty,
+        ),
+        (
+            vec![Rule { through: vec!["tag:a".parse().unwrap()], ..deny(5, 0, "*", "*") }],
+            RuleField::Through,
+            None,
+            RuleFault::AllowOnly,
+        ),
+        (
+            vec![Rule { family: Some(Family::V4), ..deny(5, 0, "*", "*") }],
+            RuleField::Family,
+            None,
+            RuleFault::AllowOnly,
         ),
         (vec![Rule { destinations: vec![], ..allow(5, 0, "*", "*") }], RuleField::Destinations, None, RuleFault::Empty),
         (

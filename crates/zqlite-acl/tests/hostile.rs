@@ -24,6 +24,7 @@ fn rule(id: u32, source: Selector, destination: Selector) -> Rule {
         expires_at: None,
         same_owner: false,
         through: Vec::new(),
+        family: None,
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{PORTS, PROTOCOLS, TIMES, engine, own, pairs, peers, queries, rule, rules};
+use common::{PORTS, PROTOCOLS, TIMES, engine, of_any_family, own, pairs, peers, queries, rule, rules};
 use proptest::prelude::*;
 use zqlite_acl::plain::Engine;
 use zqlite_acl::{Action, Direction, Explanation, Peer, PeerId, Query, Rule, Selector};
@@ -85,8 +85,8 @@ proptest! {
     fn a_shadowed_rule_changes_nothing(rules in rules(), peers in peers(), chosen in any::<prop::sample::Index>(), lower in 0..2) {
         prop_assume!(!rules.is_empty());
         let shadowing = chosen.get(&rules).clone();
-        // A deny cannot say through whom, so it could match more than the allow that is to shadow it.
-        prop_assume!(shadowing.through.is_empty() || lower == 0);
+        // A deny cannot say through whom or of which family, so it could match more than the allow that is to shadow it.
+        prop_assume!(lower == 0 || (shadowing.through.is_empty() && shadowing.family.is_none()));
         let shadowed = match (shadowing.action, lower) {
             // At equal priority deny shadows allow, and the lower id its equals.
             (Action::Deny, 0) => Rule { id: 99, action: Action::Allow, ..shadowing },
@@ -209,7 +209,7 @@ proptest! {
     #[test]
     fn a_router_is_reached_when_some_address_behind_it_is(rules in rules(), peers in peers()) {
         for (a, b) in pairs(&peers) {
-            let engine = engine(&rules, &alone_routing(&peers, b));
+            let engine = engine(&of_any_family(&rules), &alone_routing(&peers, b));
             let find = |id| peers.iter().find(|peer| peer.id == id).unwrap();
             let (Some(&source), Some(&itself)) = (find(a).addresses.first(), find(b).addresses.first()) else { continue };
             let routed = common::behind().filter(|&address| find(b).routes.iter().any(|route| route.contains(address)));
@@ -250,7 +250,7 @@ proptest! {
 
     #[test]
     fn each_address_of_a_peer_stands_for_it(rules in rules(), peers in peers()) {
-        let engine = engine(&rules, &peers);
+        let engine = engine(&of_any_family(&rules), &peers);
         for a in &peers {
             for b in &peers {
                 for query in queries(a.id, b.id) {
@@ -266,6 +266,28 @@ proptest! {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// Between two addresses a rule of a family is there or not; between peers it is there.
+    #[test]
+    fn a_rule_of_a_family_is_for_its_packets(rules in rules(), peers in peers()) {
+        let all = engine(&rules, &peers);
+        let peer_level = engine(&of_any_family(&rules), &peers);
+        prop_assert_eq!(explanations(&all, &peers), explanations(&peer_level, &peers));
+        prop_assert_eq!(visible(&all, &peers), visible(&peer_level, &peers));
+        let addresses: Vec<Address> = peers.iter().flat_map(|peer| peer.addresses.clone()).chain(common::behind().take(2)).collect();
+        for &source in &addresses {
+            for &destination in &addresses {
+                let there = |rule: &&Rule| {
+                    rule.family.is_none_or(|family| source.family() == family && destination.family() == family)
+                };
+                let some: Vec<Rule> = rules.iter().filter(there).cloned().collect();
+                let some = engine(&of_any_family(&some), &peers);
+                for query in queries(source, destination) {
+                    prop_assert_eq!(all.explain_addresses(&query), some.explain_addresses(&query));
                 }
             }
         }

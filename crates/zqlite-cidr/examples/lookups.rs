@@ -1,5 +1,5 @@
 //! Lookups, build and updates on a routing table, beside other crates: `cargo run --release --example lookups -- FILE`,
-//! where FILE is gzip with a prefix a line. Figures are nanoseconds an address, the least of some rounds.
+//! where FILE is gzip with a prefix a line; with `batches` behind it, batches of our own alone. Figures are nanoseconds an address, the least of some rounds.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader};
@@ -21,6 +21,7 @@ fn main() -> Result<(), Failure> {
     let lines = BufReader::new(flate2::read::GzDecoder::new(std::fs::File::open(file)?)).lines();
     let prefixes =
         lines.map(|line| Ok(Prefix::parse(line?.trim(), HostBits::Reject)?)).collect::<Result<Vec<_>, Failure>>()?;
+    let batches_alone = std::env::args().nth(2).as_deref() == Some("batches");
     println!("{} prefixes", prefixes.len());
 
     let mut random = Random(1);
@@ -42,9 +43,15 @@ fn main() -> Result<(), Failure> {
             start.elapsed()
         );
         let mut out = vec![0u32; COUNT];
+        let start = Instant::now();
+        let form = LookupTable::of((*table).clone(), mode);
+        println!("  form {:?} ({:.1} MB)", start.elapsed(), form.memory() as f64 / 1e6);
         show("v4 covered, batch", || table.lookup_v4(&covered4, |at, found| out[at] = found.unwrap_or(u32::MAX)));
         show("v4 uniform, batch", || table.lookup_v4(&uniform4, |at, found| out[at] = found.unwrap_or(u32::MAX)));
         show("v6 covered, batch", || table.lookup_v6(&bytes6, |at, found| out[at] = found.unwrap_or(u32::MAX)));
+        if batches_alone {
+            continue;
+        }
         show("v4 covered, one by one", || {
             covered4.iter().for_each(|&bits| {
                 black_box(table.lookup(Address::v4(bits)));
@@ -75,6 +82,9 @@ fn main() -> Result<(), Failure> {
         println!("  snapshot in {:?} ({} prefixes)", start.elapsed(), snapshot.len());
     }
 
+    if batches_alone {
+        return Ok(());
+    }
     println!("\nprefix-trie");
     let nets = |prefix: &Prefix| (prefix.first().bits(), prefix.length());
     let start = Instant::now();

@@ -12,21 +12,26 @@ use std::hint::select_unpredictable;
 
 use crate::address::Family;
 use crate::batch::{Found, LANES, Lane, find_all, prefetch};
+use crate::huge;
 use crate::node::{Key, Node, Place, STRIDE, masked, slot};
 use crate::prefix::Prefix;
+#[cfg(target_arch = "x86_64")]
+use crate::simd;
 use crate::table::{Table, root};
+#[cfg(target_arch = "x86_64")]
+use crate::wide;
 
 /// The bits that lead to the first row.
-const ROOT: u32 = 3 * STRIDE;
+pub(crate) const ROOT: u32 = 3 * STRIDE;
 /// The bits of the longest prefix that is kept apart.
 const SHORT: u32 = 2 * STRIDE;
 /// Bits of an address that the form can look at.
-const REACH: u32 = 64;
+pub(crate) const REACH: u32 = 64;
 
 /// What a slot says: nothing (0), a value plus one (below 2^31), a row, a gate, or that only the trie knows.
-type Slot = u32;
+pub(crate) type Slot = u32;
 const ROW: Slot = 1 << 31;
-const GATE: Slot = 3 << 30;
+pub(crate) const GATE: Slot = 3 << 30;
 const ASK: Slot = Slot::MAX;
 
 enum Kind {
@@ -50,7 +55,7 @@ fn answer(value: u32) -> Slot {
 /// What the 64 blocks of a stride say.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-struct Row([Slot; 64]);
+pub(crate) struct Row([Slot; 64]);
 
 /// A place where bits are skipped: goes on only for addresses that have them.
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +83,9 @@ struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    const fn new() -> Self {
-        Self { items: Vec::new(), free: Vec::new() }
+    /// With room for `count` items; what is not used takes no memory.
+    fn with_room(count: usize) -> Self {
+        Self { items: huge::with_capacity(count), free: Vec::new() }
     }
 
     /// The number of a new item; `None` when `limit` are in use.
@@ -93,7 +99,9 @@ impl<T> Slab<T> {
         }
         // A quarter more, not twice as much: this is most of the memory of a large table.
         if self.items.len() == self.items.capacity() {
-            self.items.reserve_exact(self.items.len() / 4 + 4);
+            let mut items = huge::with_capacity(self.items.len() / 4 * 5 + 4);
+            items.append(&mut self.items);
+            self.items = items;
         }
         self.items.push(item);
         Some(self.items.len() as u32 - 1)
@@ -115,7 +123,9 @@ struct Roots {
 
 impl Roots {
     fn new() -> Self {
-        Self { long: vec![0; 1 << ROOT].into(), short: vec![0; 1 << SHORT].into() }
+        let mut long = huge::with_capacity(1 << ROOT);
+        long.resize(1 << ROOT, 0);
+        Self { long: long.into(), short: vec![0; 1 << SHORT].into() }
     }
 }
 
@@ -138,7 +148,10 @@ enum At {
 
 impl Flat {
     pub(crate) fn of(table: &Table<u32>, sparse: usize) -> Self {
-        let mut flat = Self { roots: [Roots::new(), Roots::new()], rows: Slab::new(), gates: Slab::new(), sparse };
+        // Each row is of a node and each gate of a node or prefix; the room that is left over is given back below.
+        let room = table.nodes.memory() / size_of::<Node>();
+        let (rows, gates) = (Slab::with_room(room), Slab::with_room(room));
+        let mut flat = Self { roots: [Roots::new(), Roots::new()], rows, gates, sparse };
         // Row 0 is read for lanes that are at none.
         flat.rows.add(Row([0; 64]), 1);
         for family in [Family::V4, Family::V6] {
@@ -339,10 +352,55 @@ impl Flat {
     #[inline(always)]
     pub(crate) fn find_all<L: Lane>(&self, table: &Table<u32>, addresses: &[L], found: &mut [Found; LANES]) {
         let count = addresses.len().min(LANES);
+        let mut slots = [0 as Slot; LANES];
+        // One row is passed as fast without gathers, or faster.
+        let descended = L::TOGETHER > 1 && self.descend_wide(&addresses[..count], &mut slots);
+        if !descended {
+            self.descend(&addresses[..count], &mut slots);
+        }
+        self.settle(&addresses[..count], &mut slots);
+        let mut asking = 0;
+        let mut asked = [0u8; LANES];
+        for lane in 0..count {
+            found[lane] = slots[lane].into();
+            asked[asking] = lane as u8;
+            asking += usize::from(slots[lane] == ASK);
+        }
+        if asking > 0 {
+            let lane_of = |at: usize| usize::from(asked[at]) % LANES;
+            let addresses: [L; LANES] = std::array::from_fn(|at| addresses[lane_of(at).min(count - 1)]);
+            let mut answers = [0; LANES];
+            find_all(table, &addresses[..asking], &mut answers);
+            for at in 0..asking {
+                found[lane_of(at)] = answers[at];
+            }
+        }
+    }
+
+    /// Where the processor has AVX-512: as [`descend`](Self::descend), eight addresses an instruction. False where it
+    /// was not done.
+    #[inline(always)]
+    pub(crate) fn descend_wide<L: Lane>(&self, addresses: &[L], slots: &mut [Slot; LANES]) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if simd::avx512() {
+            let highs: [u64; LANES] = std::array::from_fn(|at| addresses.get(at).map_or(0, |address| address.high()));
+            let form = wide::Form { long: &self.roots[L::FAMILY as usize].long, rows: &self.rows.items };
+            // SAFETY: `avx512` is true only if the processor was asked for each of the instructions. Every slot of this
+            // form that names a row names one that exists: `add` made its number, and what is released is unlinked in
+            // the same step. The root has 2^ROOT slots. No family takes more than three steps, to a depth of 36.
+            unsafe { wide::descend(&form, &highs, addresses.len(), L::TOGETHER, slots) };
+            return true;
+        }
+        let _ = (addresses, slots);
+        false
+    }
+
+    /// Where at most [`LANES`] addresses are behind the rows that most of them pass, all lanes together.
+    #[inline(always)]
+    pub(crate) fn descend<L: Lane>(&self, addresses: &[L], slots: &mut [Slot; LANES]) {
+        let count = addresses.len().min(LANES);
         let roots = &self.roots[L::FAMILY as usize];
         let rows = &self.rows.items[..];
-        let gates = &self.gates.items[..];
-        let mut slots = [0 as Slot; LANES];
         let row_of = |slot: Slot| select_unpredictable(slot >> 30 == 2, slot ^ ROW, 0) as usize;
         let place_in = |high: u64, depth: u32| (high >> (REACH - STRIDE - depth)) as usize & 63;
         let prefetch_row = |slot: Slot, high: u64, depth: u32| {
@@ -353,7 +411,6 @@ impl Flat {
             slots[lane] = roots.long[(high >> (REACH - ROOT)) as usize];
             prefetch_row(slots[lane], high, ROOT);
         }
-        // The rows that most addresses pass, all lanes together.
         let mut depth = ROOT;
         for _ in 0..L::TOGETHER {
             for lane in 0..count {
@@ -365,8 +422,18 @@ impl Flat {
             }
             depth += STRIDE;
         }
+    }
+
+    /// The slots at which the ways of at most [`LANES`] addresses end, from where [`descend`](Self::descend) left them.
+    #[inline(always)]
+    fn settle<L: Lane>(&self, addresses: &[L], slots: &mut [Slot; LANES]) {
+        let count = addresses.len().min(LANES);
+        let roots = &self.roots[L::FAMILY as usize];
+        let rows = &self.rows.items[..];
+        let gates = &self.gates.items[..];
         // The lanes that are at a row still, and those at a gate.
-        let mut depths = [depth as u8; LANES];
+        let place_in = |high: u64, depth: u32| (high >> (REACH - STRIDE - depth)) as usize & 63;
+        let mut depths = [(ROOT + STRIDE * L::TOGETHER as u32) as u8; LANES];
         let (mut at_row, mut at_gate) = ([0u8; LANES], [0u8; LANES]);
         let (mut row_count, mut gate_count) = (0, 0);
         // Notes which way a lane goes on; one that has arrived is overwritten by the next.
@@ -405,22 +472,9 @@ impl Flat {
                 go_on!(lane, slot);
             }
         }
-        let mut asking = 0;
         for lane in 0..count {
             let short = roots.short[(addresses[lane].high() >> (REACH - SHORT)) as usize];
-            let slot = select_unpredictable(slots[lane] == 0, short, slots[lane]);
-            found[lane] = slot.into();
-            at_row[asking] = lane as u8;
-            asking += usize::from(slot == ASK);
-        }
-        if asking > 0 {
-            let lane_of = |at: usize| usize::from(at_row[at]) % LANES;
-            let addresses: [L; LANES] = std::array::from_fn(|at| addresses[lane_of(at).min(count - 1)]);
-            let mut answers = [0; LANES];
-            find_all(table, &addresses[..asking], &mut answers);
-            for at in 0..asking {
-                found[lane_of(at)] = answers[at];
-            }
+            slots[lane] = select_unpredictable(slots[lane] == 0, short, slots[lane]);
         }
     }
 

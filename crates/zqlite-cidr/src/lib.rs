@@ -13,6 +13,7 @@ mod batch;
 mod bytes;
 mod error;
 mod flat;
+mod huge;
 mod lookup;
 mod node;
 mod parse;
@@ -24,6 +25,8 @@ mod rows;
 mod simd;
 mod table;
 mod walk;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 /// What the fuzz targets in `fuzz/` reach of the inside. Not part of any other build.
 #[cfg(feature = "fuzzing")]

@@ -1,6 +1,7 @@
 //! A table of numbers made for lookups, in one of two forms.
 
 use std::ops::Deref;
+use std::sync::OnceLock;
 
 use crate::address::{Address, Family, is_mapped};
 use crate::batch::{Found, LANES, Lane, find_all, find_one};
@@ -39,7 +40,10 @@ const SMALL: usize = LARGE / 2;
 pub struct LookupTable {
     table: Table<u32>,
     mode: Mode,
-    flat: Option<Flat>,
+    /// Set where there are rows.
+    flat: OnceLock<Flat>,
+    /// Rows are due, but nobody has asked for an address yet.
+    rows_due: bool,
 }
 
 impl Deref for LookupTable {
@@ -53,17 +57,32 @@ impl Deref for LookupTable {
 impl LookupTable {
     /// A table with the entries of `table`.
     pub fn of(table: Table<u32>, mode: Mode) -> Self {
-        let flat = (mode == Mode::Fast || table.len() >= LARGE).then(|| Flat::of(&table, mode.sparse()));
-        Self { table, mode, flat }
+        let table = Self::lazily_of(table, mode);
+        table.flat();
+        table
+    }
+
+    /// As [`of`](Self::of), at once: the rows of answers, most of the time that it takes, are made by the first lookup.
+    pub fn lazily_of(table: Table<u32>, mode: Mode) -> Self {
+        let rows_due = mode == Mode::Fast || table.len() >= LARGE;
+        Self { table, mode, flat: OnceLock::new(), rows_due }
+    }
+
+    /// The rows, made now if they are due.
+    #[inline(always)]
+    fn flat(&self) -> Option<&Flat> {
+        match self.flat.get() {
+            None if self.rows_due => Some(self.flat.get_or_init(|| Flat::of(&self.table, self.mode.sparse()))),
+            flat => flat,
+        }
     }
 
     /// Gives `prefix` this value; returns the one that it had.
     pub fn insert(&mut self, prefix: Prefix, value: u32) -> Option<u32> {
         let before = self.table.insert(prefix, value);
-        match &mut self.flat {
+        match self.flat.get_mut() {
             Some(flat) if before != Some(value) => flat.update(&self.table, prefix),
-            None if self.table.len() >= LARGE => self.flat = Some(Flat::of(&self.table, self.mode.sparse())),
-            _ => {}
+            _ => self.rows_due |= self.table.len() >= LARGE,
         }
         before
     }
@@ -71,17 +90,19 @@ impl LookupTable {
     /// Removes `prefix` itself, not those that it covers; returns its value.
     pub fn remove(&mut self, prefix: Prefix) -> Option<u32> {
         let before = self.table.remove(prefix)?;
-        match &mut self.flat {
-            Some(_) if self.mode == Mode::Compact && self.table.len() < SMALL => self.flat = None,
-            Some(flat) => flat.update(&self.table, prefix),
-            None => {}
+        if self.mode == Mode::Compact && self.table.len() < SMALL {
+            self.flat = OnceLock::new();
+            self.rows_due = false;
+        }
+        if let Some(flat) = self.flat.get_mut() {
+            flat.update(&self.table, prefix);
         }
         Some(before)
     }
 
     /// Bytes of memory that the table takes.
     pub fn memory(&self) -> usize {
-        self.table.memory() + self.flat.as_ref().map_or(0, Flat::memory)
+        self.table.memory() + self.flat().map_or(0, Flat::memory)
     }
 
     /// The value of the longest prefix that holds `address`.
@@ -93,7 +114,7 @@ impl LookupTable {
     #[inline]
     fn find(&self, address: Address) -> Found {
         let high = (key_of(address.family(), address.bits()) >> 64) as u64;
-        match self.flat.as_ref().and_then(|flat| flat.find_one(address.family(), high)) {
+        match self.flat().and_then(|flat| flat.find_one(address.family(), high)) {
             Some(found) => found,
             None => find_one(&self.table, address),
         }
@@ -132,7 +153,7 @@ impl LookupTable {
 
     #[inline(always)]
     fn find_all<L: Lane>(&self, addresses: &[L], found: &mut [Found; LANES]) {
-        match &self.flat {
+        match self.flat() {
             Some(flat) => flat.find_all(&self.table, addresses, found),
             None => find_all(&self.table, addresses, found),
         }
@@ -228,13 +249,49 @@ mod tests {
         }
     }
 
+    /// The plain way through the flat form and the one of AVX-512, at every size of a batch.
+    #[test]
+    fn every_way_through_the_flat_form_agrees() {
+        for mode in [Mode::Compact, Mode::Fast] {
+            let entries = prefixes(40_000).into_iter().zip(0..).map(|(prefix, at)| (prefix, at * 71_993));
+            let table = LookupTable::of(entries.collect(), mode);
+            let Some(flat) = table.flat.get() else { unreachable!("a table of this size has rows") };
+            let bits: Vec<u64> = numbers().take(40_000).collect();
+            let v4 = bits
+                .iter()
+                .map(|bits| if bits >> 63 == 0 { *bits as u32 } else { 0x0a00_0000 | *bits as u32 & 0xffff });
+            let v6 = bits.iter().map(|bits| match bits >> 62 {
+                0 => u128::from(*bits) << 64 | 1,
+                1 => 0xfd << 120 | u128::from(bits & 0xffff),
+                _ => u128::from(bits & 0xff_ffff) << 88,
+            });
+            agree(flat, &v4.collect::<Vec<u32>>());
+            agree(flat, &v6.collect::<Vec<u128>>());
+        }
+    }
+
+    fn agree<L: Lane>(flat: &Flat, addresses: &[L]) {
+        let mut rest = addresses;
+        for count in (1..=LANES).cycle() {
+            let Some((batch, behind)) = rest.split_at_checked(count) else { break };
+            rest = behind;
+            let (mut plain, mut wide) = ([0; LANES], [0; LANES]);
+            flat.descend(batch, &mut plain);
+            if !flat.descend_wide(batch, &mut wide) {
+                eprintln!("SKIPPED: no AVX-512 here, or ZQLITE_SIMD forbids it");
+                return;
+            }
+            assert_eq!(plain[..count], wide[..count]);
+        }
+    }
+
     #[test]
     fn the_flat_form_is_what_it_would_be_if_built_anew() {
         for mode in [Mode::Compact, Mode::Fast] {
-            let mut table =
-                LookupTable { flat: Some(Flat::of(&Table::new(), mode.sparse())), mode, ..LookupTable::default() };
+            let flat = OnceLock::from(Flat::of(&Table::new(), mode.sparse()));
+            let mut table = LookupTable { flat, mode, rows_due: true, ..LookupTable::default() };
             let prefixes = prefixes(6000);
-            let in_use = |table: &LookupTable| table.flat.as_ref().map(Flat::in_use);
+            let in_use = |table: &LookupTable| table.flat.get().map(Flat::in_use);
             let fresh = |table: &LookupTable| Some(Flat::of(table, mode.sparse()).in_use());
             for (value, &prefix) in prefixes.iter().enumerate() {
                 table.insert(prefix, value as u32);
@@ -248,7 +305,7 @@ mod tests {
                     flat.update(&table.table, prefix);
                 }
             }
-            table.flat = flat;
+            table.flat = flat.map(OnceLock::from).unwrap_or_default();
             assert_eq!(in_use(&table), fresh(&table));
         }
     }
@@ -258,14 +315,14 @@ mod tests {
         let mut table = LookupTable::default();
         let hosts: Vec<Prefix> = (0..LARGE as u32).map(|n| Prefix::from(Address::v4(n << 12))).collect();
         for &host in &hosts {
-            assert!(table.flat.is_none());
+            assert!(table.flat().is_none());
             table.insert(host, 1);
         }
-        assert!(table.flat.is_some());
+        assert!(table.flat().is_some());
         for &host in &hosts {
             table.remove(host);
         }
-        assert!(table.flat.is_none());
+        assert!(table.flat().is_none());
         assert_eq!(table.lookup(Address::v4(0)), None);
     }
 }

@@ -15,6 +15,8 @@ pub enum Instructions {
     Scalar,
     /// POPCNT, LZCNT, BMI1 and BMI2 of x86-64.
     BitCounting,
+    /// These, and the parts F, VL, DQ and BW of AVX-512.
+    Avx512,
 }
 
 impl Instructions {
@@ -23,13 +25,16 @@ impl Instructions {
         match self {
             Self::Scalar => "scalar",
             Self::BitCounting => "bit-counting",
+            Self::Avx512 => "avx-512",
         }
     }
 }
 
 /// `ZQLITE_SIMD` has a value that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{VARIABLE} is {0:?}; it may be \"auto\" (what the processor has, the default) or \"scalar\"")]
+#[error(
+    "{VARIABLE} is {0:?}; it may be \"auto\" (what the processor has, the default), \"bit-counting\" (no more than that) or \"scalar\""
+)]
 pub struct UnknownChoice(String);
 
 /// The instructions that this process uses, or what is wrong with the choice; until that is put right it is
@@ -41,7 +46,14 @@ pub fn instructions() -> Result<Instructions, UnknownChoice> {
 /// Whether the functions that count bits may be called.
 #[inline]
 pub(crate) fn bit_counting() -> bool {
-    matches!(chosen(), Ok(Instructions::BitCounting))
+    matches!(chosen(), Ok(Instructions::BitCounting | Instructions::Avx512))
+}
+
+/// Whether the functions that use AVX-512 may be called.
+#[inline]
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn avx512() -> bool {
+    matches!(chosen(), Ok(Instructions::Avx512))
 }
 
 fn chosen() -> &'static Result<Instructions, UnknownChoice> {
@@ -54,6 +66,8 @@ fn choose(wanted: Option<&str>) -> Result<Instructions, UnknownChoice> {
     match wanted {
         None | Some("" | "auto") => Ok(best()),
         Some("scalar") => Ok(Instructions::Scalar),
+        Some("bit-counting") if best() != Instructions::Scalar => Ok(Instructions::BitCounting),
+        Some("bit-counting") => Ok(Instructions::Scalar),
         Some(other) => Err(UnknownChoice(other.into())),
     }
 }
@@ -65,7 +79,11 @@ fn best() -> Instructions {
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
     {
-        Instructions::BitCounting
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw");
+        if avx512 { Instructions::Avx512 } else { Instructions::BitCounting }
     } else {
         Instructions::Scalar
     }

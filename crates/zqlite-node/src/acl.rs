@@ -37,6 +37,12 @@ type Decider<'env> = Function<'env, (f64, f64, f64, f64), f64>;
 type AddressDecider<'env> = Function<'env, (String, String, f64, f64), f64>;
 type Toggle<'env> = Function<'env, (f64, bool), ()>;
 
+impl NativeAclEngine {
+    pub(crate) fn of(engine: Engine) -> Self {
+        Self { engine: Rc::new(RefCell::new(engine)) }
+    }
+}
+
 #[napi]
 impl NativeAclEngine {
     #[napi(constructor)]
@@ -46,13 +52,13 @@ impl NativeAclEngine {
             if let Some(memory) = memory {
                 options.row_memory = argument::<u64>("memory", memory)? as usize;
             }
-            Ok(Self { engine: Rc::new(RefCell::new(Engine::with_options(options))) })
+            Ok(Self::of(Engine::with_options(options)))
         })
     }
 
     #[napi]
     pub fn snapshot(&self) -> Self {
-        Self { engine: Rc::new(RefCell::new(self.engine.borrow().clone())) }
+        Self::of(self.engine.borrow().clone())
     }
 
     /// A plain function is called in half the time of a method, which must find out what `this` is.

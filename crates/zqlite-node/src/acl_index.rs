@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use napi::Either;
+use napi::bindgen_prelude::Float64ArraySlice;
 use napi_derive::napi;
 use zqlite_store::{AclIndex, Error, SqlValue};
 
+use crate::acl::NativeAclEngine;
 use crate::cidr_index::open;
 use crate::guard::guard;
 
@@ -79,6 +81,43 @@ impl NativeAclQuestion {
 
 #[napi]
 impl NativeAclIndex {
+    /// The rules and peers as they are committed now.
+    #[napi]
+    pub fn snapshot(&self) -> napi::Result<NativeAclEngine> {
+        guard(|| {
+            open(&self.closed)?;
+            Ok(NativeAclEngine::of(self.index.engine()?))
+        })
+    }
+
+    /// As [`NativeAclEngine::decide_batch`], all of one moment.
+    #[napi]
+    pub fn decide_batch(
+        &self,
+        sources: &[u32],
+        destinations: &[u32],
+        protocols: &[u8],
+        ports: &[u16],
+        at: f64,
+        codes: Float64ArraySlice<'_>,
+    ) -> napi::Result<()> {
+        self.snapshot()?.decide_batch(sources, destinations, protocols, ports, at, codes)
+    }
+
+    /// As [`NativeAclEngine::decide_addresses_batch`], all of one moment.
+    #[napi]
+    pub fn decide_addresses_batch(
+        &self,
+        sources: &[u32],
+        destinations: &[u32],
+        protocols: &[u8],
+        ports: &[u16],
+        at: f64,
+        codes: Float64ArraySlice<'_>,
+    ) -> napi::Result<()> {
+        self.snapshot()?.decide_addresses_batch(sources, destinations, protocols, ports, at, codes)
+    }
+
     #[napi]
     pub fn decide(&self, question: NativeAclQuestion) -> napi::Result<NativeAclAnswer> {
         guard(|| {

@@ -52,7 +52,8 @@ fn range(text: &str) -> Result<AddressRange, Error> {
     AddressRange::parse(text).map_err(syntax)
 }
 
-/// The instructions that lookups use: `scalar`, or `bit-counting` where the processor has those.
+/// The instructions that lookups use: `scalar`, or `bit-counting` or `avx-512` where the processor has
+/// those.
 #[napi]
 pub fn instructions() -> napi::Result<&'static str> {
     guard(|| zqlite_cidr::instructions().map(|chosen| chosen.name()).map_err(|error| type_error(error.to_string())))
@@ -66,7 +67,7 @@ pub fn cidr_range_to_prefixes(text: String) -> napi::Result<Vec<String>> {
 
 /// The bytes of a short text on the stack: no address is longer. `String` would cost an allocation, and as much again as
 /// the lookup.
-pub(crate) enum Text {
+pub enum Text {
     Short([u8; Text::ROOM], usize),
     Long(String),
 }
@@ -138,14 +139,23 @@ impl<'a> Out<'a> {
         }
         Ok(out)
     }
+}
 
-    /// Runs a batch, which is given where to put each value.
-    fn fill(self, batch: impl FnOnce(&mut dyn FnMut(usize, Option<u32>))) {
-        match self {
-            Self::Uint32(out) => batch(&mut |at, found| out[at] = found.unwrap_or(u32::MAX)),
-            Self::Float64(out) => batch(&mut |at, found| out[at] = found.map_or(-1.0, f64::from)),
+/// Runs a batch, which is given where to put each value: a macro, so that it is compiled for each kind of array and
+/// putting a value is no call.
+macro_rules! fill {
+    ($out:expr, |$put:ident| $batch:expr) => {
+        match $out {
+            Out::Uint32(out) => {
+                let $put = |at: usize, found: Option<u32>| out[at] = found.unwrap_or(u32::MAX);
+                $batch
+            }
+            Out::Float64(out) => {
+                let $put = |at: usize, found: Option<u32>| out[at] = found.map_or(-1.0, f64::from);
+                $batch
+            }
         }
-    }
+    };
 }
 
 /// See `lib/cidr.ts`.
@@ -165,14 +175,14 @@ impl NativeCidrTable {
         Self { table: Rc::new(RefCell::new(LookupTable::of(Table::new(), mode))), mode, host_bits }
     }
 
-    fn prefix(&self, text: &str) -> Result<Prefix, Error> {
+    fn prefix(&self, text: impl AsRef<[u8]>) -> Result<Prefix, Error> {
         Prefix::parse(text, self.host_bits).map_err(syntax)
     }
 
-    #[napi]
-    pub fn insert(&self, text: String, value: f64) -> napi::Result<()> {
+    #[napi(ts_args_type = "prefix: string, value: number")]
+    pub fn insert(&self, text: Text, value: f64) -> napi::Result<()> {
         guard(|| {
-            let (prefix, value) = (self.prefix(&text)?, argument("value", value)?);
+            let (prefix, value) = (self.prefix(text.bytes())?, argument("value", value)?);
             self.table.borrow_mut().insert(prefix, value);
             Ok(())
         })
@@ -215,9 +225,9 @@ impl NativeCidrTable {
         })
     }
 
-    #[napi]
-    pub fn remove(&self, text: String) -> napi::Result<bool> {
-        guard(|| Ok(self.table.borrow_mut().remove(self.prefix(&text)?).is_some()))
+    #[napi(ts_args_type = "prefix: string")]
+    pub fn remove(&self, text: Text) -> napi::Result<bool> {
+        guard(|| Ok(self.table.borrow_mut().remove(self.prefix(text.bytes())?).is_some()))
     }
 
     #[napi]
@@ -314,7 +324,7 @@ impl NativeCidrTable {
         guard(|| {
             let out = Out::of(uint32.as_mut(), float64.as_mut(), addresses.len(), &addresses)?;
             let table = self.table.borrow();
-            out.fill(|put| table.lookup_v4(&addresses, put));
+            fill!(out, |put| table.lookup_v4(&addresses, put));
             Ok(())
         })
     }
@@ -333,7 +343,7 @@ impl NativeCidrTable {
             }
             let out = Out::of(uint32.as_mut(), float64.as_mut(), addresses.len(), addresses)?;
             let table = self.table.borrow();
-            out.fill(|put| table.lookup_v6(addresses, put));
+            fill!(out, |put| table.lookup_v6(addresses, put));
             Ok(())
         })
     }
@@ -353,7 +363,7 @@ impl NativeCidrTable {
             let addresses = texts.iter().enumerate().map(parse).collect::<Result<Vec<_>, Error>>()?;
             let out = Out::of::<u8>(uint32.as_mut(), float64.as_mut(), addresses.len(), &[])?;
             let table = self.table.borrow();
-            out.fill(|put| table.lookup_all(&addresses, put));
+            fill!(out, |put| table.lookup_all(&addresses, put));
             Ok(())
         })
     }
@@ -368,7 +378,7 @@ impl NativeCidrTable {
     pub fn load(&self, bytes: Uint8ArraySlice) -> napi::Result<()> {
         guard(|| {
             let table = Table::load(&bytes).map_err(|error| Error::new(ErrorCode::Corrupt, error.to_string()))?;
-            self.table.replace(LookupTable::of(table, self.mode));
+            self.table.replace(LookupTable::lazily_of(table, self.mode));
             Ok(())
         })
     }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use napi::JsString;
-use napi::bindgen_prelude::{BufferSlice, Env, Function, Object};
+use napi::bindgen_prelude::{Buffer, BufferSlice, Env, Function, Object};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use zqlite_store::{
-    Answer, BackupOptions, BackupProgress, Cancel, Error, ErrorCode, Shape, Sink, Statement, Store, SyncLane,
+    Answer, BackupOptions, BackupProgress, Cancel, Error, ErrorCode, Record, Shape, Sink, Statement, Store, SyncLane,
 };
 
 use crate::acl_index::NativeAclIndex;
@@ -29,6 +29,9 @@ use crate::request::{Handles, Sender};
 pub struct NativeDatabase {
     /// Before the store, whose connections must be closed first.
     sync: Option<SyncLane>,
+    /// Of synchronous calls; JavaScript writes to the one and reads the other between them.
+    sync_request: Buffer,
+    sync_answer: Buffer,
     /// Answers of a synchronous call that wait for a larger buffer.
     sync_answers: VecDeque<Answer>,
     handles: Handles,
@@ -60,6 +63,10 @@ pub fn open_database<'env>(
         Err(error) => deferred.reject(error),
     })?;
     Ok(promise)
+}
+
+fn closed() -> Error {
+    Error::new(ErrorCode::Closed, "the database is closed")
 }
 
 fn spawn(f: impl FnOnce() + Send + 'static) -> napi::Result<()> {
@@ -105,6 +112,8 @@ impl NativeDatabase {
         let sink = mailbox.clone();
         Self {
             sync: None,
+            sync_request: Buffer::from(Vec::new()),
+            sync_answer: Buffer::from(Vec::new()),
             sync_answers: VecDeque::new(),
             handles: Handles::default(),
             backups: HashMap::new(),
@@ -120,7 +129,7 @@ impl NativeDatabase {
     }
 
     fn store(&self) -> Result<&Arc<Store>, Error> {
-        self.store.as_ref().ok_or_else(|| Error::new(ErrorCode::Closed, "the database is closed"))
+        self.store.as_ref().ok_or_else(closed)
     }
 
     /// The number by which requests name this SQL text from now on.
@@ -167,20 +176,20 @@ impl NativeDatabase {
         env.create_string(String::from_utf8_lossy(&collected.text))
     }
 
-    /// Runs one request on the calling thread, and fills `buffer` as [`Self::collect`] does.
+    /// Where synchronous calls find their request and leave their answer, from now on: to ask for two buffers anew costs more
+    /// than a short call.
     #[napi]
-    pub fn run_sync<'env>(
-        &mut self,
-        env: &'env Env,
-        request: BufferSlice<'_>,
-        mut buffer: BufferSlice<'_>,
-    ) -> napi::Result<JsString<'env>> {
+    pub fn bind_sync(&mut self, request: Buffer, answer: Buffer) {
+        (self.sync_request, self.sync_answer) = (request, answer);
+    }
+
+    /// Runs one reading request of that many bytes on the calling thread, and answers as [`Self::collect`] does.
+    #[napi]
+    pub fn run_sync<'env>(&mut self, env: &'env Env, length: u32) -> napi::Result<JsString<'env>> {
         let collected = guard(|| {
-            let store = self.store.as_ref().ok_or_else(|| Error::new(ErrorCode::Closed, "the database is closed"))?;
-            let sender =
-                Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
             let queued = Instant::now();
-            let call = sender.one(Bytes::copy_from_slice(&request))?;
+            let store = self.store.as_ref().ok_or_else(closed)?;
+            let call = self.sender().one(self.request(length)?)?;
             if self.sync.is_none() {
                 self.sync = Some(store.sync_lane()?);
             }
@@ -188,24 +197,49 @@ impl NativeDatabase {
                 Some(lane) => lane.run(&call, queued),
                 None => Err(Error::new(ErrorCode::Internal, "there is no synchronous connection")),
             };
-            self.sync_answers.clear();
-            match answer {
-                Ok(records) => {
-                    let last = records.len().saturating_sub(1);
-                    let records = records.into_iter().enumerate();
-                    self.sync_answers.extend(records.map(|(i, r)| Answer { token: 0, result: Ok(r), last: i == last }));
-                }
-                Err(error) => self.sync_answers.push_back(Answer { token: 0, result: Err(error), last: true }),
-            }
-            Ok(hand_over(&mut self.sync_answers, &mut buffer))
+            Ok(self.answer(answer))
         })?;
         self.text(env, collected)
     }
 
+    /// Runs one writing request of that many bytes on the calling thread, which waits for the commit, and answers as
+    /// [`Self::collect`] does.
+    #[napi]
+    pub fn write_sync<'env>(&mut self, env: &'env Env, length: u32) -> napi::Result<JsString<'env>> {
+        let collected = guard(|| {
+            let (work, deadline) = self.sender().write(self.request(length)?)?;
+            let answer = self.store()?.write_sync(work, deadline);
+            Ok(self.answer(answer))
+        })?;
+        self.text(env, collected)
+    }
+
+    fn request(&self, length: u32) -> Result<Bytes, Error> {
+        let request = self.sync_request.get(..length as usize);
+        request.map(Bytes::copy_from_slice).ok_or_else(|| Error::new(ErrorCode::Internal, "a request is cut off"))
+    }
+
+    fn sender(&self) -> Sender<'_> {
+        Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended }
+    }
+
+    fn answer(&mut self, answer: Result<Vec<Record>, Error>) -> Collected {
+        self.sync_answers.clear();
+        match answer {
+            Ok(records) => {
+                let last = records.len().saturating_sub(1);
+                let records = records.into_iter().enumerate();
+                self.sync_answers.extend(records.map(|(i, r)| Answer { token: 0, result: Ok(r), last: i == last }));
+            }
+            Err(error) => self.sync_answers.push_back(Answer { token: 0, result: Err(error), last: true }),
+        }
+        hand_over(&mut self.sync_answers, &mut self.sync_answer)
+    }
+
     /// The rest of the answer to the last synchronous call.
     #[napi]
-    pub fn collect_sync<'env>(&mut self, env: &'env Env, mut buffer: BufferSlice<'_>) -> napi::Result<JsString<'env>> {
-        let collected = guard(|| Ok(hand_over(&mut self.sync_answers, &mut buffer)))?;
+    pub fn collect_sync<'env>(&mut self, env: &'env Env) -> napi::Result<JsString<'env>> {
+        let collected = guard(|| Ok(hand_over(&mut self.sync_answers, &mut self.sync_answer)))?;
         self.text(env, collected)
     }
 

@@ -99,6 +99,14 @@ impl Sender<'_> {
         self.call(&mut bytes, want)
     }
 
+    /// Reads the one request of a buffer, without its length: what it asks for, and until when.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn write(&self, bytes: Bytes) -> Result<(Work, Option<Instant>)> {
+        self.request(bytes, Instant::now()).map(|Request { work, deadline, .. }| (work, deadline))
+    }
+
     fn request(&self, mut bytes: Bytes, queued: Instant) -> Result<Request> {
         let token = get_u32(&mut bytes)?;
         let operation = bytes.try_get_u8().map_err(|_| malformed())?;

@@ -2,25 +2,23 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
-use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, StatementStatus};
 
 use crate::index::{Keeper, Local, Shelf};
-use crate::job::{BatchItem, BeginMode, Call, Cancel, Expect, Job, Want};
+use crate::job::{BatchItem, BeginMode, Call, Expect, Job, Want};
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::settings::Applied;
-use crate::statement::{Refusal, Statement, authorization, judge};
+use crate::statement::Statement;
 use crate::store::Shared;
+use crate::watch::Watch;
 use crate::{Error, ErrorCode, Options, Result, sqlite};
 
 /// Statements that a lane keeps prepared.
 const CACHED_STATEMENTS: usize = 256;
-/// Steps of SQLite's virtual machine between two looks at the clock: some tens of microseconds.
-const STEPS_PER_LOOK: i32 = 1000;
 /// How long a connection waits for a lock of another process or of the checkpoint.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for the writer of a shared file, which looks at its calls' deadlines in between.
@@ -39,99 +37,6 @@ pub(crate) enum Role {
     Steward,
     /// On the JavaScript thread: it waits for nobody.
     Sync,
-}
-
-/// Why a running statement was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stop {
-    Deadline,
-    Cancelled,
-    TooOld,
-    Budget,
-}
-
-/// What the callbacks of a connection look at; they outlive any one call.
-pub(crate) struct Watch {
-    /// Set while the lane runs a statement of its own, which may control transactions.
-    internal: AtomicBool,
-    /// Why the authorizer last refused.
-    refusal: AtomicU8,
-    /// When the running call ends, in nanoseconds after `epoch`; `u64::MAX` is never.
-    deadline: AtomicU64,
-    /// When the running call began, in nanoseconds after `epoch`.
-    started: AtomicU64,
-    epoch: Instant,
-    cancel: Mutex<Option<Cancel>>,
-    /// Whether `cancel` holds one.
-    may_be_cancelled: AtomicBool,
-    /// Looks at the clock that the running call has left; `u64::MAX` is without end.
-    looks: AtomicU64,
-    /// Whether the write-ahead log is above its limit.
-    pressure: Arc<AtomicBool>,
-    /// In nanoseconds.
-    max_read_age: u64,
-    /// What a function of ours failed with; SQLite has room for a text only.
-    failure: Mutex<Option<Error>>,
-}
-
-impl Watch {
-    /// Whether what follows is the lane's own; returns what held before.
-    pub(crate) fn set_internal(&self, internal: bool) -> bool {
-        self.internal.swap(internal, Relaxed)
-    }
-
-    /// Keeps an error until the statement that it ends tells of it.
-    pub(crate) fn fail(&self, error: Error) {
-        *self.failure.lock() = Some(error);
-    }
-
-    /// A statement begins.
-    pub(crate) fn forget_failure(&self) {
-        *self.failure.lock() = None;
-    }
-
-    /// Says in full what SQLite only hints at.
-    pub(crate) fn explain(&self, error: Error) -> Error {
-        explain(self, error)
-    }
-
-    fn now(&self) -> u64 {
-        self.epoch.elapsed().as_nanos() as u64
-    }
-
-    /// Why the running call must stop. Looked at every [`STEPS_PER_LOOK`] steps.
-    fn stop(&self) -> Option<Stop> {
-        if self.may_be_cancelled.load(Relaxed) && self.cancel.lock().as_ref().is_some_and(Cancel::is_cancelled) {
-            return Some(Stop::Cancelled);
-        }
-        let deadline = self.deadline.load(Relaxed);
-        if deadline != u64::MAX && self.now() >= deadline {
-            return Some(Stop::Deadline);
-        }
-        if self.pressure.load(Relaxed) {
-            let oldest = self.started.load(Relaxed).saturating_add(self.max_read_age);
-            if self.now() >= oldest {
-                return Some(Stop::TooOld);
-            }
-        }
-        (self.looks.load(Relaxed) == 0).then_some(Stop::Budget)
-    }
-
-    /// Whether a call that is paused, and so takes no steps, may go on.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.stop().map_or(Ok(()), |stop| Err(stopped(stop)))
-    }
-
-    fn look(&self) -> bool {
-        let looks = self.looks.load(Relaxed);
-        if looks != u64::MAX {
-            self.looks.store(looks.saturating_sub(1), Relaxed);
-        }
-        !self.internal.load(Relaxed) && self.stop().is_some()
-    }
 }
 
 /// An open connection, configured for its role; [`Lane`] borrows from it.
@@ -196,32 +101,8 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     if !writable {
         connection.pragma_update(None, "query_only", true)?;
     }
-    let watch = Arc::new(Watch {
-        internal: AtomicBool::new(false),
-        refusal: AtomicU8::new(Refusal::None as u8),
-        deadline: AtomicU64::new(u64::MAX),
-        started: AtomicU64::new(0),
-        epoch: Instant::now(),
-        cancel: Mutex::default(),
-        may_be_cancelled: AtomicBool::new(false),
-        looks: AtomicU64::new(u64::MAX),
-        pressure: pressure.clone(),
-        max_read_age: options.wal.max_read_age.as_nanos() as u64,
-        failure: Mutex::default(),
-    });
-    let seen = watch.clone();
-    connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
-        if seen.internal.load(Relaxed) {
-            return rusqlite::hooks::Authorization::Allow;
-        }
-        let refusal = judge(&context);
-        if refusal != Refusal::None {
-            seen.refusal.store(refusal as u8, Relaxed);
-        }
-        authorization(refusal)
-    }))?;
-    let seen = watch.clone();
-    connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.look()))?;
+    let watch = Watch::new(pressure.clone(), options.wal.max_read_age);
+    watch.install(&mut connection)?;
     Ok(Opened { connection, role, watch, local: None, since: Instant::now() })
 }
 
@@ -280,7 +161,7 @@ struct Prepared<'c> {
 pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
     role: Role,
-    watch: &'c Watch,
+    pub(crate) watch: &'c Watch,
     /// Of the indexes, on the connection that writes.
     pub(crate) keeper: Option<&'c Keeper>,
     /// The keeper's when the statements were prepared.
@@ -316,10 +197,10 @@ impl<'c> Lane<'c> {
 
     /// Does something that no caller may do, such as controlling a transaction.
     pub(crate) fn internal<T>(&self, f: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        self.watch.internal.store(true, Relaxed);
+        self.watch.set_internal(true);
         // Neither is it looked at whether to stop: nothing may end a COMMIT or a ROLLBACK half-way.
         let result = f(self.connection);
-        self.watch.internal.store(false, Relaxed);
+        self.watch.set_internal(false);
         result.map_err(Error::from)
     }
 
@@ -334,33 +215,7 @@ impl<'c> Lane<'c> {
 
     /// Sets when and by whom the statements that follow are interrupted.
     pub(crate) fn watch_over(&self, job: &Job) {
-        self.watch_until(job, job.deadline);
-    }
-
-    /// As [`Self::watch_over`], with another deadline.
-    pub(crate) fn watch_until(&self, job: &Job, deadline: Option<Instant>) {
-        let watch = self.watch;
-        let at = deadline.map_or(u64::MAX, |d| d.saturating_duration_since(watch.epoch).as_nanos() as u64);
-        watch.deadline.store(at, Relaxed);
-        watch.started.store(watch.now(), Relaxed);
-        if job.cancel.is_some() || watch.may_be_cancelled.load(Relaxed) {
-            watch.may_be_cancelled.store(job.cancel.is_some(), Relaxed);
-            (*watch.cancel.lock()).clone_from(&job.cancel);
-        }
-    }
-
-    /// The statements that follow are interrupted by nobody.
-    pub(crate) fn watch_nothing(&self) {
-        self.watch.deadline.store(u64::MAX, Relaxed);
-        if self.watch.may_be_cancelled.swap(false, Relaxed) {
-            *self.watch.cancel.lock() = None;
-        }
-        self.watch.looks.store(u64::MAX, Relaxed);
-    }
-
-    /// Bounds the next call to this many steps of SQLite's virtual machine, about.
-    pub(crate) fn set_budget(&self, steps: u64) {
-        self.watch.looks.store(steps / STEPS_PER_LOOK as u64, Relaxed);
+        self.watch.over(job, job.deadline);
     }
 
     /// Runs a statement; full chunks go to `emit` on the way, the last piece comes back.
@@ -400,7 +255,7 @@ impl<'c> Lane<'c> {
         if readonly {
             call.statement.took(prepared.statement.reset_status(StatementStatus::VmStep));
         }
-        let (last, rows) = result.map_err(|e| explain(self.watch, e))?;
+        let (last, rows) = result.map_err(|e| self.watch.explain(e))?;
         let mut item = Item::default();
         if !readonly {
             item.last_insert_rowid = connection.last_insert_rowid();
@@ -426,9 +281,9 @@ impl<'c> Lane<'c> {
     /// Runs a statement of the store's own that has rows.
     pub(crate) fn run_own(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
         let watch = self.watch;
-        watch.internal.store(true, Relaxed);
+        watch.set_internal(true);
         let result = self.run_held(call, records).map(|_| ());
-        watch.internal.store(false, Relaxed);
+        watch.set_internal(false);
         result
     }
 
@@ -507,7 +362,7 @@ fn prepare<'a, 'c>(
             Ok(mut_ref)
         }
         Entry::Vacant(entry) => {
-            let prepared = connection.prepare(statement.sql()).map_err(|e| explain(watch, e.into()))?;
+            let prepared = connection.prepare(statement.sql()).map_err(|e| watch.explain(e.into()))?;
             if prepared.expanded_sql().is_none() {
                 return Err(Error::new(ErrorCode::Sql, "the text holds no statement"));
             }
@@ -564,43 +419,4 @@ fn step(
     drop(rows);
     let rows = (count > 0 && want != Want::Changes).then(|| (shape, packer.finish()));
     Ok((rows, count))
-}
-
-/// Says what SQLite only hints at: why the authorizer refused, and whose clock interrupted.
-fn explain(watch: &Watch, mut error: Error) -> Error {
-    let refusal = Refusal::from_u8(watch.refusal.swap(Refusal::None as u8, Relaxed));
-    if let (Some(failure), true) = (watch.failure.lock().take(), error.sqlite_code != 0) {
-        return failure;
-    }
-    match error.code {
-        // A refused function is a plain error to SQLite, everything else that is refused SQLITE_AUTH.
-        ErrorCode::NotAllowed | ErrorCode::Sql if refusal != Refusal::None => {
-            error.code = ErrorCode::NotAllowed;
-            error.message = refusal.message().to_owned();
-        }
-        // SQLite only says that it was interrupted.
-        ErrorCode::Cancelled if error.sqlite_code != 0 => {
-            if let Some(stop) = watch.stop() {
-                let why = stopped(stop);
-                (error.code, error.message) = (why.code, why.message);
-            }
-        }
-        _ => {}
-    }
-    error
-}
-
-fn stopped(stop: Stop) -> Error {
-    let (code, message) = match stop {
-        Stop::Deadline => (ErrorCode::Deadline, "the call ran past its deadline"),
-        Stop::Cancelled => (ErrorCode::Cancelled, "the call was cancelled"),
-        Stop::TooOld => (
-            ErrorCode::SnapshotTooOld,
-            "the read is too old, and keeps the write-ahead log above its limit; read in smaller pieces",
-        ),
-        Stop::Budget => {
-            (ErrorCode::StepBudget, "the call took too many steps for the JavaScript thread; use the asynchronous form")
-        }
-    };
-    Error::new(code, message)
 }

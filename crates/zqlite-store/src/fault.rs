@@ -81,6 +81,7 @@ mod armed {
     }
 
     type Observer = Box<dyn Fn(&FileEvent<'_>) + Send + Sync>;
+    type PointObserver = Box<dyn Fn(&'static str) + Send + Sync>;
 
     /// Where and at which visit the process ends; `ZQLITE_FAIL_POINT=name:visit`.
     static ARMED: LazyLock<Option<(String, u64)>> = LazyLock::new(|| {
@@ -90,6 +91,7 @@ mod armed {
     });
     static VISITS: AtomicU64 = AtomicU64::new(0);
     static OBSERVER: RwLock<Option<Observer>> = RwLock::new(None);
+    static POINT_OBSERVER: RwLock<Option<PointObserver>> = RwLock::new(None);
 
     /// The weakness in force; `ZQLITE_WEAKNESS=acknowledge-early` or `synchronous-off` sets it from outside.
     static WEAKNESS: LazyLock<AtomicU64> = LazyLock::new(|| {
@@ -102,6 +104,9 @@ mod armed {
 
     pub(crate) fn reach(name: &'static str) {
         debug_assert!(POINTS.contains(&name), "{name} is not listed");
+        if let Some(observer) = &*POINT_OBSERVER.read() {
+            observer(name);
+        }
         if let Some((armed, visit)) = &*ARMED
             && armed == name
             && VISITS.fetch_add(1, Relaxed) + 1 == *visit
@@ -135,5 +140,10 @@ mod armed {
     /// Is told from now on what is done to files by other means than SQLite's.
     pub fn observe(observer: impl Fn(&FileEvent<'_>) + Send + Sync + 'static) {
         *OBSERVER.write() = Some(Box::new(observer));
+    }
+
+    /// Is told from now on which points are reached, on the thread that reaches them.
+    pub fn observe_points(observer: impl Fn(&'static str) + Send + Sync + 'static) {
+        *POINT_OBSERVER.write() = Some(Box::new(observer));
     }
 }

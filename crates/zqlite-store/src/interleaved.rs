@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use shuttle::thread;
 
 use crate::flow::{Flow, Room};
-use crate::job::{Answer, BeginMode, Call, Job, Sink, Ticket, TransactionId, Want, Work};
-use crate::queue::{Queue, Turn};
+use crate::job::{Answer, BeginMode, Call, Job, Post, Sink, Ticket, TransactionId, Want, Work};
+use crate::queue::{Lead, Queue, Turn};
 use crate::statement::Statements;
 use crate::{ErrorCode, Params, Record};
 
@@ -155,6 +155,7 @@ fn the_writer_serves_groups_and_a_transaction() {
                             }
                             Turn::Maintenance(..) => panic!("nobody asked for maintenance"),
                         }
+                        queue.turn_over();
                     }
                 })
             };
@@ -175,6 +176,90 @@ fn the_writer_serves_groups_and_a_transaction() {
             queue.close();
             writer.join().unwrap();
             sink.each_once(6);
+        },
+        TRIES,
+    );
+}
+
+/// Answers a group, while nobody else has the turn.
+fn serve_group(turn: Turn, at_work: &AtomicUsize) {
+    let Turn::Group(jobs) = turn else { panic!("nobody asked for anything else") };
+    assert_eq!(at_work.fetch_add(1, SeqCst), 0, "two have the turn");
+    thread::yield_now();
+    at_work.fetch_sub(1, SeqCst);
+    jobs.into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+}
+
+#[test]
+fn who_finds_the_writer_idle_does_its_work_and_nobody_waits_for_ever() {
+    shuttle::check_random(
+        || {
+            let (queue, sink, at_work) = (queue(), Arc::<Counts>::default(), Arc::<AtomicUsize>::default());
+            let writer = {
+                let (queue, at_work) = (queue.clone(), at_work.clone());
+                thread::spawn(move || {
+                    while let Some(turn) = queue.take_turn(|| 8, false) {
+                        serve_group(turn, &at_work);
+                        queue.turn_over();
+                    }
+                })
+            };
+            let at_once: Vec<_> = (0..2)
+                .map(|_| {
+                    let (queue, at_work) = (queue.clone(), at_work.clone());
+                    thread::spawn(move || {
+                        for _ in 0..2 {
+                            let post = Arc::<Post>::default();
+                            let ticket = Ticket::new(post.clone(), 0);
+                            let queued = Instant::now();
+                            let job = Job { ticket, work: Work::Run(call()), queued, deadline: None, cancel: None };
+                            if let Lead::Turn(job) = queue.push_or_lead(job) {
+                                serve_group(Turn::Group(vec![job]), &at_work);
+                                queue.turn_over();
+                            }
+                            assert_eq!(post.wait().unwrap().len(), 1);
+                        }
+                    })
+                })
+                .collect();
+            for token in 0..3 {
+                queue.push([job(&sink, token, Work::Run(call()))]);
+            }
+            at_once.into_iter().for_each(|caller| caller.join().unwrap());
+            sink.wait_for(3);
+            queue.close();
+            writer.join().unwrap();
+            sink.each_once(3);
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn a_queue_that_closes_while_a_caller_has_the_turn_ends_afterwards() {
+    shuttle::check_random(
+        || {
+            let (queue, sink, at_work) = (queue(), Arc::<Counts>::default(), Arc::<AtomicUsize>::default());
+            let Lead::Turn(led) = queue.push_or_lead(job(&sink, 0, Work::Run(call()))) else { panic!("it was idle") };
+            let writer = {
+                let (queue, at_work) = (queue.clone(), at_work.clone());
+                thread::spawn(move || {
+                    while let Some(turn) = queue.take_turn(|| 8, false) {
+                        serve_group(turn, &at_work);
+                        queue.turn_over();
+                    }
+                    assert_eq!(at_work.load(SeqCst), 0, "the lane ended while a caller had its turn");
+                })
+            };
+            let closer = {
+                let queue = queue.clone();
+                thread::spawn(move || queue.close())
+            };
+            serve_group(Turn::Group(vec![led]), &at_work);
+            queue.turn_over();
+            closer.join().unwrap();
+            writer.join().unwrap();
+            sink.each_once(1);
         },
         TRIES,
     );

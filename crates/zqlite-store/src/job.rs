@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::flow::Flow;
+use crate::lock::{Condvar, Mutex};
 use crate::{Error, ErrorCode, Params, Record, Statement};
 
 /// A piece of the answer to a call.
@@ -45,6 +46,31 @@ impl Ticket {
         if let Some(sink) = self.sink.take() {
             sink.deliver(&mut vec![Answer { token: self.token, result, last: true }]);
         }
+    }
+}
+
+/// Where one answer is waited for.
+#[derive(Default)]
+pub(crate) struct Post {
+    answers: Mutex<Vec<Answer>>,
+    arrived: Condvar,
+}
+
+impl Post {
+    /// The pieces of the answer, once all are there. Every ticket is answered, so this ends.
+    pub(crate) fn wait(&self) -> Result<Vec<Record>, Error> {
+        let mut answers = self.answers.lock();
+        while !answers.last().is_some_and(|answer| answer.last) {
+            self.arrived.wait(&mut answers);
+        }
+        answers.drain(..).map(|answer| answer.result).collect()
+    }
+}
+
+impl Sink for Post {
+    fn deliver(&self, answers: &mut Vec<Answer>) {
+        self.answers.lock().append(answers);
+        self.arrived.notify_one();
     }
 }
 

@@ -7,7 +7,8 @@
 //! - [`params`], [`rows`]: values on their way in and out, packed.
 //! - [`statement`], [`connection`]: one SQL text; one configured connection with its statement cache.
 //! - [`index`]: index kinds that SQLite lacks, followed by the writer, asked by everybody.
-//! - [`queue`], [`writer`], [`reader`], [`stream`], [`steward`]: the lanes; [`sync`]: a connection without one.
+//! - [`queue`], [`writer`], [`reader`], [`stream`], [`steward`]: the lanes; [`sync`]: reads on the caller's own thread;
+//!   [`seat`]: a connection that threads hand to each other.
 //! - [`store`]: opening, routing, closing. [`backup`]: a copy while work goes on. [`owner`]: one process to a file.
 
 mod backup;
@@ -34,6 +35,7 @@ mod params;
 mod queue;
 mod reader;
 mod rows;
+mod seat;
 mod settings;
 mod setup;
 mod sqlite;
@@ -43,6 +45,7 @@ mod store;
 mod stream;
 mod sync;
 mod wal;
+mod watch;
 mod writer;
 
 pub use backup::{BackupOptions, BackupProgress};

@@ -26,6 +26,8 @@ struct State {
     long_running: usize,
     steps: VecDeque<Job>,
     owner: Option<TransactionId>,
+    /// Whether a turn of the writer's is being worked off, on its own thread or on one that leads.
+    working: bool,
     /// Owners that a timer ended, the latest last: their next step is told why it is refused.
     timed_out: VecDeque<TransactionId>,
     /// Nothing is handed out before then; see the checkpoint lane.
@@ -45,6 +47,14 @@ pub(crate) enum Turn {
     Transaction(Job, TransactionId, BeginMode),
     /// Work on the file itself.
     Maintenance(Job, Maintenance),
+}
+
+/// What became of a job that its caller could work off itself.
+pub(crate) enum Lead {
+    /// The caller has the writer's turn, for this job.
+    Turn(Job),
+    /// It waits for the writer, or was refused and so counted.
+    Waits { refused: u64 },
 }
 
 impl Queue {
@@ -90,7 +100,8 @@ impl Queue {
                 }
             }
         }
-        let wake = added.min(state.idle);
+        // Who works a turn off on another thread than the lane's wakes the lane afterwards.
+        let wake = if state.working && state.owner.is_none() { 0 } else { added.min(state.idle) };
         drop(state);
         for _ in 0..wake {
             self.ready.notify_one();
@@ -156,40 +167,43 @@ impl Queue {
         self.state.lock().idle > 0
     }
 
-    /// The writer's next turn; waits for one. A transaction and a group alternate where both wait (`after_transaction`).
+    /// As [`Self::push`] for one job, unless the writer has nothing to do and nothing waits: then the job comes back, and the
+    /// caller has the turn, to be worked off where it is and ended with [`Self::turn_over`]. The lane's thread need not wake.
+    pub(crate) fn push_or_lead(&self, job: Job) -> Lead {
+        let mut state = self.state.lock();
+        if !state.closed && !state.working && state.jobs.is_empty() {
+            state.working = true;
+            return Lead::Turn(job);
+        }
+        drop(state);
+        Lead::Waits { refused: self.push([job]) }
+    }
+
+    /// The turn that was taken last is worked off.
+    pub(crate) fn turn_over(&self) {
+        let mut state = self.state.lock();
+        state.working = false;
+        let wake = state.idle > 0 && (state.closed || !state.jobs.is_empty());
+        drop(state);
+        if wake {
+            self.ready.notify_one();
+        }
+    }
+
+    /// The writer's next turn, to be ended with [`Self::turn_over`]; waits for one. A transaction and a group alternate where both wait (`after_transaction`).
     pub(crate) fn take_turn(&self, max: impl Fn() -> usize, after_transaction: bool) -> Option<Turn> {
         let mut state = self.state.lock();
-        loop {
-            if state.jobs.is_empty() {
-                if state.closed {
-                    return None;
-                }
-                state.idle += 1;
-                self.ready.wait(&mut state);
-                state.idle -= 1;
-                continue;
+        while state.working || state.jobs.is_empty() {
+            if state.closed && !state.working {
+                return None;
             }
-            let max = max();
-            let members = state.jobs.iter().take_while(|j| is_member(&j.work)).count();
-            let first_member = state.jobs.iter().position(|j| is_member(&j.work));
-            if members > 0 {
-                return Some(Turn::Group(state.jobs.drain(..members.min(max)).collect()));
-            }
-            if let (true, Some(from)) = (after_transaction, first_member) {
-                let to = state.jobs.iter().skip(from).take_while(|j| is_member(&j.work)).count().min(max) + from;
-                return Some(Turn::Group(state.jobs.drain(from..to).collect()));
-            }
-            if let Some(job) = state.jobs.pop_front() {
-                match job.work {
-                    Work::Begin(id, mode) => {
-                        state.owner = Some(id);
-                        return Some(Turn::Transaction(job, id, mode));
-                    }
-                    Work::Maintain(what) => return Some(Turn::Maintenance(job, what)),
-                    _ => return Some(Turn::Group(vec![job])),
-                }
-            }
+            state.idle += 1;
+            self.ready.wait(&mut state);
+            state.idle -= 1;
         }
+        let turn = state.next_turn(max(), after_transaction);
+        state.working = turn.is_some();
+        turn
     }
 
     /// The next step of the owning transaction, or `None` when none came before `until` or the queue closed.
@@ -304,6 +318,27 @@ impl Queue {
 impl State {
     fn waiting(&self) -> usize {
         self.jobs.len() + self.long.len()
+    }
+
+    fn next_turn(&mut self, max: usize, after_transaction: bool) -> Option<Turn> {
+        let members = self.jobs.iter().take_while(|j| is_member(&j.work)).count();
+        if members > 0 {
+            return Some(Turn::Group(self.jobs.drain(..members.min(max)).collect()));
+        }
+        let first_member = self.jobs.iter().position(|j| is_member(&j.work));
+        if let (true, Some(from)) = (after_transaction, first_member) {
+            let to = self.jobs.iter().skip(from).take_while(|j| is_member(&j.work)).count().min(max) + from;
+            return Some(Turn::Group(self.jobs.drain(from..to).collect()));
+        }
+        let job = self.jobs.pop_front()?;
+        Some(match job.work {
+            Work::Begin(id, mode) => {
+                self.owner = Some(id);
+                Turn::Transaction(job, id, mode)
+            }
+            Work::Maintain(what) => Turn::Maintenance(job, what),
+            _ => Turn::Group(vec![job]),
+        })
     }
 }
 

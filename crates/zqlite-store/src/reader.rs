@@ -8,6 +8,7 @@ use crate::connection::{self, Lane, Opened, Ran, Role};
 use crate::job::{Job, Outbox, Work};
 use crate::metrics::{Counters, Operation, Waiting};
 use crate::store::Shared;
+use crate::watch::Watch;
 use crate::{Error, ErrorCode, Record, Result};
 
 /// How long answers wait for those of the jobs that were taken together.
@@ -58,7 +59,7 @@ fn serve_with(shared: &Arc<Shared>, opened: &Opened, lanes: usize) -> Ended {
                 }
                 broken |= answer(shared, &mut lane, &mut outbox, job, now);
             }
-            lane.watch_nothing();
+            lane.watch.nothing();
             if together {
                 lane.rollback();
             }
@@ -89,7 +90,7 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, outbox: &mut Outbox, job: J
         return false;
     };
     lane.watch_over(&job);
-    let mut deliver = |record: Record, _: &connection::Watch| -> Result<()> {
+    let mut deliver = |record: Record, _: &Watch| -> Result<()> {
         outbox.piece(&job.ticket, record);
         Ok(())
     };

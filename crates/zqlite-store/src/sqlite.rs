@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Acquire};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, ffi};
@@ -47,6 +48,42 @@ pub(crate) fn load_extension(connection: &Connection, path: &Path) -> Result<()>
         error.message = format!("extensions: {}: {}", path.display(), error.message);
         error
     })
+}
+
+/// The head of the index of a write-ahead log: SQLite's own readers compare these words to find out whether anybody, in whatever
+/// process, has committed or started the log anew (<https://sqlite.org/walformat.html#the_wal_index_header>).
+pub(crate) type LogHead = [u32; 12];
+
+/// Bytes that SQLite maps of a log's index at a time.
+const INDEX_REGION: c_int = 32 << 10;
+
+/// The head of the log's index as it stands in memory. To be asked of a connection that has read from a log already;
+/// `None` where the index is not in shared memory.
+pub(crate) fn log_head(connection: &Connection) -> Option<LogHead> {
+    let mut file: *mut ffi::sqlite3_file = ptr::null_mut();
+    let out: *mut *mut ffi::sqlite3_file = &mut file;
+    // SAFETY: the handle is that of a live connection owned by the caller; the name is a C string; SQLITE_FCNTL_FILE_POINTER
+    // stores one pointer to the file object of the main database, which lives as long as the connection.
+    let code = unsafe {
+        ffi::sqlite3_file_control(connection.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, out.cast())
+    };
+    if code != ffi::SQLITE_OK || file.is_null() {
+        return None;
+    }
+    // SAFETY: the file object is live (above), and SQLite requires its methods to be so as long as it is open.
+    let methods = unsafe { (*file).pMethods.as_ref() }?;
+    let map = methods.xShmMap.filter(|_| methods.iVersion >= 2)?;
+    let mut region: *mut c_void = ptr::null_mut();
+    // SAFETY: called as SQLite's own pager does, on the thread that uses the connection, without extending:
+    // the region is the one that the connection maps when it first reads from the log, and stays mapped until it is closed.
+    let code = unsafe { map(file, 0, INDEX_REGION, 0, &mut region) };
+    if code != ffi::SQLITE_OK || region.is_null() {
+        return None;
+    }
+    // SAFETY: the region is INDEX_REGION bytes long, aligned to a page, and other threads and processes only ever store
+    // whole words there; it is read as atomics, since they may do so meanwhile.
+    let words = unsafe { &*region.cast::<[AtomicU32; 12]>() };
+    Some(words.each_ref().map(|word| word.load(Acquire)))
 }
 
 /// The largest page. A VFS need not write more at a time, and SQLite's own does not.

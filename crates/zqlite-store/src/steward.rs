@@ -14,7 +14,9 @@ use crate::{Error, ErrorCode, Result};
 
 /// The log is moved, as far as readers allow, when it has grown by this much.
 const SOFT_BYTES: u64 = 4 << 20;
-/// How long new reads wait for that.
+/// What the writer has appended meanwhile is left to it to move when it is no more than this.
+const MOST_LEFT: u64 = 2 << 20;
+/// How long new reads wait for a log above its limit to be started anew.
 const HOLD: Duration = Duration::from_millis(5);
 /// How often waiting calls are looked through for those whose time is over.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,6 +39,8 @@ pub(crate) struct Signal {
     /// Whether the log is above its limit, so that old reads end.
     pub(crate) pressure: Arc<AtomicBool>,
     moved: AtomicU64,
+    /// What the steward left of the log is the writer's to move, see [`Signal::is_left_to_writer`].
+    left: AtomicBool,
     closing: AtomicBool,
     questions: Mutex<Vec<(Instant, Question)>>,
     wake: Condvar,
@@ -48,6 +52,7 @@ impl Signal {
             wal_bytes: Arc::default(),
             pressure,
             moved: AtomicU64::new(0),
+            left: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             questions: Mutex::default(),
             wake: Condvar::new(),
@@ -65,6 +70,13 @@ impl Signal {
         if self.is_due() {
             self.wake.notify_one();
         }
+    }
+
+    /// Whether the writer, between two turns, should move the rest of the log. A writer that never pauses has appended to the
+    /// log by the time the steward has moved it, so it would never start it anew, and grow it up to its limit, where it had
+    /// to make room ahead all the time.
+    pub(crate) fn is_left_to_writer(&self) -> bool {
+        self.left.load(Relaxed) && self.left.swap(false, Relaxed)
     }
 
     pub(crate) fn ask(&self, answer: Question) {
@@ -103,6 +115,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
             answer(Health { failure, elapsed: asked.elapsed() });
         }
         shared.expire();
+        shared.sync_lanes.let_go();
         if checked.elapsed() >= shared.options.pool.health_check_interval {
             checked = Instant::now();
             if let Err(error) = health(shared, lane.as_ref()) {
@@ -139,6 +152,7 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
         shared.readers.hold(Some(started + HOLD));
         lane.connection.busy_timeout(HOLD).map_err(Error::from)?;
     }
+    shared.sync_lanes.let_go();
     fail_point!("checkpoint.before");
     // A log that readers keep from being moved whole is reported as "busy" in the row, which is no failure here.
     let sql = if restart { "PRAGMA wal_checkpoint(RESTART)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
@@ -150,6 +164,8 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
     // What could not be moved because of a reader is tried again when the log has grown on, or soon if it is too long.
     let stuck = restart && !matches!(result, Ok(0));
     signal.moved.store(if stuck { size.saturating_sub(SOFT_BYTES / 2) } else { size }, Relaxed);
+    let appended = signal.wal_bytes.load(Relaxed).saturating_sub(size);
+    signal.left.store(result.is_ok() && !stuck && (1..=MOST_LEFT).contains(&appended), Relaxed);
     shared.counters.checkpoints.add_time(started.elapsed());
     result.map(|_| ())
 }

@@ -15,15 +15,16 @@ use crate::backup::{self, BackupOptions, BackupProgress};
 use crate::connection::{self, Role};
 use crate::fault::fail_point;
 use crate::index::{Indexes, Shelf};
-use crate::job::{Job, Work};
+use crate::job::{Job, Post, Ticket, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
 use crate::owner::{Identity, Owner, open_error};
-use crate::queue::Queue;
+use crate::queue::{Lead, Queue, Turn};
 use crate::settings::{Pragma, Settings};
 use crate::statement::{Route, Statement, Statements};
 use crate::steward::{self, Health, Signal};
 use crate::stream::StreamLanes;
-use crate::sync::SyncLane;
+use crate::sync::{SyncLane, SyncLanes};
+use crate::writer::Desk;
 use crate::{Chunk, Error, ErrorCode, Item, Options, Record, Result, Shape, reader, writer};
 
 /// What the lanes share.
@@ -33,6 +34,9 @@ pub(crate) struct Shared {
     pub(crate) readers: Queue,
     pub(crate) streams: Queue,
     pub(crate) writer: Queue,
+    /// Of whoever has the writer's turn; `None` when the lane has ended.
+    pub(crate) desk: Mutex<Option<Desk>>,
+    pub(crate) sync_lanes: SyncLanes,
     pub(crate) steward: Signal,
     pub(crate) stream_lanes: StreamLanes,
     pub(crate) counters: Counters,
@@ -48,6 +52,15 @@ impl Shared {
         Counters::add(&self.counters.refused, refused);
     }
 
+    /// Closes the database because a lane died.
+    fn died(&self, lane: &str, panic: &(dyn Any + Send)) {
+        tracing::error!(lane, panic = message(panic), "a lane died; the database closes");
+        self.failed.store(true, Relaxed);
+        for queue in [&self.readers, &self.streams, &self.writer] {
+            queue.abort();
+        }
+    }
+
     pub(crate) fn statement(&self, sql: &str) -> Arc<Statement> {
         self.statements.intern(sql)
     }
@@ -60,7 +73,7 @@ impl Shared {
     }
 
     /// Answers one of zqlite's own pragmas.
-    fn pragma(&self, pragma: &Pragma) -> Result<Record> {
+    pub(crate) fn pragma(&self, pragma: &Pragma) -> Result<Record> {
         if self.options.readonly && pragma.writes() && pragma.column() == "zqlite_parallel_writes" {
             return Err(Error::new(ErrorCode::Readonly, "the database was opened read-only"));
         }
@@ -162,6 +175,8 @@ impl Store {
             ),
             streams: queue(),
             writer: queue(),
+            desk: Mutex::new(Some(Desk::new(&options, opened))),
+            sync_lanes: SyncLanes::default(),
             steward,
             stream_lanes: StreamLanes::default(),
             counters: Counters::default(),
@@ -172,7 +187,7 @@ impl Store {
             options,
         });
         let store = Self { shared, lanes: Mutex::default(), reader_lanes, owners };
-        store.spawn("zqlite-writer".into(), move |shared| writer::serve(shared, opened))?;
+        store.spawn("zqlite-writer".into(), writer::serve)?;
         for (i, opened) in readers.into_iter().enumerate() {
             store.spawn(format!("zqlite-read-{i}"), move |shared| reader::serve(shared, opened, reader_lanes))?;
         }
@@ -185,11 +200,7 @@ impl Store {
         let lane = std::thread::Builder::new().name(name.clone()).spawn(move || {
             // A lane that dies must not leave its callers waiting: the queues close, and every ticket answers when dropped.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| serve(&shared))) {
-                tracing::error!(lane = name, panic = message(&*panic), "a lane died; the database closes");
-                shared.failed.store(true, Relaxed);
-                for queue in [&shared.readers, &shared.streams, &shared.writer] {
-                    queue.abort();
-                }
+                shared.died(&name, &*panic);
             }
         });
         let lane = lane.map_err(|e| Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {e}")))?;
@@ -229,6 +240,35 @@ impl Store {
             StreamLanes::ensure(&self.shared);
         }
         Counters::add(&self.shared.counters.refused, refused);
+    }
+
+    /// Runs a writing statement or a batch on the calling thread, which waits for the commit, and returns the pieces of its
+    /// answer. Where the writer is idle the caller does the lane's work itself; else the call waits among the others.
+    ///
+    /// # Errors
+    /// As an asynchronous call is answered.
+    pub fn write_sync(&self, work: Work, deadline: Option<Instant>) -> Result<Vec<Record>> {
+        if let Work::Run(call) = &work
+            && let Some(pragma) = &call.statement.pragma
+        {
+            return self.shared.pragma(pragma).map(|record| vec![record]);
+        }
+        if !matches!(work, Work::Run(_) | Work::Batch(_)) {
+            return Err(Error::new(ErrorCode::Internal, "only a statement or a batch runs at once"));
+        }
+        let post = Arc::<Post>::default();
+        let ticket = Ticket::new(post.clone(), 0);
+        match self.shared.writer.push_or_lead(Job { ticket, work, queued: Instant::now(), deadline, cancel: None }) {
+            Lead::Turn(job) => {
+                let turn = Turn::Group(vec![job]);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer::work(&self.shared, turn))) {
+                    self.shared.died("a synchronous write", &*panic);
+                }
+                self.shared.writer.turn_over();
+            }
+            Lead::Waits { refused } => Counters::add(&self.shared.counters.refused, refused),
+        }
+        post.wait()
     }
 
     /// Ends the waiting of calls that were given up; those that run notice it themselves.
@@ -297,6 +337,8 @@ impl Drop for Store {
         if let Some(writer) = writer {
             let _ = writer.join();
         }
+        // A writer that died has left its connection here, which must be closed before the file is given up.
+        *self.shared.desk.lock() = None;
         fail_point!("close.writer-gone");
         if !self.owners.is_empty() {
             let first = self.owners.remove(0);

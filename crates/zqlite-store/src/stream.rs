@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::connection::{self, Lane, Opened, Ran, Role, Watch};
+use crate::connection::{self, Lane, Opened, Ran, Role};
 use crate::flow::{Flow, Room};
 use crate::job::{Job, Outbox, Work};
 use crate::metrics::{Operation, Waiting};
 use crate::store::Shared;
+use crate::watch::Watch;
 use crate::{Call, Error, ErrorCode, Record, Result};
 
 /// How often a paused stream looks whether it may go on.
@@ -97,7 +98,7 @@ fn stream(shared: &Arc<Shared>, lane: &mut Lane<'_>, job: Job) -> bool {
     shared.counters.waited(Waiting::Stream, job.queued, now);
     lane.watch_over(&job);
     let result = run(shared, lane, call, flow, &job, &mut outbox);
-    lane.watch_nothing();
+    lane.watch.nothing();
     match result {
         Ok(last) => {
             shared.counters.ran(Operation::Stream, job.queued);

@@ -1,28 +1,84 @@
-//! A connection for synchronous calls: on the caller's own thread, reading only, waiting for nobody.
+//! Connections for synchronous reads: on the caller's own thread, reading only, waiting for nobody.
+//!
+//! SQLite locks the log for each read and lets go of it afterwards, two system calls each, a fifth of a point read. So a
+//! connection keeps its snapshot from one call to the next while nobody commits, which it sees where SQLite itself
+//! looks: in the head of the log's index. The steward lets go of snapshots before it moves the log, and at each of its ticks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use self_cell::self_cell;
+use parking_lot::Mutex;
 
-use crate::connection::{self, Lane, Opened, Ran, Role, Watch};
+use crate::connection::{self, Lane, Ran, Role};
 use crate::metrics::Operation;
+use crate::seat::Seat;
+use crate::sqlite::{LogHead, log_head};
 use crate::store::Shared;
+use crate::watch::Watch;
 use crate::{Call, Error, ErrorCode, Record, Result};
-
-self_cell!(
-    struct Cell {
-        owner: Opened,
-        #[not_covariant]
-        dependent: Lane,
-    }
-);
 
 /// Runs reading statements on the calling thread, within a budget of steps. A call sees all that was committed when it
 /// began. To be dropped before its store.
 pub struct SyncLane {
     shared: Arc<Shared>,
-    cell: Cell,
+    reading: Arc<Mutex<Reading>>,
+}
+
+struct Reading {
+    seat: Seat,
+    kept: Kept,
+}
+
+/// The snapshot that a connection keeps.
+#[derive(Default)]
+struct Kept {
+    /// Whether there may be one: not where the log, and so its index, may be missing.
+    may: bool,
+    /// The head of the log's index before the last call began.
+    head: Option<LogHead>,
+    /// Whether a transaction is open.
+    open: bool,
+}
+
+/// Those of a store, for the steward.
+#[derive(Default)]
+pub(crate) struct SyncLanes(Mutex<Vec<Weak<Mutex<Reading>>>>);
+
+impl SyncLanes {
+    /// Lets go of the snapshots that no call is using now.
+    pub(crate) fn let_go(&self) {
+        self.0.lock().retain(|lane| {
+            let Some(reading) = lane.upgrade() else { return false };
+            // One that is in use is not old: calls are bounded.
+            if let Some(mut reading) = reading.try_lock() {
+                let Reading { seat, kept } = &mut *reading;
+                seat.with(|lane| kept.let_go(lane));
+            }
+            true
+        });
+    }
+}
+
+impl Kept {
+    /// To be called before a statement runs.
+    fn renew(&mut self, lane: &Lane<'_>) {
+        let head = if self.may { log_head(lane.connection) } else { None };
+        let same = head.is_some() && head == self.head;
+        if self.open && !same {
+            self.let_go(lane);
+        } else if !self.open && same {
+            // Not after each commit, so that reads and writes in turn do not pay for it.
+            self.open = lane.control("BEGIN").is_ok();
+        }
+        // What is committed between this look and the snapshot makes the next call renew it once more than it must.
+        self.head = head;
+    }
+
+    fn let_go(&mut self, lane: &Lane<'_>) {
+        if std::mem::take(&mut self.open) {
+            lane.rollback();
+        }
+    }
 }
 
 impl SyncLane {
@@ -34,8 +90,10 @@ impl SyncLane {
                 "a database in memory has one connection, which another thread uses; only asynchronous calls reach it";
             return Err(Error::new(ErrorCode::NotAllowed, message));
         }
-        let opened = connection::open_lane(shared, Role::Sync)?;
-        Ok(Self { shared: shared.clone(), cell: Cell::new(opened, Opened::lane) })
+        let seat = Seat::new(connection::open_lane(shared, Role::Sync)?);
+        let reading = Arc::new(Mutex::new(Reading { seat, kept: Kept::default() }));
+        shared.sync_lanes.0.lock().push(Arc::downgrade(&reading));
+        Ok(Self { shared: shared.clone(), reading })
     }
 
     /// Runs a reading statement, asked for then, and returns the pieces of its answer.
@@ -44,18 +102,26 @@ impl SyncLane {
     /// `ERR_NOT_ALLOWED` for a statement that writes, `ERR_STEP_BUDGET` for one that takes too long, and as SQLite tells.
     pub fn run(&mut self, call: &Call, queued: Instant) -> Result<Vec<Record>> {
         let shared = &self.shared;
-        self.cell.with_dependent_mut(|_, lane| {
+        if let Some(pragma) = &call.statement.pragma {
+            return shared.pragma(pragma).map(|record| vec![record]);
+        }
+        let mut reading = self.reading.lock();
+        let Reading { seat, kept } = &mut *reading;
+        seat.with(|lane| {
             lane.refresh(shared);
-            lane.set_budget(shared.options.sync_steps);
+            kept.renew(lane);
+            lane.watch.set_budget(shared.options.sync_steps, queued);
             let mut records = Vec::new();
             let mut keep = |record: Record, _: &Watch| {
                 records.push(record);
                 Ok(())
             };
             let result = lane.run(call, false, &mut keep);
-            lane.watch_nothing();
+            lane.watch.nothing();
             match result {
                 Ok(Ran::Done { last, .. }) => {
+                    // The writer keeps a log, which this connection has now read from.
+                    kept.may = !shared.options.readonly;
                     shared.counters.ran(Operation::Sync, queued);
                     records.push(last);
                     Ok(records)
@@ -64,6 +130,7 @@ impl SyncLane {
                     Err(Error::new(ErrorCode::NotAllowed, "synchronous calls read; this statement writes"))
                 }
                 Err(error) => {
+                    kept.let_go(lane);
                     shared.counters.failed(&error);
                     Err(error)
                 }

@@ -13,9 +13,10 @@ use crate::fault::fail_point;
 use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, TransactionId, Work};
 use crate::metrics::{Counters, Operation, Waiting};
 use crate::queue::Turn;
+use crate::seat::Seat;
 use crate::store::Shared;
 use crate::wal::Room;
-use crate::{Error, ErrorCode, Record, Result, sqlite};
+use crate::{Error, ErrorCode, Options, Record, Result, sqlite};
 
 /// Members of one commit, so that the first does not wait for long.
 const MAX_GROUP: usize = 512;
@@ -23,34 +24,71 @@ const MAX_GROUP: usize = 512;
 /// What a member will be told once its commit stands.
 type Answer = Result<Vec<Record>>;
 
+/// The writer's connection and what is kept beside it. Who has the turn of the writer's queue uses it.
+pub(crate) struct Desk {
+    seat: Seat,
+    room: Room,
+}
+
+impl Desk {
+    pub(crate) fn new(options: &Options, opened: Opened) -> Self {
+        // Not where other processes append to the log.
+        let ahead = options.path.is_some() && !options.readonly && !options.shared;
+        Self { seat: Seat::new(opened), room: Room::new(ahead) }
+    }
+}
+
 /// Serves the writer's queue until it closes.
-pub(crate) fn serve(shared: &Arc<Shared>, opened: Opened) {
-    let mut writer = Writer { shared, lane: opened.lane(), outbox: Outbox::default() };
-    // Not where other processes append to the log.
-    let ahead = shared.options.path.is_some() && !shared.options.readonly && !shared.options.shared;
-    let mut room = Room::new(ahead);
+pub(crate) fn serve(shared: &Arc<Shared>) {
     let mut after_transaction = false;
     while let Some(turn) = shared.writer.take_turn(|| shared.settings.group_limit(MAX_GROUP), after_transaction) {
-        let started = Instant::now();
-        shared.counters.active.fetch_add(1, Relaxed);
         after_transaction = matches!(turn, Turn::Transaction(..));
-        writer.lane.refresh(shared);
+        work(shared, turn);
+        shared.writer.turn_over();
+    }
+    *shared.desk.lock() = None;
+}
+
+/// Works a turn off, on the thread that has it.
+pub(crate) fn work(shared: &Arc<Shared>, turn: Turn) {
+    let started = Instant::now();
+    let mut desk = shared.desk.lock();
+    // Without a connection the lane has died; tickets that are dropped say so.
+    let Some(Desk { seat, room }) = desk.as_mut() else { return };
+    shared.counters.active.fetch_add(1, Relaxed);
+    seat.with(|lane| {
+        lane.refresh(shared);
+        let mut writer = Writer { shared, lane, outbox: Outbox::default() };
         match turn {
             Turn::Group(jobs) => writer.group(jobs),
             Turn::Transaction(job, id, mode) => writer.transaction(job, id, mode),
             Turn::Maintenance(job, what) => writer.maintain(job, what),
         }
-        writer.outbox.flush();
+        // Which hands its answers over.
+        drop(writer);
         fail_point!("writer.answered");
-        room.ahead_of(writer.lane.connection, shared.steward.wal_bytes.load(Relaxed));
-        shared.counters.active.fetch_sub(1, Relaxed);
-        Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
-    }
+        if shared.steward.is_left_to_writer() {
+            move_rest(shared, lane);
+        }
+        room.ahead_of(lane.connection, shared.steward.wal_bytes.load(Relaxed));
+    });
+    shared.counters.active.fetch_sub(1, Relaxed);
+    Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
 }
 
-struct Writer<'s, 'c> {
-    shared: &'s Arc<Shared>,
-    lane: Lane<'c>,
+/// Moves what the steward left of the log into the file, so that the next commit starts the log anew.
+fn move_rest(shared: &Shared, lane: &Lane<'_>) {
+    let started = Instant::now();
+    shared.sync_lanes.let_go();
+    if let Err(error) = lane.internal(|c| c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))) {
+        tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
+    }
+    shared.counters.checkpoints.add_time(started.elapsed());
+}
+
+struct Writer<'a, 'c> {
+    shared: &'a Arc<Shared>,
+    lane: &'a mut Lane<'c>,
     outbox: Outbox,
 }
 
@@ -133,6 +171,11 @@ impl Writer<'_, '_> {
             }
             answers[i] = Some(answer);
         }
+        if !answers.iter().any(|answer| matches!(answer, Some(Ok(_)))) {
+            // Nothing to keep. A COMMIT could still fail, and with nobody to tell the store would go read-only.
+            self.lane.rollback();
+            return true;
+        }
         if let Err(error) = self.commit(members.len()) {
             answers.iter_mut().for_each(|a| {
                 if matches!(a, Some(Ok(_))) {
@@ -201,7 +244,7 @@ impl Writer<'_, '_> {
             _ => Err(Error::new(ErrorCode::Internal, "not a member of a group")),
         };
         let result = result.and_then(|()| self.lane.check_indexes());
-        self.lane.watch_nothing();
+        self.lane.watch.nothing();
         result?;
         if sqlite::has_deferred_violations(self.lane.connection) {
             let mut error = Error::new(ErrorCode::Constraint, "FOREIGN KEY constraint failed");
@@ -270,7 +313,7 @@ impl Writer<'_, '_> {
             let Some(job) = self.shared.writer.take_step(end.min(Instant::now() + limits.idle)) else {
                 break true;
             };
-            self.lane.watch_until(&job, Some(job.deadline.map_or(end, |d| d.min(end))));
+            self.lane.watch.over(&job, Some(job.deadline.map_or(end, |d| d.min(end))));
             if std::mem::take(&mut read_nothing)
                 && let Err(error) = self.lane.begin_indexes()
             {
@@ -305,7 +348,7 @@ impl Writer<'_, '_> {
                 break late;
             }
         };
-        self.lane.watch_nothing();
+        self.lane.watch.nothing();
         self.lane.rollback();
         if timed_out {
             Counters::add(&self.shared.counters.transactions_timed_out, 1);
@@ -325,6 +368,7 @@ impl Writer<'_, '_> {
                     params: crate::Params::default(),
                     want: crate::Want::Rows,
                 };
+                self.shared.sync_lanes.let_go();
                 fail_point!("maintenance.before");
                 self.lane.run_own(&call, &mut records)
             }

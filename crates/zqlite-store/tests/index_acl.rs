@@ -9,19 +9,21 @@ use rusqlite::types::Value;
 use support::{Client, code, fresh};
 use zqlite_store::ErrorCode;
 
-const TABLES: [&str; 4] = [
-    "CREATE TABLE acl_rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER)",
+const TABLES: [&str; 6] = [
+    "CREATE TABLE acl_rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER)",
     "CREATE TABLE peer_addresses (id INTEGER PRIMARY KEY, peer INTEGER, address TEXT)",
     "CREATE TABLE peer_labels (id INTEGER PRIMARY KEY, peer INTEGER, label TEXT)",
-    "CREATE INDEX access ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at)
-       WITH (labels = peer_labels, peers = peer_addresses)",
+    "CREATE TABLE peer_owners (id INTEGER PRIMARY KEY, peer INTEGER, owner TEXT)",
+    "CREATE TABLE peer_routes (id INTEGER PRIMARY KEY, peer INTEGER, prefix TEXT)",
+    "CREATE INDEX access ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at, same_owner)
+       WITH (labels = peer_labels, peers = peer_addresses, owners = peer_owners, routes = peer_routes)",
 ];
 
 fn network(client: &Client) {
     TABLES.iter().for_each(|sql| client.run(sql));
     client.run("INSERT INTO peer_addresses VALUES (1, 1, '100.64.0.1'), (2, 2, '100.64.0.2'), (3, 2, 'fd00::2'), (4, 3, '100.64.0.3')");
     client.run("INSERT INTO peer_labels VALUES (1, 1, 'tag:web'), (2, 2, 'tag:db'), (3, 3, 'tag:web')");
-    client.run("INSERT INTO acl_rules VALUES (7, 'tag:web', 'tag:db', 'tcp', '5432, 6000-6010', 1, 'allow', 1, NULL), (8, '100.64.0.3', '*', NULL, NULL, 1, 'deny', 1, 5000)");
+    client.run("INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (7, 'tag:web', 'tag:db', 'tcp', '5432, 6000-6010', 1, 'allow', 1, NULL), (8, '100.64.0.3', '*', NULL, NULL, 1, 'deny', 1, 5000)");
 }
 
 fn ask(client: &Client, arguments: &str) -> String {
@@ -79,19 +81,58 @@ fn a_row_that_does_not_parse_fails_its_transaction() {
     let (_folder, client) = fresh();
     network(&client);
     for (sql, column) in [
-        ("INSERT INTO acl_rules VALUES (20, 'tag:', '*', 6, 1, 1, 'allow', 1, NULL)", "column source"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '', 6, 1, 1, 'allow', 1, NULL)", "column destination"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '10.0.0.1/8', 6, 1, 1, 'allow', 1, NULL)", "column destination"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 'tpc', 1, 1, 'allow', 1, NULL)", "column protocol"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 256, 1, 1, 'allow', 1, NULL)", "column protocol"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, '9-1', 1, 'allow', 1, NULL)", "column ports"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, '080', 1, 'allow', 1, NULL)", "column ports"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, '', 1, 'allow', 1, NULL)", "column ports"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 'high', 'allow', 1, NULL)", "column priority"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 1, 'Allow', 1, NULL)", "column action"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 1, 'allow', NULL, NULL)", "column enabled"),
-        ("INSERT INTO acl_rules VALUES (20, '*', '*', 6, 1, 1, 'allow', 1, 'soon')", "column expires_at"),
-        ("INSERT INTO acl_rules VALUES (-1, '*', '*', 6, 1, 1, 'allow', 1, NULL)", "row -1"),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, 'tag:', '*', 6, 1, 1, 'allow', 1, NULL)",
+            "column source",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '', 6, 1, 1, 'allow', 1, NULL)",
+            "column destination",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '10.0.0.1/8', 6, 1, 1, 'allow', 1, NULL)",
+            "column destination",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 'tpc', 1, 1, 'allow', 1, NULL)",
+            "column protocol",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 256, 1, 1, 'allow', 1, NULL)",
+            "column protocol",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 6, '9-1', 1, 'allow', 1, NULL)",
+            "column ports",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 6, '080', 1, 'allow', 1, NULL)",
+            "column ports",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 6, '', 1, 'allow', 1, NULL)",
+            "column ports",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 6, 1, 'high', 'allow', 1, NULL)",
+            "column priority",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 6, 1, 1, 'Allow', 1, NULL)",
+            "column action",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 6, 1, 1, 'allow', NULL, NULL)",
+            "column enabled",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (20, '*', '*', 6, 1, 1, 'allow', 1, 'soon')",
+            "column expires_at",
+        ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (-1, '*', '*', 6, 1, 1, 'allow', 1, NULL)",
+            "row -1",
+        ),
         ("INSERT INTO peer_labels VALUES (20, 1, 'colour:red')", "column label"),
         ("INSERT INTO peer_labels VALUES (20, -1, 'tag:red')", "column peer"),
         ("INSERT INTO peer_addresses VALUES (20, 1, '100.64.0.0/10')", "column address"),
@@ -137,16 +178,101 @@ fn the_tables_beside_are_followed_too() {
     assert_eq!(ask(&Client::open(&folder.path().join("test.db")), "1, 2, 6, 5432"), "1");
 }
 
+/// Owners, routes and rules between peers of one owner.
+const OWNED: [&str; 6] = [
+    "CREATE TABLE rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER)",
+    "CREATE TABLE addresses (id INTEGER PRIMARY KEY, peer INTEGER, address TEXT)",
+    // A table of peers as one would have it, its key being the peer.
+    "CREATE TABLE machines (peer INTEGER PRIMARY KEY, owner TEXT, name TEXT)",
+    "CREATE TABLE subnets (id INTEGER PRIMARY KEY, peer INTEGER, prefix TEXT)",
+    "CREATE TABLE claims (id INTEGER PRIMARY KEY, peer INTEGER, owner TEXT)",
+    "CREATE INDEX owned ON rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at, same_owner)
+       WITH (peers = addresses, owners = machines, routes = subnets)",
+];
+
+#[test]
+fn owners_and_routes_come_from_tables_too() {
+    let (folder, client) = fresh();
+    OWNED.iter().for_each(|sql| client.run(sql));
+    client.run("INSERT INTO addresses VALUES (1, 1, '100.64.0.1'), (2, 2, '100.64.0.2'), (3, 3, '100.64.0.3')");
+    client.run("INSERT INTO machines VALUES (1, 'ann', 'a'), (2, 'ann', 'b'), (3, 'bob', 'c')");
+    client.run("INSERT INTO rules VALUES (1, '*', '*', NULL, '22', 0, 'allow', 1, NULL, 1), (2, '100.64.0.3', '192.168.7.0/24', NULL, NULL, 0, 'allow', 1, NULL, NULL)");
+    let ask = |client: &Client, source: u32, destination: u32, port: u16| {
+        let question = [source.into(), destination.into(), 6, i64::from(port)].map(Value::Integer);
+        client.store.indexes().acl("owned").decide(&question).unwrap().rule
+    };
+    assert_eq!([ask(&client, 1, 2, 22), ask(&client, 1, 3, 22), ask(&client, 3, 2, 80)], [Some(1), None, None]);
+    client.run("INSERT INTO subnets VALUES (1, 2, '192.168.0.0/16')");
+    assert_eq!(ask(&client, 3, 2, 80), Some(2), "a router is reached when something behind it is");
+    assert_eq!(ask(&client, 1, 2, 80), None);
+    client.run("UPDATE subnets SET prefix = '192.168.8.0/24'");
+    assert_eq!(ask(&client, 3, 2, 80), None);
+    client.run("UPDATE subnets SET prefix = '192.168.7.128/25'");
+    assert_eq!([ask(&client, 3, 2, 80), ask(&client, 3, 1, 80)], [Some(2), None]);
+    client.run("UPDATE subnets SET peer = 1");
+    assert_eq!([ask(&client, 3, 2, 80), ask(&client, 3, 1, 80)], [None, Some(2)]);
+    client.run("UPDATE machines SET owner = 'bob' WHERE peer = 1");
+    assert_eq!([ask(&client, 1, 2, 22), ask(&client, 1, 3, 22)], [None, Some(1)]);
+    // The key of a peer changes, and its owner goes with it.
+    client.run("UPDATE machines SET peer = 9 WHERE peer = 1");
+    assert_eq!(ask(&client, 1, 3, 22), None);
+    client.run("INSERT INTO addresses VALUES (9, 9, '100.64.0.9')");
+    assert_eq!(ask(&client, 9, 3, 22), Some(1));
+    client.run("UPDATE rules SET same_owner = 0 WHERE id = 1");
+    assert_eq!(ask(&client, 1, 3, 22), Some(1));
+    client.run("UPDATE rules SET same_owner = 1 WHERE id = 1");
+    for (sql, column) in [
+        ("INSERT INTO subnets VALUES (20, 1, '192.168.0.1/16')", "table subnets, row 20, column prefix"),
+        ("INSERT INTO subnets VALUES (20, -1, '192.168.0.0/16')", "table subnets, row 20, column peer"),
+        ("UPDATE machines SET owner = x'00' WHERE peer = 9", "table machines, row 9, column owner"),
+        ("UPDATE rules SET same_owner = 2 WHERE id = 1", "table rules, row 1, column same_owner"),
+    ] {
+        let error = client.fails(sql);
+        assert_eq!(error.code, ErrorCode::IndexRow, "{sql}");
+        assert!(error.message.contains(column), "{sql}: {error}");
+    }
+    let snapshot = client.store.indexes().acl("owned").engine().unwrap();
+    client.run("DELETE FROM rules");
+    assert_eq!((snapshot.rule_count(), client.store.indexes().acl("owned").engine().unwrap().rule_count()), (2, 0));
+    client.run("ALTER TABLE machines RENAME TO boxes");
+    client.run("ALTER TABLE subnets RENAME TO networks");
+    client.run("INSERT INTO rules VALUES (1, '*', '*', NULL, '22', 0, 'allow', 1, NULL, 1)");
+    client.run("UPDATE boxes SET owner = 'ann' WHERE peer = 9");
+    assert_eq!([ask(&client, 9, 2, 22), ask(&client, 9, 3, 22)], [Some(1), None]);
+    drop(client);
+    let client = Client::open(&folder.path().join("test.db"));
+    assert_eq!([ask(&client, 9, 2, 22), ask(&client, 9, 3, 22)], [Some(1), None]);
+}
+
+#[test]
+fn a_peer_has_one_owner() {
+    let (_folder, client) = fresh();
+    OWNED[..5].iter().for_each(|sql| client.run(sql));
+    client.run(&OWNED[5].replace("owners = machines", "owners = claims"));
+    client.run("INSERT INTO claims VALUES (1, 1, 'ann'), (2, 1, 'ann'), (3, 2, 'bob'), (4, 2, NULL)");
+    let error = client.fails("INSERT INTO claims VALUES (5, 1, 'bob')");
+    assert_eq!(error.code, ErrorCode::IndexRow);
+    assert!(error.message.contains("table claims, row 5, column owner"), "{error}");
+    assert!(error.message.contains("peer 1 has another owner"), "{error}");
+    // Both of its rows may change together.
+    client.run("UPDATE claims SET owner = 'eve' WHERE peer = 1");
+    client.run("CREATE INDEX again ON rules USING acl(source, destination, protocol, ports, priority, action, enabled) WITH (owners = claims)");
+    client.run("DROP INDEX again");
+    client.run("DROP INDEX owned");
+    client.run("INSERT INTO claims VALUES (5, 1, 'bob')");
+    assert_eq!(client.fails(&OWNED[5].replace("owners = machines", "owners = claims")).code, ErrorCode::IndexRow);
+}
+
 fn change() -> impl Strategy<Value = String> {
     let selector = || {
         prop::sample::select(
-            &["*", "tag:a", "tag:b", "10.0.0.0/30", "10.0.0.1-10.0.0.2", "tag:a, 10.0.0.3", "bad:"][..],
+            &["*", "tag:a", "tag:b", "10.0.0.0/30", "10.0.0.1-10.0.0.2", "tag:a, 10.0.0.3", "10.0.1.0/31", "bad:"][..],
         )
     };
     prop_oneof![
         4 => (0i64..8, selector(), selector(), 0..3, 0..3, any::<bool>(), any::<bool>()).prop_map(|(id, source, destination, port, priority, allow, enabled)| {
             let (port, action) = (["NULL", "80", "'80-90'"][port as usize], if allow { "allow" } else { "deny" });
-            format!("REPLACE INTO acl_rules VALUES ({id}, '{source}', '{destination}', NULL, {port}, {priority}, '{action}', {}, NULL)", u8::from(enabled))
+            format!("REPLACE INTO acl_rules VALUES ({id}, '{source}', '{destination}', NULL, {port}, {priority}, '{action}', {}, NULL, {})", u8::from(enabled), u8::from(id % 3 == 0))
         }),
         1 => (0i64..8).prop_map(|id| format!("UPDATE acl_rules SET enabled = 1 - enabled WHERE id = {id}")),
         1 => (0i64..8).prop_map(|id| format!("DELETE FROM acl_rules WHERE id = {id}")),
@@ -155,6 +281,10 @@ fn change() -> impl Strategy<Value = String> {
         2 => (0i64..6, 0i64..4, any::<bool>()).prop_map(|(id, peer, a)| format!("REPLACE INTO peer_labels VALUES ({id}, {peer}, 'tag:{}')", if a { "a" } else { "b" })),
         1 => (0i64..6, 0i64..4).prop_map(|(id, peer)| format!("UPDATE peer_labels SET peer = {peer} WHERE id = {id}")),
         1 => (0i64..6).prop_map(|id| format!("DELETE FROM peer_labels WHERE id = {id}")),
+        2 => (0i64..6, 0i64..4, any::<bool>()).prop_map(|(id, peer, u)| format!("REPLACE INTO peer_owners VALUES ({id}, {peer}, '{}')", if u { "u" } else { "v" })),
+        1 => (0i64..6).prop_map(|id| format!("DELETE FROM peer_owners WHERE id = {id}")),
+        2 => (0i64..6, 0i64..4, 0..4).prop_map(|(id, peer, octet)| format!("REPLACE INTO peer_routes VALUES ({id}, {peer}, '10.0.1.{octet}/32')")),
+        1 => (0i64..6).prop_map(|id| format!("DELETE FROM peer_routes WHERE id = {id}")),
     ]
 }
 
@@ -179,7 +309,7 @@ fn answers(client: &Client, index: &str) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn an_index_kept_up_equals_one_made_anew(batches in prop::collection::vec(prop::collection::vec(change(), 1..5), 1..8)) {
@@ -190,7 +320,7 @@ proptest! {
         }
         let kept_up = answers(&client, "access");
         client.run("DROP INDEX access");
-        client.run(TABLES[3]);
+        client.run(TABLES[5]);
         prop_assert_eq!(kept_up, answers(&client, "access"));
     }
 }

@@ -6,6 +6,7 @@
 //! notices; such rounds are counted.
 
 use std::io::{BufRead, BufReader, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,6 +14,7 @@ use fastrand::Rng;
 use zqlite_store::{CheckpointMode, Maintenance};
 
 use crate::client::Client;
+use crate::indexes;
 use crate::report::Report;
 use crate::work::{self, Plan};
 
@@ -24,6 +26,8 @@ struct Original {
     _folder: tempfile::TempDir,
     database: Vec<u8>,
     log: Vec<u8>,
+    /// The database with everything in it, and the log empty: no page of it is covered by a newer one.
+    settled: Vec<u8>,
     /// Writes of each client at every moment since the last checkpoint.
     moments: Vec<[u32; CLIENTS as usize]>,
 }
@@ -50,7 +54,9 @@ impl Original {
         }
         let read = |path: PathBuf| std::fs::read(path).map_err(|e| e.to_string());
         let (database, log) = (read(path.clone())?, read(path.with_extension("db-wal"))?);
-        Ok(Self { _folder: folder, database, log, moments })
+        db.maintain(Maintenance::Checkpoint(CheckpointMode::Truncate)).map_err(told)?;
+        let settled = read(path)?;
+        Ok(Self { _folder: folder, database, log, settled, moments })
     }
 }
 
@@ -58,7 +64,7 @@ impl Original {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Region {
     DatabaseHeader,
-    /// The first page: what tables and indexes there are.
+    /// The pages that say what tables and indexes there are, those of zqlite's own kinds included.
     Definitions,
     Database,
     LogHeader,
@@ -72,34 +78,46 @@ impl Region {
         matches!(self, Self::LogHeader | Self::Log)
     }
 
-    fn end(self, length: usize) -> usize {
-        length.min(match self {
-            Self::DatabaseHeader => 100,
-            Self::Definitions => 4096,
-            Self::LogHeader => 32,
-            Self::Database | Self::Log => usize::MAX,
-        })
+    /// Where it lies in the file.
+    fn place(self, bytes: &[u8], rng: &mut Rng) -> Range<usize> {
+        let within = |end: usize| 0..bytes.len().min(end);
+        match self {
+            Self::DatabaseHeader => within(100),
+            Self::LogHeader => within(32),
+            Self::Database | Self::Log => within(usize::MAX),
+            Self::Definitions => {
+                let has_some = |page: &&[u8]| page.windows(7).any(|word| word == b"CREATE ");
+                let pages = bytes.chunks(PAGE).enumerate().filter(|(_, page)| has_some(page));
+                let first = |at: usize| at * PAGE..bytes.len().min((at + 1) * PAGE);
+                let places: Vec<_> = std::iter::once(0).chain(pages.map(|(at, _)| at)).map(first).collect();
+                places[rng.usize(0..places.len())].clone()
+            }
+        }
     }
 }
 
+/// Bytes of a page, as SQLite makes them.
+const PAGE: usize = 4096;
+
 /// Changes some bytes.
 fn damage(bytes: &mut Vec<u8>, region: Region, rng: &mut Rng) {
-    let end = region.end(bytes.len());
-    if end == 0 {
+    let place = region.place(bytes, rng);
+    if place.is_empty() {
         return;
     }
+    let any = |rng: &mut Rng| rng.usize(place.clone());
     match rng.u8(0..8) {
-        0..=3 => bytes[rng.usize(0..end)] ^= 1 << rng.u8(0..8),
+        0..=3 => bytes[any(rng)] ^= 1 << rng.u8(0..8),
         4 | 5 => {
             for _ in 0..rng.u8(2..16) {
-                bytes[rng.usize(0..end)] = rng.u8(..);
+                bytes[any(rng)] = rng.u8(..);
             }
         }
         6 => {
-            let from = rng.usize(0..end);
-            bytes[from..end.min(from + 512)].fill(0);
+            let from = any(rng);
+            bytes[from..place.end.min(from + 512)].fill(0);
         }
-        _ => bytes.truncate(rng.usize(0..end)),
+        _ => bytes.truncate(any(rng)),
     }
 }
 
@@ -187,7 +205,10 @@ fn one(original: &Original, plan: Plan, seed: u64, round: u64) -> Result<&'stati
     let region = Region::ALL[rng.usize(0..Region::ALL.len())];
     let folder = crate::folder::fresh()?;
     let path = folder.path().join("test.db");
-    let (mut database, mut log) = (original.database.clone(), original.log.clone());
+    let (mut database, mut log) = match !region.is_log() && rng.bool() {
+        true => (original.settled.clone(), Vec::new()),
+        false => (original.database.clone(), original.log.clone()),
+    };
     damage(if region.is_log() { &mut log } else { &mut database }, region, &mut rng);
     std::fs::write(&path, database).map_err(|e| e.to_string())?;
     std::fs::write(path.with_extension("db-wal"), log).map_err(|e| e.to_string())?;
@@ -216,6 +237,14 @@ fn look(path: &Path, plan: Plan, original: &Original, region: Region) -> Result<
             }
             Err(what) => wrong.push(what),
         }
+    }
+    match indexes::check(&db) {
+        Ok(()) => {}
+        Err(what) if what.contains("ERR_") => {
+            refused = true;
+            typed(what)?;
+        }
+        Err(what) => wrong.push(what),
     }
     // Writing to it ends in one way or the other.
     if let Err(error) = plan.write(&db, CLIENTS + 1, 1) {

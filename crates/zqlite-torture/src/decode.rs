@@ -3,12 +3,18 @@
 use rusqlite::types::Value;
 use zqlite_store::Chunk;
 
+/// More than a chunk has: it ends at some 64 KiB, and a row without any content counts for something too.
+const MOST_ROWS: usize = 1 << 20;
+
 /// The rows of a chunk; `None` when its bytes are not as described.
 pub fn rows(chunk: &Chunk) -> Option<Vec<Vec<Value>>> {
     let mut words = Words { rest: &chunk.words };
     let mut text = std::str::from_utf8(&chunk.text).ok()?;
     let count = words.u32()? as usize;
     let width = words.u32()? as usize;
+    if count > MOST_ROWS {
+        return None;
+    }
     let mut rows: Vec<Vec<Value>> = vec![Vec::new(); count];
     for _ in 0..width {
         let (tag, extra) = (words.u32()?, words.u32()? as usize);

@@ -94,7 +94,7 @@ fn folder(path: &Path) -> PathBuf {
 
 impl Door for Recorder {
     fn before(&self, call: &Call<'_>) -> Result<(), c_int> {
-        if let Call::Sync(path, _) = call {
+        if let Call::Sync(path, ..) = call {
             let now = self.events.lock().len();
             // Of two at a time the later one may end first; the earlier beginning is then the careful guess.
             let mut syncing = self.syncing.lock();
@@ -107,17 +107,18 @@ impl Door for Recorder {
 
     fn after(&self, call: &Call<'_>) {
         let events = &mut *match call {
-            Call::Sync(path, kind) => {
+            Call::Sync(path, kind, folder_too) => {
                 let began = self.sync_began(path);
                 let index = std::fs::read(beside(path.with_extension("db").as_path(), "-shm")).ok();
                 let mut events = self.events.lock();
                 events.push(Event::Synced(path.to_path_buf(), began));
-                if *kind == FileKind::Log {
-                    // The system's VFS syncs the folder of a log that it made with the first sync of the log.
+                if *folder_too {
                     events.push(Event::FolderSynced(folder(path), began));
-                    if let Some(index) = index {
-                        events.push(Event::Index(beside(&path.with_extension("db"), "-shm"), index.into()));
-                    }
+                }
+                if *kind == FileKind::Log
+                    && let Some(index) = index
+                {
+                    events.push(Event::Index(beside(&path.with_extension("db"), "-shm"), index.into()));
                 }
                 return;
             }

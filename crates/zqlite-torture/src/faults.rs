@@ -63,7 +63,7 @@ impl Fault {
     }
 
     /// Whether it can happen within a COMMIT that may have reached the disk all the same.
-    pub fn can_leave_unknown(self) -> bool {
+    fn can_leave_unknown(self) -> bool {
         matches!(self, Self::Write | Self::Sync | Self::ShmMap)
     }
 }
@@ -77,6 +77,9 @@ pub struct Failing {
     for_ever: bool,
     seen: AtomicU64,
     mended: AtomicBool,
+    /// Whether a COMMIT is under way.
+    committing: AtomicBool,
+    struck_commit: AtomicBool,
 }
 
 impl Failing {
@@ -89,7 +92,23 @@ impl Failing {
             for_ever,
             seen: AtomicU64::new(0),
             mended: AtomicBool::new(false),
+            committing: AtomicBool::new(false),
+            struck_commit: AtomicBool::new(false),
         }
+    }
+
+    /// Is told which fail points are reached: a COMMIT lies between two of them.
+    pub fn reached(&self, point: &str) {
+        match point {
+            "writer.before-commit" => self.committing.store(true, SeqCst),
+            "writer.committed" => self.committing.store(false, SeqCst),
+            _ => {}
+        }
+    }
+
+    /// Whether a call has failed while a COMMIT was under way, which may have reached the disk all the same.
+    pub fn can_leave_unknown(&self) -> bool {
+        self.fault.can_leave_unknown() && self.struck_commit.load(SeqCst)
     }
 
     /// From now on nothing fails.
@@ -105,12 +124,20 @@ impl Failing {
 
 impl Door for Failing {
     fn before(&self, call: &Call<'_>) -> Result<(), c_int> {
-        if !self.fault.is(call) || !call.path().starts_with(&self.folder) || self.mended.load(SeqCst) {
+        // A file without a name is SQLite's for the time of a statement.
+        let concerned = call.path().as_os_str().is_empty() || call.path().starts_with(&self.folder);
+        if !self.fault.is(call) || !concerned || self.mended.load(SeqCst) {
             return Ok(());
         }
         let seen = self.seen.fetch_add(1, SeqCst) + 1;
         let fails = if self.for_ever { seen >= self.nth } else { seen == self.nth };
-        if fails { Err(self.fault.code()) } else { Ok(()) }
+        if !fails {
+            return Ok(());
+        }
+        if self.committing.load(SeqCst) {
+            self.struck_commit.store(true, SeqCst);
+        }
+        Err(self.fault.code())
     }
 
     fn after(&self, _: &Call<'_>) {}

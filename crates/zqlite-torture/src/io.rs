@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use zqlite_store::fault;
 use zqlite_store::{BackupOptions, Cancel, CheckpointMode, Error, ErrorCode, Maintenance, Outcome};
 
 use crate::client::Client;
 use crate::faults::{Failing, Fault};
+use crate::indexes;
 use crate::report::Report;
 use crate::vfs;
 use crate::work::{self, Ledger, Plan};
@@ -19,18 +21,34 @@ use crate::work::{self, Ledger, Plan};
 /// Deaths tried in one attack: each opens a copy.
 const MOST_DEATHS: u32 = 3;
 
+/// Errors that a failure tells along.
+const ERRORS_KEPT: usize = 6;
+
 /// Clients that write at the same time, so that they share commits.
 const CLIENTS: u32 = 2;
 
-/// Goes through all kinds of faults.
-pub fn run(seed: u64, report: &mut Report) {
+/// Calls of a kind that all fail in turn, whatever the step: of some kinds there are not many more.
+const FIRST: u64 = 12;
+
+/// Goes through all kinds of faults; behind the first calls of a kind only each `every`-th fails.
+pub fn run(seed: u64, every: u64, report: &mut Report) {
+    let offset = Rng::with_seed(seed).u64(0..every);
     for (fault, name) in Fault::ALL {
         for for_ever in [false, true] {
-            let mut nth = 1;
+            let (mut nth, mut struck) = (1, 0);
             while one(seed, fault, name, nth, for_ever, report) && !report.is_over() {
-                nth += 1;
+                struck += 1;
+                nth += match nth {
+                    ..FIRST => 1,
+                    FIRST => 1 + offset,
+                    _ => every,
+                };
             }
-            report.detail(&format!("{name}{}", if for_ever { " for ever" } else { " once" }), nth - 1);
+            report.detail(&format!("{name}{}", if for_ever { " for ever" } else { " once" }), struck);
+            if struck == 0 {
+                let what = format!("nothing calls for {name}, so that it could fail");
+                report.round(&format!("io --seed {seed} --fault {name}"), Err(what));
+            }
         }
     }
 }
@@ -41,16 +59,75 @@ pub fn one(seed: u64, fault: Fault, name: &str, nth: u64, for_ever: bool, report
     let result = crate::folder::fresh().and_then(|folder| {
         let door = Arc::new(Failing::new(folder.path(), fault, nth, for_ever));
         vfs::set_door(Some(door.clone()));
-        let mut attack = Attack::new(folder.path(), seed, fault.can_leave_unknown());
+        let told = door.clone();
+        fault::observe_points(move |point| told.reached(point));
+        let mut attack = Attack::new(folder.path(), seed, Unknown::WhereStruck(door.clone()));
         attack.work();
         door.mend();
         struck = door.struck();
         attack.recover()
     });
     vfs::set_door(None);
+    fault::observe_points(|_| {});
     let ever = if for_ever { " --for-ever" } else { "" };
     report.round(&format!("io --seed {seed} --fault {name} --nth {nth}{ever}"), result);
     struck
+}
+
+/// What a store does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Statements, batches, transactions and migrations of all clients at once.
+    Write,
+    /// Moves the log into the file, and starts it anew.
+    CheckpointRestart,
+    /// The same, and cuts the log.
+    CheckpointTruncate,
+    /// Writes the file anew.
+    Vacuum,
+    /// Copies the file.
+    Backup,
+    /// Drops indexes and makes them again.
+    Indexes,
+    /// Opens the file again.
+    Open,
+    /// Closes it.
+    Close,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Write,
+        Self::CheckpointRestart,
+        Self::CheckpointTruncate,
+        Self::Vacuum,
+        Self::Backup,
+        Self::Indexes,
+        Self::Open,
+        Self::Close,
+    ];
+}
+
+/// When the outcome of a commit may be unknown.
+#[derive(Debug, Clone)]
+pub enum Unknown {
+    /// Never: all that can happen is known to change nothing.
+    Never,
+    /// When a call within a COMMIT has failed.
+    WhereStruck(Arc<Failing>),
+    /// Whenever the store says so: what failed cannot be told from here.
+    Anytime,
+}
+
+impl Unknown {
+    fn is_possible(&self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::WhereStruck(door) => door.can_leave_unknown(),
+            Self::Anytime => true,
+        }
+    }
 }
 
 /// Work on one database whose disk may fail.
@@ -62,19 +139,24 @@ pub struct Attack {
     ledger: Ledger,
     /// The next write of each client.
     next: [u32; CLIENTS as usize],
-    /// Whether the outcome of a commit may be unknown.
-    may_be_unknown: bool,
+    may_be_unknown: Unknown,
+    /// Whether the open store said that the outcome of a commit is unknown, and must take no more writes.
+    read_only: bool,
     /// The last commit of a client whose outcome is unknown.
     unknown: [bool; CLIENTS as usize],
     wrong: Vec<String>,
     refused: u32,
+    /// The last ones, for whoever looks into a failure.
+    errors: Vec<String>,
+    /// What the last acknowledged backup holds.
+    backed_up: Option<Ledger>,
     /// How often it was looked what a death at this moment would leave.
     deaths: u32,
 }
 
 impl Attack {
     /// In a folder of its own.
-    pub fn new(folder: &Path, seed: u64, may_be_unknown: bool) -> Self {
+    pub fn new(folder: &Path, seed: u64, may_be_unknown: Unknown) -> Self {
         Self {
             path: folder.join("test.db"),
             plan: Plan::new(seed),
@@ -83,9 +165,12 @@ impl Attack {
             ledger: Ledger::default(),
             next: [1; CLIENTS as usize],
             may_be_unknown,
+            read_only: false,
             unknown: [false; CLIENTS as usize],
             wrong: Vec::new(),
             refused: 0,
+            errors: Vec::new(),
+            backed_up: None,
             deaths: 0,
         }
     }
@@ -105,15 +190,29 @@ impl Attack {
         if unknown != (error.code == ErrorCode::CommitUnknown) {
             self.wrong.push(format!("{doing}: {error}, outcome {:?}", error.outcome));
         }
-        if unknown && !self.may_be_unknown {
+        if unknown && !self.may_be_unknown.is_possible() {
             self.wrong.push(format!("{doing}: the outcome is known, but the error says {error}"));
         }
+        self.read_only |= unknown;
+        if error.code == ErrorCode::Readonly && !self.read_only {
+            let before = self.errors.join(", ");
+            self.wrong.push(format!("{doing}: no commit failed, but the error says {error}; before it: {before}"));
+            // Once is enough.
+            self.read_only = true;
+        }
+        if self.errors.len() == ERRORS_KEPT {
+            self.errors.remove(0);
+        }
+        self.errors.push(format!("{doing}: {error}"));
     }
 
     fn open(&mut self) -> bool {
         if self.db.is_none() {
             match Client::open(&self.path, true) {
-                Ok(db) => self.db = Some(db),
+                Ok(db) => {
+                    self.db = Some(db);
+                    self.read_only = false;
+                }
                 Err(error) => self.judge("open", &error),
             }
         }
@@ -156,6 +255,9 @@ impl Attack {
             threads.into_iter().map(|(client, t)| (client, t.join())).collect()
         });
         let mut failed = false;
+        // One client's commit makes the store read-only for the others, whose answers may come first.
+        self.read_only |=
+            results.iter().any(|(_, result)| matches!(result, Ok(Err(error)) if error.outcome == Outcome::Unknown));
         for (client, result) in results {
             let n = self.next[client as usize];
             match result {
@@ -184,6 +286,17 @@ impl Attack {
         }
         // Reads go on, whatever became of the writes.
         let Some(db) = &self.db else { return };
+        if self.read_only {
+            match db.sql("CREATE TABLE too_late (a)", &[]) {
+                Err(error) if error.code == ErrorCode::Readonly => {}
+                other => self.wrong.push(format!("a write after a commit whose outcome is unknown: {other:?}")),
+            }
+        }
+        if let Err(what) = indexes::check(db)
+            && !what.contains("ERR_")
+        {
+            self.wrong.push(format!("a read after a failure: {what}"));
+        }
         for (client, (least, most)) in &self.ledger.clients {
             if let Err(what) = self.plan.check(db, *client, *least, *most)
                 && !what.contains("ERR_")
@@ -213,21 +326,69 @@ impl Attack {
         for _ in 0..2 {
             self.write();
         }
-        for mode in [CheckpointMode::Restart, CheckpointMode::Truncate] {
-            self.with("checkpoint", |db| db.maintain(Maintenance::Checkpoint(mode)).map(drop));
+        for operation in Operation::ALL {
+            self.operate(operation);
             self.write();
         }
-        self.with("vacuum", |db| db.maintain(Maintenance::Vacuum).map(drop));
+        self.close();
+    }
+
+    /// One operation, on an open store but for those that open it.
+    pub fn operate(&mut self, operation: Operation) {
+        match operation {
+            Operation::Write => self.write(),
+            Operation::CheckpointRestart => self.checkpoint(CheckpointMode::Restart),
+            Operation::CheckpointTruncate => self.checkpoint(CheckpointMode::Truncate),
+            Operation::Vacuum => drop(self.with("vacuum", |db| db.maintain(Maintenance::Vacuum).map(drop))),
+            Operation::Backup => self.backup(),
+            Operation::Indexes => drop(self.with("indexes", |db| {
+                let drops = ["DROP INDEX log_by_payload", "DROP INDEX routes_by_bits", "DROP INDEX rules_that_decide"];
+                let makes = ["CREATE INDEX log_by_payload ON log (payload, part)"].into_iter().chain(indexes::schema());
+                let makes = makes.filter(|sql| sql.starts_with("CREATE INDEX"));
+                db.batch(drops.into_iter().chain(makes).map(|sql| db.item(sql, &[])).collect()).map(drop)
+            })),
+            Operation::Close => self.close(),
+            Operation::Open => {
+                self.close();
+                self.open();
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, mode: CheckpointMode) {
+        self.with("checkpoint", |db| db.maintain(Maintenance::Checkpoint(mode)).map(drop));
+    }
+
+    /// To a file of its own, which is complete or not there.
+    fn backup(&mut self) {
         let path = self.path.with_file_name("copy.db");
-        self.with("backup", |db| {
-            let options =
-                BackupOptions { path, overwrite: true, pages: 10, pause: Duration::ZERO, cancel: Cancel::default() };
+        let to = path.clone();
+        let made = self.with("backup", |db| {
+            let options = BackupOptions {
+                path: to,
+                overwrite: true,
+                pages: 10,
+                pause: Duration::ZERO,
+                cancel: Cancel::default(),
+            };
             db.store().backup(&options, &mut |_| {}).map(drop)
         });
-        self.write();
-        self.close();
-        self.write();
-        self.close();
+        // Before the tables are made there is nothing to look for in it.
+        if made && self.prepared {
+            self.backed_up = Some(self.ledger.clone());
+        }
+    }
+
+    /// The last backup that was acknowledged holds what was acknowledged before it, and no later one has damaged it.
+    fn check_backup(&self) -> Result<(), String> {
+        let Some(held) = &self.backed_up else { return Ok(()) };
+        let db = Client::open(&self.path.with_file_name("copy.db"), true).map_err(|e| format!("the backup: {e}"))?;
+        let mut held = held.clone();
+        for (client, (_, most)) in &mut held.clients {
+            // A backup that failed may have replaced it, with later writes in it.
+            *most = self.ledger.clients.get(client).map_or(*most, |(_, most)| *most);
+        }
+        held.check(self.plan, &db).map_err(|what| format!("the backup: {what}"))
     }
 
     /// The disk works again. A store that is open goes on, unless it went read-only: then it is opened again.
@@ -235,7 +396,7 @@ impl Attack {
     /// # Errors
     /// All that was wrong.
     pub fn recover(&mut self) -> Result<(), String> {
-        self.may_be_unknown = false;
+        self.may_be_unknown = Unknown::Never;
         for attempt in 0..2 {
             let before = self.refused;
             self.settle()?;
@@ -255,6 +416,9 @@ impl Attack {
             self.wrong.push(what);
         }
         self.close();
+        if let Err(what) = self.check_backup() {
+            self.wrong.push(what);
+        }
         if self.wrong.is_empty() { Ok(()) } else { Err(self.wrong.join("; ")) }
     }
 
@@ -296,13 +460,23 @@ pub fn second_opinion(seed: u64, rounds: u64, report: &mut Report) {
     for round in 0..rounds {
         let of_round = seed.wrapping_add(round);
         let repeat = format!("io --seed {of_round} --fiu");
-        let points = ["posix/io/rw/write", "posix/io/rw/pwrite", "posix/io/sync/fdatasync", "posix/io/sync/fsync"];
         let probability = [0.01, 0.05, 0.2][rng.usize(0..3)];
+        let (no_space, broken) = (28, 5);
+        let points = [
+            ("rw/write", [no_space, broken][rng.usize(0..2)]),
+            ("rw/pwrite", [no_space, broken][rng.usize(0..2)]),
+            ("rw/ftruncate", broken),
+            ("sync/fdatasync", broken),
+            ("sync/fsync", broken),
+            ("dir/unlink", broken),
+            ("dir/rename", broken),
+        ];
         let result = crate::folder::fresh().and_then(|folder| {
             let mut command = Command::new("fiu-run");
             command.arg("-x");
-            for point in points {
-                command.arg("-c").arg(format!("enable_random name={point},probability={probability},failinfo=28"));
+            for (point, error) in points {
+                let what = format!("enable_random name=posix/io/{point},probability={probability},failinfo={error}");
+                command.arg("-c").arg(what);
             }
             command
                 .arg(&me)
@@ -332,7 +506,7 @@ pub fn second_opinion(seed: u64, rounds: u64, report: &mut Report) {
 
 /// Does the work of [`second_opinion`], and says in one line what became of it.
 pub fn victim(folder: &Path, seed: u64) -> String {
-    let mut attack = Attack::new(folder, seed, true);
+    let mut attack = Attack::new(folder, seed, Unknown::Anytime);
     // Looking at copies would fail here like everything else: the process that judges looks at what this one leaves.
     attack.deaths = MOST_DEATHS;
     attack.work();

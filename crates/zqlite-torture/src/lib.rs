@@ -2,7 +2,7 @@
 //!
 //! - [`vfs`]: stands between SQLite and the file system. [`disk`]: what a disk may hold after the power failed.
 //!   [`faults`]: calls that fail. [`folder`]: where the files are.
-//! - [`client`], [`decode`]: a caller of the store. [`work`]: what is written, and what must be found of it.
+//! - [`client`], [`decode`]: a caller of the store. [`work`], [`indexes`]: what is written, and what must be found of it.
 //! - [`power`], [`io`], [`full`], [`corrupt`]: the attacks. [`report`]: what they found.
 
 pub mod client;
@@ -12,6 +12,7 @@ pub mod disk;
 pub mod faults;
 pub mod folder;
 pub mod full;
+pub mod indexes;
 pub mod io;
 pub mod power;
 pub mod report;

@@ -15,6 +15,7 @@ usage: zqlite-torture power|io|corrupt [options]
   --image N         power: only this image of the seed's recording
   --fault F --nth N [--for-ever]
                     io: only this fault (write, full, sync, truncate, open, shm-map, delete)
+  --every K         io: behind the first 12 calls of a kind only each K-th fails (default 1: every one)
   --fiu, --full     io: only libfiu's second opinion, only a disk that fills up
   --round N         corrupt: only this round of the seed";
 
@@ -31,6 +32,7 @@ struct Arguments {
     fault: Option<(Fault, &'static str)>,
     nth: u64,
     for_ever: bool,
+    every: u64,
     fiu: bool,
     full: bool,
 }
@@ -38,7 +40,7 @@ struct Arguments {
 fn parse() -> Result<Arguments, lexopt::Error> {
     use lexopt::prelude::{Long, Value, ValueExt};
     let mut parser = lexopt::Parser::from_env();
-    let mut arguments = Arguments { nth: 1, ..Arguments::default() };
+    let mut arguments = Arguments { nth: 1, every: 1, ..Arguments::default() };
     while let Some(argument) = parser.next()? {
         match argument {
             Value(value) if arguments.command.is_empty() => arguments.command = value.string()?,
@@ -50,6 +52,7 @@ fn parse() -> Result<Arguments, lexopt::Error> {
             Long("round") => arguments.round = Some(parser.value()?.parse()?),
             Long("from") => arguments.from = parser.value()?.parse()?,
             Long("nth") => arguments.nth = parser.value()?.parse()?,
+            Long("every") => arguments.every = parser.value()?.parse::<std::num::NonZero<u64>>()?.get(),
             Long("for-ever") => arguments.for_ever = true,
             Long("fiu") => arguments.fiu = true,
             Long("full") => arguments.full = true,
@@ -139,7 +142,7 @@ fn attack_io(arguments: &Arguments, seed: u64) -> Report {
     }
     let all = !arguments.fiu && !arguments.full;
     if all {
-        io::run(seed, &mut report);
+        io::run(seed, arguments.every, &mut report);
     }
     if all || arguments.full {
         full::run(seed, &mut report);

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use fastrand::Rng;
 use zqlite_store::fault::{self, Weakness};
@@ -31,8 +32,7 @@ pub fn run(images: u64, seed: u64, report: &mut Report) {
         let share = IMAGES_PER_RECORDING.min(images - made);
         match record(of_recording, Weakness::None) {
             Ok(events) => {
-                for i in 0..share {
-                    let judged = judge(&events, of_recording, i);
+                for (i, judged) in judge_all(&events, of_recording, share) {
                     report.round(&format!("power --seed {of_recording} --image {i}"), judged);
                 }
             }
@@ -40,6 +40,29 @@ pub fn run(images: u64, seed: u64, report: &mut Report) {
         }
         made += share;
     }
+}
+
+/// Judges the first `share` images of a recording, several at a time.
+fn judge_all(events: &[Event], seed: u64, share: u64) -> Vec<(u64, Result<(), String>)> {
+    let next = AtomicU64::new(0);
+    // An image is opened by threads that wait for each other, so a core has time for two.
+    let threads = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+    let mut judged: Vec<_> = std::thread::scope(|scope| {
+        let some = || {
+            let images = std::iter::from_fn(|| Some(next.fetch_add(1, Relaxed)).filter(|i| *i < share));
+            images.map(|i| (i, judge(events, seed, i))).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        threads.into_iter().flat_map(|t| t.join().unwrap_or_default()).collect()
+    });
+    judged.sort_by_key(|(i, _)| *i);
+    // A thread that panicked took its answers along.
+    for i in 0..share {
+        if judged.get(i as usize).is_none_or(|(number, _)| *number != i) {
+            judged.insert(i as usize, (i, Err("the look at it panicked".to_owned())));
+        }
+    }
+    judged
 }
 
 /// Judges one image again.

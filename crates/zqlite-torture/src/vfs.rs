@@ -8,6 +8,7 @@ use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Once};
 
 use parking_lot::RwLock;
@@ -33,8 +34,8 @@ pub enum Call<'a> {
     Write(&'a Path, u64, &'a [u8]),
     /// Makes a file shorter or longer.
     Truncate(&'a Path, u64),
-    /// Waits until what was written is on disk.
-    Sync(&'a Path, FileKind),
+    /// Waits until what was written is on disk; with `true` also until the names in its folder are.
+    Sync(&'a Path, FileKind, bool),
     /// Removes a file; with `true` its absence is on disk afterwards.
     Delete(&'a Path, bool),
     /// Maps a part of the index of the log that processes share.
@@ -48,7 +49,7 @@ impl<'a> Call<'a> {
             Self::Open(path, _)
             | Self::Write(path, ..)
             | Self::Truncate(path, _)
-            | Self::Sync(path, _)
+            | Self::Sync(path, ..)
             | Self::Delete(path, _)
             | Self::ShmMap(path) => path,
         }
@@ -100,6 +101,8 @@ struct File {
 struct Name {
     path: PathBuf,
     kind: FileKind,
+    /// Whether the system's VFS syncs the folder with the next sync of this file: it does so once for each opened log.
+    syncs_folder: AtomicBool,
 }
 
 /// Where the system's file object stands behind ours.
@@ -235,7 +238,8 @@ unsafe extern "C" fn open(
             (name, code)
         };
         if !(*real).pMethods.is_null() {
-            (*file.cast::<File>()).name = Box::into_raw(Box::new(Name { path: name, kind }));
+            let syncs_folder = AtomicBool::new(kind == FileKind::Log);
+            (*file.cast::<File>()).name = Box::into_raw(Box::new(Name { path: name, kind, syncs_folder }));
             (*file).pMethods = &METHODS;
         }
         code
@@ -290,8 +294,12 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: SQLite calls this with a file that `open` has set up.
     unsafe {
         let (name, real) = (name(file), real(file));
-        through(Call::Sync(&name.path, name.kind), || match (*(*real).pMethods).xSync {
-            Some(f) => f(real, flags),
+        let folder_too = name.syncs_folder.load(Relaxed);
+        through(Call::Sync(&name.path, name.kind, folder_too), || match (*(*real).pMethods).xSync {
+            Some(f) => {
+                name.syncs_folder.store(false, Relaxed);
+                f(real, flags)
+            }
             None => unreachable_method(),
         })
     }

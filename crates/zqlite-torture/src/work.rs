@@ -8,6 +8,7 @@ use rusqlite::types::Value;
 use zqlite_store::{CheckpointMode, Maintenance, Nest, Result, Work};
 
 use crate::client::{Client, Rows};
+use crate::indexes;
 
 /// What a client's write does. All of it or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +37,12 @@ const SCHEMA: [&str; 4] = [
 
 const INSERT: &str = "INSERT INTO log VALUES (?, ?, ?, ?)";
 
-/// Makes the tables.
+/// Makes the tables and their indexes, those of zqlite's own kinds included.
 ///
 /// # Errors
 /// Those of the store.
 pub fn prepare(client: &Client) -> Result<()> {
-    client.batch(SCHEMA.iter().map(|sql| client.item(sql, &[])).collect()).map(drop)
+    client.batch(SCHEMA.into_iter().chain(indexes::schema()).map(|sql| client.item(sql, &[])).collect()).map(drop)
 }
 
 /// The writes of one seed.
@@ -254,6 +255,6 @@ impl Ledger {
         for (client, (least, most)) in &self.clients {
             plan.check(db, *client, *least, *most)?;
         }
-        Ok(())
+        indexes::check(db)
     }
 }

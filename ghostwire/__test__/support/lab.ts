@@ -5,7 +5,7 @@
 
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -73,12 +73,14 @@ export class Machine {
   }
 
   static async start(name: string, folder: string, bin: string): Promise<Machine> {
-    for (const part of ['state', 'wireguard', 'tmp', 'var']) mkdirSync(join(folder, part), { recursive: true });
+    for (const part of ['state', 'run/wireguard', 'tmp', 'lib/ghostwire-agent']) mkdirSync(join(folder, part), { recursive: true });
     writeFileSync(join(folder, 'resolv.conf'), 'nameserver 192.0.2.53\n');
     const setUp = [
       `hostname ${name}`,
+      // Nothing of this is made outside, where another lab may be.
+      `mount --bind ${folder}/lib /var/lib`,
+      `mount --bind ${folder}/run "$(readlink -f /var/run)"`,
       `mount --bind ${folder}/state /var/lib/ghostwire-agent`,
-      `mount --bind ${folder}/wireguard /var/run/wireguard`,
       `mount --bind ${folder}/resolv.conf /etc/resolv.conf`,
       'ip link set lo up',
       'echo ready',
@@ -135,20 +137,15 @@ export class Machine {
   }
 }
 
-/** Where machines have files of their own; made when there is none, and then taken away again. */
-const MOUNTS = ['/var/run/wireguard', '/var/lib/ghostwire-agent'];
-
 /** A switch with machines on it, 203.0.113.0/24 and 2001:db8::/64, and machines behind NATs. */
 export class Lab {
   readonly base = mkdtempSync(join(tmpdir(), 'ghostwire-lab-'));
   readonly #bin = join(this.base, 'bin');
-  readonly #made = MOUNTS.filter((path) => !existsSync(path));
   readonly #machines: Machine[] = [];
   #switch: Machine | undefined;
   #links = 0;
 
   constructor() {
-    for (const path of this.#made) mkdirSync(path, { recursive: true });
     mkdirSync(this.#bin);
     writeFileSync(join(this.#bin, 'ghostwire'), `#!/bin/sh\nexec ${process.execPath} ${MAIN} "$@"\n`, { mode: 0o755 });
   }
@@ -223,6 +220,18 @@ export class Lab {
     return machine;
   }
 
+  /** Puts further machines on the network of the first one, a machine that is `behind` the second: `network`.3 and on. */
+  async bridge([host, router, ...more]: readonly Machine[], network: string): Promise<void> {
+    if (host === undefined || router === undefined) throw new Error('a network needs a host and its router');
+    // The host's side of the cable becomes a switch.
+    await host.do('sh', '-c', `ip link add lan type bridge && ip link set lan up && ip address del ${network}.2/24 dev eth0 && ip link set eth0 master lan && ip address add ${network}.2/24 dev lan`);
+    for (const [index, machine] of more.entries()) {
+      await this.link(machine, 'lan0', host, `port${index}`);
+      await host.do('ip', 'link', 'set', `port${index}`, 'master', 'lan');
+      await machine.do('ip', 'address', 'add', `${network}.${index + 3}/24`, 'dev', 'lan0');
+    }
+  }
+
   logs(): string {
     return this.#machines.map((machine) => machine.log()).join('');
   }
@@ -230,7 +239,6 @@ export class Lab {
   async close(): Promise<void> {
     await Promise.all(this.#machines.map((machine) => machine.stop()));
     rmSync(this.base, { recursive: true, force: true });
-    for (const path of this.#made) rmdirSync(path);
   }
 }
 

@@ -9,7 +9,7 @@ import { agentFor, forgetConnections } from '../http.js';
 import type { Logger } from '../log.js';
 import { CoordinatorClient } from './coordinator.js';
 import { DnsResponder } from './dns.js';
-import { addressesOf, Host, localNetwork } from './host.js';
+import { addressesOf, endpointsAt, localNetwork, type Host } from './host.js';
 import { hostOf, MAX_MESSAGE, MAX_PEERS, Netmap, type Refusal } from './netmap.js';
 import { ordered, Paths, type PathFacts } from './paths.js';
 import { plan, type Plan } from './plan.js';
@@ -24,6 +24,8 @@ const LOOK_EVERY = 2_000;
 const PROBE_EVERY = 25_000;
 const PROBE_PATIENCE = 3_000;
 const RETRY = 2_000;
+/** How often handshakes are looked at just after peers came. */
+const HURRY_EVERY = 300;
 /** Between two endpoint reports that the coordinator does not take as they are. */
 const ANNOUNCE_EVERY = 5_000;
 const SAVE_AFTER = 2_000;
@@ -33,6 +35,9 @@ export interface AgentOptions {
   readonly identity: Identity;
   readonly settings: Settings;
   readonly log: Logger;
+  readonly host: Host;
+  /** Resolves when the host's filter and interface stand. */
+  readonly standing: Promise<void>;
 }
 
 export class Agent {
@@ -66,13 +71,15 @@ export class Agent {
   #working: Promise<void> = Promise.resolve();
   #dnsAddress = '';
   #timers = new Set<NodeJS.Timeout>();
+  readonly #standing: Promise<void>;
 
-  constructor({ state, identity, settings, log }: AgentOptions) {
+  constructor({ state, identity, settings, log, host, standing }: AgentOptions) {
     this.#state = state;
     this.#log = log;
     this.#identity = identity;
     this.#settings = settings;
-    this.#host = new Host(settings.interface, state);
+    this.#host = host;
+    this.#standing = standing;
     this.#coordinator = new CoordinatorClient({ ...identity, url: identity.server }, identity.token);
     this.#netmap = new Netmap(identity.pools);
     this.#dns = new DnsResponder(() => this.#plan ?? { domain: '', names: new Map() }, log);
@@ -93,16 +100,11 @@ export class Agent {
       backoff: { firstMs: 500, maxMs: 10_000 },
       ...(from !== undefined && { from }),
     });
-    if (from !== undefined) this.#take({ changed: from.peers, removed: [], self: from.self });
+    if (from !== undefined) this.#take({ changed: from.peers, removed: [], self: from.self, packetFilter: from.packetFilter ?? null });
   }
 
   /** Resolves when the filter and the interface stand. @throws GhostwireError ERR_AGENT_SYSTEM */
   async start(): Promise<void> {
-    await this.#host.up(this.#settings.port);
-    this.#started = true;
-    this.#port = await this.#host.tunnel.port();
-    this.#servers = await addressesOf(this.#identity.server);
-    if (this.#settings.advertise.length > 0) await this.#host.kernel('forwarding');
     this.#client.on('change', (change) => this.#take(change));
     this.#client.on('connected', ({ resumed }) => {
       this.#connected = true;
@@ -114,7 +116,19 @@ export class Agent {
       this.#log.warn({ reason: error.message, retryMs: Math.round(retryMs) }, 'no connection to the coordinator; the last good state stays');
     });
     this.#client.on('ended', ({ error }) => this.#end(error));
+    // The netmap comes while the interface is being made.
     this.#client.start();
+    try {
+      await this.#standing;
+    } catch (error) {
+      await this.#client.close();
+      throw error;
+    }
+    if (this.#settings.advertise.length > 0) await this.#host.kernel('forwarding');
+    this.#port = await this.#host.tunnel.port();
+    this.#servers = await addressesOf(this.#identity.server);
+    this.#started = true;
+    void this.#probe();
     this.#every(LOOK_EVERY, () => this.#look());
     this.#every(PROBE_EVERY, () => this.#probe());
     this.#changed();
@@ -129,6 +143,7 @@ export class Agent {
   async stop(): Promise<void> {
     this.#stop.abort();
     for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#hurrying);
     await this.#client.close();
     await this.#working;
     await this.#dns.close();
@@ -186,9 +201,7 @@ export class Agent {
       this.#identity = { ...this.#identity, pools: self.pools };
       this.#state.identity.write(this.#identity);
     }
-    if (self.publicKey !== this.#identity.publicKey && this.#state.isNext(self.publicKey))
-      this.#background('taking over the new key', () => this.#useKey(self.publicKey));
-    this.#background('reporting endpoints', () => this.#announce());
+    if (this.#started) this.#background('reporting endpoints', () => this.#announce());
     this.#changed();
     this.#saveSoon();
   }
@@ -202,11 +215,14 @@ export class Agent {
 
   async #apply(): Promise<void> {
     this.#dirty = false;
-    const { self, peers } = this.#netmap;
+    const { self, filter, peers } = this.#netmap;
     if (self === undefined || !this.#started || this.#stop.signal.aborted) return;
+    // Its own change of key, of which an agent before this one did not hear the answer.
+    if (self.publicKey !== this.#identity.publicKey && this.#state.isNext(self.publicKey))
+      await this.#useKey(self.publicKey).catch((error: unknown) => this.#log.warn({ err: error }, 'taking over the new key failed'));
     const { onLink } = localNetwork(this.#settings.interface);
     const now = Date.now();
-    const next = plan(self, peers.values(), this.#settings, { interface: this.#settings.interface, onLink, servers: this.#servers, now });
+    const next = plan({ self, filter, peers: peers.values() }, this.#settings, { interface: this.#settings.interface, onLink, servers: this.#servers, now });
     const known = new Set(this.#refused.map((one) => `${one.subject} ${one.reason}`));
     for (const { subject, reason } of next.refused)
       if (!known.has(`${subject} ${reason}`)) this.#log.error({ code: 'ERR_NETMAP_REFUSED', subject, reason }, 'refused');
@@ -222,11 +238,35 @@ export class Agent {
       await this.#serveNames(next);
       if (!this.#ready) this.#log.info({ addresses: self.addresses, name: self.name }, 'ready');
       this.#ready = true;
+      this.#background('reporting endpoints', () => this.#announce());
+      if (touched > 0) this.#hurry();
     } catch (error) {
       this.#log.error({ err: error }, 'the netmap could not be applied; trying again');
       setTimeout(() => this.#changed(), RETRY).unref();
     }
-    this.#expire(self.filter, now);
+    this.#expire(filter, now);
+  }
+
+  #hurrying: NodeJS.Timeout | undefined;
+
+  /** Soon after peers came, those who have not answered are tried again. */
+  #hurry(): void {
+    if (this.#hurrying !== undefined || this.#stop.signal.aborted) return;
+    this.#hurrying = setTimeout(() => {
+      this.#hurrying = undefined;
+      // In turn with plans, which change the same peers.
+      this.#working = this.#working.then(() => this.#beginAnew());
+    }, HURRY_EVERY).unref();
+  }
+
+  async #beginAnew(): Promise<void> {
+    try {
+      const { peers, more } = this.#paths.hurry(await this.#host.tunnel.peers(), Date.now());
+      if (peers.length > 0) await this.#host.tunnel.renew(peers);
+      if (more) this.#hurry();
+    } catch (error) {
+      this.#log.warn({ err: error }, 'handshakes could not be begun anew');
+    }
   }
 
   /** A rule that ends by itself ends here too. */
@@ -305,10 +345,9 @@ export class Agent {
   /** Tells the coordinator where this host is reached, when it does not know. */
   async #announce(): Promise<void> {
     const { self } = this.#netmap;
-    if (self === undefined || !this.#connected) return;
-    const at = (address: string): string => (address.includes(':') ? `[${address}]:${this.#port}` : `${address}:${this.#port}`);
+    if (self === undefined || !this.#connected || this.#port === 0) return;
     const { addresses } = localNetwork(this.#settings.interface);
-    const endpoints = [...new Set([...addresses.map(at), ...(this.#reflexive === undefined ? [] : [this.#reflexive])])];
+    const endpoints = [...new Set([...endpointsAt(addresses, this.#port), ...(this.#reflexive === undefined ? [] : [this.#reflexive])])];
     const wanted = endpoints.toSorted().join();
     if (self.endpoints.toSorted().join() === wanted) return;
     if (this.#announced.endpoints === wanted && Date.now() - this.#announced.at < ANNOUNCE_EVERY) return;

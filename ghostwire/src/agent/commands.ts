@@ -10,7 +10,7 @@ import { checkRoutes } from '../peers/peer.js';
 import { VERSION } from '../version.js';
 import { ask, listenControl } from './control.js';
 import { CoordinatorClient, join, type Joined } from './coordinator.js';
-import { hostLabel, takeDown } from './host.js';
+import { endpointsAt, Host, hostLabel, localNetwork, takeDown } from './host.js';
 import { removeService, startService } from './service.js';
 import { AgentState, type Settings } from './state.js';
 import type { Status } from './status.js';
@@ -93,14 +93,16 @@ export async function up(options: UpOptions): Promise<number> {
   if (process.getuid?.() !== 0) throw new GhostwireError('ERR_AGENT_SYSTEM', 'the agent makes network interfaces and filters: run it as root');
   if (await ask(state.socket, 'GET', '/alive').then(() => true, () => false))
     throw new GhostwireError('ERR_AGENT_RUNNING', 'an agent runs on this machine already; `ghostwire set` changes it, `ghostwire down` ends it');
-  for (const [tool, args] of [['ip', ['-V']], ['wg', ['--version']], ['nft', ['--version']]] as const)
-    if (!(await has(tool, args))) throw new GhostwireError('ERR_AGENT_SYSTEM', `${tool} is not installed: apt-get install iproute2 wireguard-tools nftables`);
+  const tools = [['ip', ['-V']], ['wg', ['--version']], ['nft', ['--version']]] as const;
+  const found = await Promise.all(tools.map(([tool, args]) => has(tool, args)));
+  for (const [index, [tool]] of tools.entries())
+    if (found[index] !== true) throw new GhostwireError('ERR_AGENT_SYSTEM', `${tool} is not installed: apt-get install iproute2 wireguard-tools nftables`);
   const settings = settingsOf(options, state.settings.read());
   await register(options, state, settings);
   state.settings.write(settings);
   if (options.foreground === true) return foreground(state, settings, options.logFilter);
-  const found = await startService(state);
-  print(options.json ?? false, found, `up: ${found.name}.${found.domain} at ${found.addresses.join(' and ')}`);
+  const began = await startService(state);
+  print(options.json ?? false, began, `up: ${began.name}.${began.domain} at ${began.addresses.join(' and ')}`);
   return 0;
 }
 
@@ -122,7 +124,7 @@ function settingsOf(options: UpOptions, before: Settings | undefined): Settings 
 }
 
 /** Joins, unless this machine has joined this coordinator already. */
-async function register(options: UpOptions, state: AgentState, { advertise }: Settings): Promise<void> {
+async function register(options: UpOptions, state: AgentState, { advertise, port, interface: name }: Settings): Promise<void> {
   const known = state.identity.read();
   if (known !== undefined && (options.server === undefined || remoteOf(options).url === known.server)) {
     if (options.fingerprint !== undefined && options.fingerprint !== known.fingerprint)
@@ -134,7 +136,12 @@ async function register(options: UpOptions, state: AgentState, { advertise }: Se
   const remote = remoteOf(options);
   if (options.key === undefined) throw new GhostwireError('ERR_USAGE', 'no pre-auth key: give --key, or set GHOSTWIRE_KEY');
   const { publicKey } = state.key();
-  const { peer, token } = await join(remote, { ...describe(options, options.hostname ?? hostLabel(), publicKey), routes: advertise });
+  const { peer, token } = await join(remote, {
+    ...describe(options, options.hostname ?? hostLabel(), publicKey),
+    routes: advertise,
+    // So that others can begin with the first netmap; how the world sees this host is learned later.
+    endpoints: endpointsAt(localNetwork(name).addresses, port).slice(0, 16),
+  });
   const { url, ...proof } = remote;
   state.identity.write({ server: url, ...proof, id: peer.id, token, publicKey });
 }
@@ -153,9 +160,13 @@ async function foreground(state: AgentState, settings: Settings, filter: string)
   const identity = state.identity.read();
   if (identity === undefined) throw new GhostwireError('ERR_AGENT_STATE', `${state.folder} does not say whom this machine has joined`);
   const log = createLog(filter)('ghostwire::agent');
+  // The interface is made while the rest is loaded; what is wrong with it is said when the agent starts.
+  const host = new Host(settings.interface, state);
+  const standing = host.up(settings.port);
+  standing.catch(() => undefined);
   // Loaded here, because the other commands are quicker without the addon.
   const { Agent } = await import('./agent.js');
-  const agent = new Agent({ state, identity, settings, log });
+  const agent = new Agent({ state, identity, settings, log, host, standing });
   let leaving = false;
   const close = await listenControl(state.socket, {
     'GET /alive': () => ({ pid: process.pid }),

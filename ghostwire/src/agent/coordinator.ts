@@ -13,6 +13,7 @@ export interface JoinRequest {
   readonly user?: string;
   readonly tags?: readonly string[];
   readonly routes?: readonly string[];
+  readonly endpoints?: readonly string[];
   readonly os: string;
   readonly version: string;
 }

@@ -116,6 +116,10 @@ export async function addressesOf(url: string): Promise<string[]> {
   );
 }
 
+/** Addresses with a port behind each. */
+export const endpointsAt = (addresses: readonly string[], port: number): string[] =>
+  addresses.map((address) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`));
+
 /** What this machine calls itself, as a DNS label. */
 export const hostLabel = (): string =>
   (hostname().split('.', 1)[0] ?? '')

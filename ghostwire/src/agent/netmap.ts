@@ -31,7 +31,8 @@ export interface MeshSelf extends MeshPeer {
   /** The prefixes that all addresses of the network are in: IPv4, then IPv6. */
   readonly pools: readonly [string, string];
   readonly advertisedRoutes: readonly string[];
-  readonly filter: readonly FilterRule[];
+  /** What it may be sent packets for, beside its own addresses. */
+  readonly approvedRoutes: readonly string[];
 }
 
 /** Something that is not believed: whose it is, and why. */
@@ -67,6 +68,7 @@ const Rule = Type.Object({
     Type.Array(Type.Tuple([Type.Integer({ minimum: 0, maximum: 65_535 }), Type.Integer({ minimum: 0, maximum: 65_535 })]), { maxItems: 1_000 }),
   ),
   sameOwner: Type.Optional(Type.Literal(true)),
+  family: Type.Optional(Type.Union([Type.Literal(4), Type.Literal(6)])),
   expiresAt: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
 });
 const Self = Type.Object({
@@ -74,10 +76,12 @@ const Self = Type.Object({
   domain: Type.String({ maxLength: 190, pattern: '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' }),
   network: Type.Tuple([text(18), text(43)]),
   advertisedRoutes: Strings(64, 49),
-  packetFilter: Type.Array(Rule, { maxItems: FILTER_LIMITS.rules }),
+  approvedRoutes: Strings(64, 49),
 });
+const Rules = Type.Array(Rule, { maxItems: FILTER_LIMITS.rules });
 const peerShape = Compile(Peer);
 const selfShape = Compile(Self);
+const rulesShape = Compile(Rules);
 
 class Refused extends Error {}
 
@@ -135,15 +139,23 @@ function poolsOf([v4, v6]: readonly [string, string]): readonly [Prefix, Prefix]
 function rule({ sources, destinations, ports = [], ...rest }: Static<typeof Rule>): FilterRule {
   for (const source of sources)
     if (source !== '*' && rangeOf(source) === undefined && !/^[a-z]+:[^\p{Cc}\s"\\]+$/u.test(source)) refuse(`filter: ${shown(source)} is no source`);
-  for (const to of destinations) if (to !== 'self' && rangeOf(to) === undefined) refuse(`filter: ${shown(to)} is no destination`);
+  for (const to of destinations) if (to !== 'self' && to !== 'routes' && rangeOf(to) === undefined) refuse(`filter: ${shown(to)} is no destination`);
   for (const [first, last] of ports) if (first > last) refuse(`filter: ports ${first}-${last} are no range`);
   return { ...rest, sources, destinations, ...(ports.length > 0 && { ports }) } as FilterRule;
+}
+
+/** @throws Refused */
+function believed(rules: readonly unknown[]): FilterRule[] {
+  if (!rulesShape.Check(rules)) refuse(wrongField(rulesShape.Errors(rules)));
+  return rules.map(rule);
 }
 
 /** The last good state, and what it takes to change it. */
 export class Netmap {
   readonly #peers = new Map<string, MeshPeer>();
   #self: MeshSelf | undefined;
+  /** Lets nothing in until there is one that is right. */
+  #filter: readonly FilterRule[] = [];
   #pools: readonly [Prefix, Prefix] | undefined;
   /** What this host holds for its own: the address and pools that it was given first stay. */
   #pinned: readonly [string, string] | undefined;
@@ -157,12 +169,16 @@ export class Netmap {
     return this.#self;
   }
 
+  get filter(): readonly FilterRule[] {
+    return this.#filter;
+  }
+
   get peers(): ReadonlyMap<string, MeshPeer> {
     return this.#peers;
   }
 
   /** Takes over what is right and says what is not. */
-  apply({ changed, removed, self }: Pick<Change, 'changed' | 'removed' | 'self'>): Refusal[] {
+  apply({ changed, removed, self, packetFilter }: Pick<Change, 'changed' | 'removed' | 'self' | 'packetFilter'>): Refusal[] {
     const refused: Refusal[] = [];
     const attempt = (subject: string, work: () => void): void => {
       try {
@@ -174,6 +190,7 @@ export class Netmap {
     };
     for (const { id } of removed) this.#peers.delete(id);
     if (self !== undefined && self !== null) attempt('self', () => this.#takeSelf(self));
+    if (packetFilter !== undefined) attempt('packet filter', () => (this.#filter = packetFilter === null ? [] : believed(packetFilter.rules)));
     for (const peer of changed) {
       const subject = `peer ${shown(peer.id)}`;
       attempt(subject, () => {
@@ -191,12 +208,11 @@ export class Netmap {
     const pools = poolsOf(value.network);
     if (this.#pinned !== undefined && this.#pinned.join() !== value.network.join())
       refuse(`the network was ${this.#pinned.join(' and ')} and cannot become ${shown(value.network.join(' and '))}`);
-    const filter = value.packetFilter.map(rule);
-    for (const route of value.advertisedRoutes) if (parsePrefix(route) === undefined) refuse(`route ${shown(route)} is no prefix`);
+    for (const route of [...value.advertisedRoutes, ...value.approvedRoutes]) if (parsePrefix(route) === undefined) refuse(`route ${shown(route)} is no prefix`);
     const own = member(value, pools);
     this.#pinned = [...value.network];
     this.#pools = pools;
-    this.#self = { ...own, domain: value.domain, pools: [...value.network], advertisedRoutes: value.advertisedRoutes, filter };
+    this.#self = { ...own, domain: value.domain, pools: [...value.network], advertisedRoutes: value.advertisedRoutes, approvedRoutes: value.approvedRoutes };
   }
 }
 

@@ -2,7 +2,8 @@
 //
 // WireGuard sends to one address of a peer and moves to wherever its authentic packets come from. So a path needs only be
 // found once: the candidates are tried one after another until there is a handshake. Two hosts behind NATs do so at
-// the same time, each packet out opening the way for the other's in. WireGuard starts a handshake every 5 s at most.
+// the same time, each packet out opening the way for the other's in. WireGuard starts a handshake every 5 s at most, which is
+// long when the other side has not yet heard of this one: the first few are begun anew after a second.
 
 import { hostOf } from './netmap.js';
 import { parsePrefix } from '../addresses/ip.js';
@@ -13,6 +14,12 @@ import type { LivePeer } from './wireguard.js';
 const RETRY = 5_500;
 /** WireGuard's REJECT_AFTER_TIME: a session that is older is none. */
 const SESSION = 180_000;
+/** Between the first handshakes with a peer, and how many of them. */
+const HURRY = 900;
+const HURRIES = 4;
+/** How long after its addresses became known a peer is hurried, and how many peers at a time: among thousands most are not there. */
+const HURRY_WITHIN = 6_000;
+const HURRY_AT_ONCE = 32;
 /** For a peer that has moved to be heard from its old address after all. */
 const GRACE = 3_000;
 
@@ -20,6 +27,10 @@ interface Path {
   candidates: readonly string[];
   index: number;
   triedAt: number;
+  /** How many handshakes were begun anew since the candidates are these. */
+  hurries: number;
+  /** Since when the candidates are these. */
+  since: number;
   received: number;
   sent: number;
   /** When the candidates changed in a way that makes the present address doubtful. */
@@ -42,15 +53,37 @@ export class Paths {
   offer(publicKey: string, candidates: readonly string[], now: number): string | undefined {
     const path = this.#paths.get(publicKey);
     if (path === undefined) {
-      this.#paths.set(publicKey, { candidates, index: 0, triedAt: now, received: 0, sent: 0, doubtfulSince: undefined });
+      this.#paths.set(publicKey, { candidates, index: 0, triedAt: now, hurries: 0, since: now, received: 0, sent: 0, doubtfulSince: undefined });
       return candidates[0];
     }
     if (path.candidates.join() !== candidates.join()) {
       path.candidates = candidates;
       path.index = 0;
+      path.hurries = 0;
+      path.since = now;
       path.doubtfulSince = now;
     }
     return candidates[path.index];
+  }
+
+  /** Peers who have never answered and are to be tried anew at once, with the address to try; and whether there will be more. */
+  hurry(live: readonly LivePeer[], now: number): { readonly peers: { readonly peer: LivePeer; readonly endpoint: string }[]; readonly more: boolean } {
+    const peers: { peer: LivePeer; endpoint: string }[] = [];
+    let more = false;
+    for (const peer of live) {
+      const path = this.#paths.get(peer.publicKey);
+      if (path === undefined || path.candidates.length === 0 || peer.handshakeAt !== 0 || path.hurries >= HURRIES || now - path.since >= HURRY_WITHIN) continue;
+      if (peer.keepalive === 0 && peer.sent === 0) continue;
+      more = true;
+      if (now - path.triedAt < HURRY || peers.length >= HURRY_AT_ONCE) continue;
+      path.hurries += 1;
+      path.triedAt = now;
+      // Twice the best one, which may only have come too early; then the others.
+      if (path.hurries > 1) path.index = (path.index + 1) % path.candidates.length;
+      const endpoint = path.candidates[path.index];
+      if (endpoint !== undefined) peers.push({ peer, endpoint });
+    }
+    return { peers, more };
   }
 
   keep(publicKeys: ReadonlySet<string>): void {

@@ -4,6 +4,7 @@
 // everything that others route needs `--accept-routes`, and the way out of the host needs `--exit-node`.
 
 import { formatPrefix, parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
+import type { FilterRule } from '../topology/filter.js';
 import { shown, within, type MeshPeer, type MeshSelf, type Refusal } from './netmap.js';
 import { ruleset } from './ruleset.js';
 
@@ -52,7 +53,14 @@ export interface Plan {
 const BROAD = { 4: 8, 6: 16 } as const;
 const EVERYTHING = new Set(['0.0.0.0/0', '::/0']);
 
-export function plan(self: MeshSelf, all: Iterable<MeshPeer>, consent: Consent, host: HostFacts): Plan {
+/** What a netmap says, of which `Netmap` is one. */
+export interface Told {
+  readonly self: MeshSelf;
+  readonly filter: readonly FilterRule[];
+  readonly peers: Iterable<MeshPeer>;
+}
+
+export function plan({ self, filter, peers: all }: Told, consent: Consent, host: HostFacts): Plan {
   const refused: Refusal[] = [];
   const refuse = (peer: MeshPeer, reason: string): void => void refused.push({ subject: `peer ${peer.name} (${peer.id})`, reason });
 
@@ -109,7 +117,8 @@ export function plan(self: MeshSelf, all: Iterable<MeshPeer>, consent: Consent, 
       addresses: self.addresses,
       pools: self.pools,
       user: self.user,
-      rules: self.filter,
+      routes: self.approvedRoutes,
+      rules: filter,
       peers: members,
       now: host.now,
     }),

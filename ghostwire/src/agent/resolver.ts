@@ -4,7 +4,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import type { Undo } from './state.js';
-import { attempt, run } from './system.js';
+import { TOOLS } from './system.js';
 
 export interface ResolverSetup {
   readonly undo: NonNullable<Undo['resolver']>;
@@ -13,13 +13,20 @@ export interface ResolverSetup {
 }
 
 const MARK = '# ghostwire: put back by `ghostwire down`';
-export const RESOLV_CONF = '/etc/resolv.conf';
+const RESOLV_CONF = '/etc/resolv.conf';
+/** Where systemd-resolved is in charge. */
+const STUB = '/run/systemd/resolve/stub-resolv.conf';
 
 /** @returns undefined when the host's names are set up in a way that is not ours to change */
-export async function setUpResolver(name: string, address: string, domain: string, path = RESOLV_CONF): Promise<ResolverSetup | undefined> {
-  if (existsSync('/run/systemd/resolve/stub-resolv.conf') && (await attempt('resolvectl', ['status', name]))) {
-    await run('resolvectl', ['dns', name, address]);
-    await run('resolvectl', ['domain', name, `~${domain}`]);
+export async function setUpResolver(
+  name: string,
+  address: string,
+  domain: string,
+  { path = RESOLV_CONF, stub = STUB, tools = TOOLS } = {},
+): Promise<ResolverSetup | undefined> {
+  if (existsSync(stub) && (await tools.attempt('resolvectl', ['status', name]))) {
+    await tools.run('resolvectl', ['dns', name, address]);
+    await tools.run('resolvectl', ['domain', name, `~${domain}`]);
     return { undo: { kind: 'resolved' }, upstream: [] };
   }
   let before: string;

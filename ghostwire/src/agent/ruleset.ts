@@ -8,7 +8,7 @@
 // The text replaces the whole table in one transaction: no packet ever sees half of it.
 
 import { formatIpv4, formatIpv6, type Family } from '../addresses/ip.js';
-import { rangeOf, type FilterRule } from '../topology/filter.js';
+import { rangeOf, type FilterRule, type Range } from '../topology/filter.js';
 
 export interface FilterInput {
   readonly interface: string;
@@ -17,16 +17,12 @@ export interface FilterInput {
   /** The network's prefixes: their addresses come through the tunnel or not at all. */
   readonly pools: readonly string[];
   readonly user: string | null;
+  /** What this host routes for others; nothing else is passed on, whatever a rule names. */
+  readonly routes: readonly string[];
   readonly rules: readonly FilterRule[];
   readonly peers: readonly { readonly addresses: readonly string[]; readonly labels: readonly string[]; readonly user: string | null }[];
   /** Milliseconds since 1970. */
   readonly now: number;
-}
-
-interface Range {
-  readonly family: Family;
-  readonly first: bigint;
-  readonly last: bigint;
 }
 
 const FAMILIES = [4, 6] as const;
@@ -40,21 +36,23 @@ export const tableOf = (name: string): string => `ghostwire_${name.replace(/[^a-
 
 /** Lets nothing in: what stands before anything is known. */
 export const closed = (name: string, addresses: readonly string[] = [], pools: readonly string[] = []): string =>
-  ruleset({ interface: name, addresses, pools, user: null, rules: [], peers: [], now: 0 });
+  ruleset({ interface: name, addresses, pools, user: null, routes: [], rules: [], peers: [], now: 0 });
 
-export function ruleset({ interface: name, addresses, pools, user, rules, peers, now }: FilterInput): string {
+export function ruleset({ interface: name, addresses, pools, user, routes, rules, peers, now }: FilterInput): string {
   const table = tableOf(name);
   const sets = new Sets();
   const own = rangesOf(addresses);
+  const routed = rangesOf(routes);
   const requests: string[] = [];
   const replies: string[] = [];
   for (const rule of rules) {
     if (rule.expiresAt !== undefined && rule.expiresAt <= now) continue;
     const any = rule.sources.includes('*') && rule.sameOwner !== true;
     const sources = any ? [] : sourcesOf(rule, user, peers);
-    const destinations = merge(rule.destinations.flatMap((text) => (text === 'self' ? own : (rangeOf(text) ?? []))));
+    const destinations = merge(rule.destinations.flatMap((text) => (text === 'self' ? own : text === 'routes' ? routed : common(text, routed))));
     const verdict = rule.action === 'allow' ? 'accept' : 'drop';
     for (const family of FAMILIES) {
+      if (rule.family !== undefined && rule.family !== family) continue;
       const to = sets.named(family, destinations);
       const from = any ? undefined : sets.named(family, sources);
       if (to === undefined || (!any && from === undefined)) continue;
@@ -163,6 +161,19 @@ class Sets {
 }
 
 const rangesOf = (texts: readonly string[]): Range[] => texts.map((text) => rangeOf(text)).filter((range) => range !== undefined);
+/** What a network and the routes have in common. */
+function common(text: string, routed: readonly Range[]): Range[] {
+  const network = rangeOf(text);
+  if (network === undefined) return [];
+  return routed
+    .filter((route) => route.family === network.family && route.first <= network.last && network.first <= route.last)
+    .map(({ family, first, last }) => ({
+      family,
+      first: first > network.first ? first : network.first,
+      last: last < network.last ? last : network.last,
+    }));
+}
+
 const holds = (network: Range, address: Range): boolean =>
   network.family === address.family && network.first <= address.first && address.last <= network.last;
 

@@ -19,6 +19,8 @@ export const hasSystemd = (): boolean => existsSync('/run/systemd/system');
 /** The command line by which this program runs the agent. */
 const commandLine = (folder: string): string[] => [
   process.execPath,
+  // It has little to do and stays for long: a small nursery costs it nothing and saves some 12 MB.
+  '--max-semi-space-size=2',
   ...process.execArgv,
   process.argv[1] ?? '',
   'up',
@@ -72,7 +74,7 @@ async function waitUntilReady(state: AgentState, hasEnded: () => boolean): Promi
   while (Date.now() < until && !hasEnded()) {
     const status = await ask<Status>(state.socket, 'GET', '/status').catch(() => undefined);
     if (status?.ready === true) return status;
-    await sleep(50);
+    await sleep(20);
   }
   const where = hasSystemd() ? `journalctl -u ${UNIT}` : state.log;
   const said = hasSystemd() ? '' : `: ${lastLine(state.log)}`;

@@ -15,9 +15,12 @@ export function run(command: string, args: readonly string[], input?: string): P
     const child = execFile(command, [...args], { timeout: TIMEOUT, maxBuffer: 64 * 1024 * 1024, env }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else {
-        const reason = error.code === 'ENOENT' ? 'it is not installed' : stderr.trim().split('\n')[0] || error.message;
+        // Not its message, which is the whole command line again.
+        const said = stderr.trim().split('\n')[0] ?? '';
+        const ended = error.killed === true ? `it was ended after ${TIMEOUT / 1_000} s` : said === '' ? `it ended with ${error.code ?? error.signal}` : said;
+        const reason = error.code === 'ENOENT' ? 'it is not installed' : ended;
         const line = [command, ...args].join(' ').slice(0, 200);
-        reject(new GhostwireError('ERR_AGENT_SYSTEM', `${line}: ${reason}`, { command }, { cause: error }));
+        reject(new GhostwireError('ERR_AGENT_SYSTEM', `${line}: ${reason}`, { command }));
       }
     });
     // A tool that ends early does not read to the end; its exit says why.
@@ -35,3 +38,11 @@ export const attempt = (command: string, args: readonly string[]): Promise<boole
 
 /** Whether a tool can be run. */
 export const has = (command: string, args: readonly string[] = ['--version']): Promise<boolean> => attempt(command, args);
+
+/** How the system is worked on; tests watch what would be done where a machine cannot do it. */
+export interface Tools {
+  readonly run: typeof run;
+  readonly attempt: typeof attempt;
+}
+
+export const TOOLS: Tools = { run, attempt };

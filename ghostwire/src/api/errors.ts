@@ -51,6 +51,7 @@ export function errorHandler(log: Logger) {
     if (status >= 500)
       log.error({ err: error, method: request.method, route: request.routeOptions.url, code: body.error.code }, 'request failed');
     if (status === 401) void reply.header('www-authenticate', 'Bearer');
+    if (status === 429) void reply.header('retry-after', String(Math.ceil(Number(body.error.details['retryAfterMs'] ?? 1_000) / 1_000)));
     if (status === 503 && body.error.retryable) void reply.header('retry-after', '1');
     // Not through the route's serializers, which know other shapes.
     void reply.code(status).header('content-type', 'application/json; charset=utf-8').serializer(JSON.stringify).send(body);

@@ -20,6 +20,8 @@ export interface MetricsSources {
 export interface Metrics {
   readonly registry: Registry;
   readonly observe: (method: string, route: string, status: number, seconds: number) => void;
+  /** Counts a peer that was turned away because it changed too often what it says of itself. */
+  readonly limited: () => void;
   readonly server: Server;
 }
 
@@ -40,6 +42,11 @@ export function createMetrics(sources: MetricsSources): Metrics {
     help: 'From the first byte of a request to its answer.',
     labelNames: ['method', 'route'],
     buckets: BUCKETS,
+    registers: [registry],
+  });
+  const limited = new Counter({
+    name: 'ghostwire_peer_updates_limited_total',
+    help: 'Changes that peers wanted to make of themselves and that came too often.',
     registers: [registry],
   });
   gauge(registry, 'ghostwire_peers', 'Registered peers.', sources.peers);
@@ -73,6 +80,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
       requests.inc({ method, route, status });
       durations.observe({ method, route }, seconds);
     },
+    limited: () => limited.inc(),
   };
 }
 

@@ -31,6 +31,8 @@ export interface RestOptions {
   readonly connect: (peer: Peer, host: string) => Connection;
   /** Told of every answer: its route, status and seconds. */
   readonly observe?: (method: string, route: string, status: number, seconds: number) => void;
+  /** Told of every peer that changes too often what it says of itself. */
+  readonly limited?: () => void;
   /** Requests are turned away until this is true; default always. */
   readonly ready?: () => boolean;
   /** Serves TLS 1.3 with it, PEM; plain without. */

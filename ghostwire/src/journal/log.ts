@@ -24,8 +24,6 @@ const LIST = `SELECT ${HEAD} AS revision, ${mark('horizon')} AS key, NULL AS val
 
 const GET = 'SELECT revision, value FROM journal_event WHERE key = ? ORDER BY revision DESC LIMIT 1';
 
-const parse = (json: string): JsonValue => JSON.parse(json) as JsonValue;
-
 interface Row {
   readonly revision: number;
   readonly key: string;
@@ -34,6 +32,15 @@ interface Row {
 
 function corrupt(message: string): GhostwireError {
   return new GhostwireError('ERR_JOURNAL_CORRUPT', message);
+}
+
+/** @throws ERR_JOURNAL_CORRUPT for bytes that changed on the disk in a way that SQLite cannot tell */
+function parse(json: string, key: string, revision: number): JsonValue {
+  try {
+    return JSON.parse(json) as JsonValue;
+  } catch {
+    throw corrupt(`the value of ${key} at revision ${revision} cannot be read`);
+  }
 }
 
 /** Commits after a revision, as many whole ones as a page holds. */
@@ -54,7 +61,7 @@ export async function readPage(db: Database, after: number): Promise<LogPage> {
       commit = { revision, at, events: [] };
       commits.push(commit);
     }
-    commit.events.push(value === null ? { key, deleted: true } : { key, value: parse(value) });
+    commit.events.push(value === null ? { key, deleted: true } : { key, value: parse(value, key, revision) });
   }
   const last = rows.length <= EVENTS_PER_PAGE;
   if (!last) commits.pop(); // its other events may be on the next page
@@ -81,7 +88,7 @@ export async function readList(db: Database, prefix: string, after: string, revi
   const entries: Entry[] = [];
   for (let i = 1; i < rows.length; i += 1) {
     const { key, value, revision: put } = rows[i]!;
-    if (value !== null) entries.push({ key, value: parse(value), revision: put });
+    if (value !== null) entries.push({ key, value: parse(value, key, put), revision: put });
   }
   return {
     head: moment.revision,
@@ -93,5 +100,5 @@ export async function readList(db: Database, prefix: string, after: string, revi
 
 export async function readKey(db: Database, key: string): Promise<Entry | undefined> {
   const row = await db.get<Row>(GET, [key]);
-  return row === undefined || row.value === null ? undefined : { key, value: parse(row.value), revision: row.revision };
+  return row === undefined || row.value === null ? undefined : { key, value: parse(row.value, key, row.revision), revision: row.revision };
 }

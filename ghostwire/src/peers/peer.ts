@@ -129,13 +129,13 @@ export interface NetmapPeer {
   readonly addresses: readonly [string, string];
   readonly wireguardKey: string;
   readonly endpoints: readonly string[];
-  /** Approved prefixes. */
+  /** Approved prefixes, of those that several peers route only what this one is the primary of. */
   readonly routes: readonly string[];
   /** By which packet filters select it as a source. */
   readonly labels: readonly string[];
 }
 
-export function publicRecord({ id, record, endpoints }: Peer, labels: readonly string[]): NetmapPeer {
-  const { name, user, tags, ipv4, ipv6, wireguardKey, approvedRoutes } = record;
-  return { id, name, user, tags, addresses: [ipv4, ipv6], wireguardKey, endpoints, routes: approvedRoutes, labels };
+export function publicRecord({ id, record, endpoints }: Peer, labels: readonly string[], routes: readonly string[]): NetmapPeer {
+  const { name, user, tags, ipv4, ipv6, wireguardKey } = record;
+  return { id, name, user, tags, addresses: [ipv4, ipv6], wireguardKey, endpoints, routes, labels };
 }

@@ -5,7 +5,7 @@ import { quote } from './quote.js';
 import type { Reading } from './reading.js';
 import { parseNetwork, type Selector } from './selectors.js';
 import type { Tailnet, TailnetNode } from './tailnet.js';
-import { rangeOf } from '../addresses/ranges.js';
+import { covers, formatRange, overlap, rangeOf, type AddressRange } from '../addresses/ranges.js';
 
 export interface NodeAttribute {
   readonly targets: readonly Selector[];
@@ -13,6 +13,16 @@ export interface NodeAttribute {
   readonly attributes: ReadonlyMap<string, unknown>;
   readonly line: number;
 }
+
+const range = (text: string): AddressRange => {
+  const prefix = parseNetwork(text);
+  if (prefix === undefined) throw new Error(`not a prefix: ${text}`);
+  return rangeOf(prefix);
+};
+const TAILNET_V4 = range('100.64.0.0/10');
+
+/** Kept by Tailscale for itself: https://tailscale.com/kb/1304/ip-pool */
+const RESERVED = ['100.100.0.0/24', '100.100.100.0/24', '100.115.92.0/23'].map(range);
 
 /** Attributes that come with another one. */
 const IMPLIED: Readonly<Record<string, readonly string[]>> = {
@@ -31,8 +41,12 @@ export function readNodeAttrs(reading: Reading, node: Node | undefined): NodeAtt
       return target;
     });
     for (const item of source.items(fields.get('ipPool'), `${what}.ipPool`)) {
-      const text = source.string(item, `${what}.ipPool`);
-      if (parseNetwork(text) === undefined) throw reading.invalid(`${quote(text)}: invalid prefix`, item);
+      const text = source.string(item, `${what}.ipPool`).trim();
+      const pool = parseNetwork(text);
+      if (pool === undefined) throw reading.invalid(`${quote(text)}: invalid prefix`, item);
+      if (!covers(TAILNET_V4, rangeOf(pool))) throw reading.invalid(`ipPool ${quote(text)} is not within 100.64.0.0/10`, item);
+      const reserved = RESERVED.find((one) => overlap(one, rangeOf(pool)));
+      if (reserved !== undefined) throw reading.invalid(`ipPool ${quote(text)} overlaps reserved range ${formatRange(reserved)}`, item);
     }
     const attributes = new Map<string, unknown>();
     for (const item of source.items(fields.get('attr'), `${what}.attr`)) {

@@ -108,9 +108,9 @@ class Compiler {
     const others = destinations.filter((destination) => !isSelf(destination) && (via.length === 0 || isNetwork(destination)));
     if (via.length > 0) for (const other of others) this.#steer(sources, other, services, via, line);
     else if (others.length > 0) {
-      for (const [from, to] of byFamily(sources, others)) {
-        for (const service of services) this.#service({ sources: from, destinations: to }, service, line);
-        if (capabilities !== undefined) this.#see(from, to, line);
+      for (const ends of byFamily(sources, others)) {
+        for (const service of services) this.#service(ends, service, line);
+        if (capabilities !== undefined) this.#see(ends.sources, ends.destinations, line);
       }
       this.#see(sources.flatMap((source) => this.#carriersOf(source, [undefined])), others.flatMap(names), line);
     }
@@ -133,8 +133,8 @@ class Compiler {
   #steer(sources: readonly Selector[], destination: Selector, services: readonly Service[], via: readonly string[], line: number): void {
     const carriers = this.#carriersOf(destination, via);
     const through = isInternet(destination) ? [...via] : carriers;
-    for (const [from, to] of byFamily(sources, [destination]))
-      for (const service of services) this.#service({ sources: from, destinations: to, through }, service, line);
+    for (const ends of byFamily(sources, [destination]))
+      for (const service of services) this.#service({ ...ends, through }, service, line);
     this.#see(sources.flatMap(names), carriers, line);
   }
 
@@ -200,12 +200,12 @@ function gathered(grants: readonly Grant[]): Grant[] {
 }
 
 /** Packets are of one family: an IPv4 address is no source for an IPv6 one, though one peer may have both. */
-function byFamily(sources: readonly Selector[], destinations: readonly Selector[]): [string[], string[]][] {
-  const whole: [string[], string[]] = [sources.flatMap(names), destinations.flatMap(names)];
-  if (![...sources, ...destinations].some(({ kind }) => kind === 'network')) return [whole];
+function byFamily(sources: readonly Selector[], destinations: readonly Selector[]): Draft[] {
+  if (![...sources, ...destinations].some(({ kind }) => kind === 'network'))
+    return [{ sources: sources.flatMap(names), destinations: destinations.flatMap(names) }];
   return ([4, 6] as const)
-    .map((family): [string[], string[]] => [ofFamily(sources, family), ofFamily(destinations, family)])
-    .filter(([from, to]) => from.length > 0 && to.length > 0);
+    .map((family): Draft => ({ sources: ofFamily(sources, family), destinations: ofFamily(destinations, family), family }))
+    .filter((ends) => ends.sources.length > 0 && ends.destinations.length > 0);
 }
 
 /** Labels, and what of the rest is of the family. */

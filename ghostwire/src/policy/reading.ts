@@ -23,7 +23,10 @@ export class Reading {
     try {
       return parse();
     } catch (error) {
-      if (error instanceof SelectorError) throw this.source.invalid(`${prefix}${error.message}`, node, error.hint);
+      if (error instanceof SelectorError) {
+        const code = error.unsupported ? 'ERR_POLICY_UNSUPPORTED' : 'ERR_POLICY_INVALID';
+        throw this.source.error(code, `${prefix}${error.message}`, node, error.hint);
+      }
       if (error instanceof ServiceError) throw this.invalid(`${prefix}${error.message}`, node);
       throw error;
     }

@@ -22,10 +22,13 @@ export type Selector =
 export class SelectorError extends Error {
   /** What may help, to stand after the message. */
   readonly hint: string;
+  /** Of the language, but not of this version. */
+  readonly unsupported: boolean;
 
-  constructor(message: string, hint = '') {
+  constructor(message: string, hint = '', unsupported = false) {
     super(message);
     this.hint = hint;
+    this.unsupported = unsupported;
   }
 }
 
@@ -81,6 +84,9 @@ export function parseSelector(written: string, names: Names): Selector {
     if (autogroup === undefined) throw new SelectorError(`autogroup not found: ${quote(text)}`, didYouMean(text, [...AUTOGROUPS.keys()].map((name) => `autogroup:${name}`)));
     return { kind: 'autogroup', text, autogroup };
   }
+  if (text.startsWith('svc:')) throw new SelectorError(`${quote(text)}: services are not supported`, '', true);
+  // `ipsets` that define one are refused before.
+  if (text.startsWith('ipset:')) throw new SelectorError(`ipset not found: ${quote(text)}`);
   const host = names.hosts.get(text);
   if (host !== undefined) return { kind: 'network', text, prefix: host, alias: text };
   if (/^[^@\s]+@[^@\s]*$/.test(text)) return { kind: 'user', text: text.toLowerCase() };

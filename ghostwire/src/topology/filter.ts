@@ -1,11 +1,12 @@
 // The packet filter of a peer: which of the policy's rules speak of traffic to it, in the order in which they decide.
 //
 // A filter names its sources as the rules do, by label or prefix, and every record of the netmap says which labels its
-// peer bears. So a peer that comes or goes changes one record and no filter, and peers that the rules cannot tell apart
-// share one text. `AclEngine.packetFilter` says the same with every source written out; a test compares the two.
+// peer bears. Destinations behind a router are named as the rules name them too; what of that it really routes, the router
+// knows. So a peer that comes or goes changes one record and no filter, and all peers of a class, whom the rules cannot tell
+// apart, have the same one. `AclEngine.packetFilter` says the same with every source written out; a test compares the two.
 
 import type { AclPeer, AclRule } from 'zqlite';
-import { formatIpv4, formatIpv6, parseAddress, parsePrefix, type Family } from '../addresses/ip.js';
+import { parseAddress, parsePrefix, type Family } from '../addresses/ip.js';
 import { GhostwireError } from '../errors.js';
 
 /** One rule of a filter: the first that matches decides; when none does, the packet is dropped. */
@@ -13,7 +14,7 @@ export interface FilterRule {
   readonly action: 'allow' | 'deny';
   /** `*`, labels, addresses, prefixes, ranges `first-last`. A network that holds any address of a peer means all of them. */
   readonly sources: readonly string[];
-  /** `self`, which is the peer's own addresses; ranges `first-last` of addresses that it routes. */
+  /** `self`, the peer's own addresses; `routes`, all that it routes; a network, of which what it routes is meant. */
   readonly destinations: readonly string[];
   /** IANA numbers; absent: all. */
   readonly protocols?: readonly number[];
@@ -21,11 +22,14 @@ export interface FilterRule {
   readonly ports?: readonly (readonly [number, number])[];
   /** Only between peers of one user. */
   readonly sameOwner?: true;
+  /** Only packets of this version of IP. */
+  readonly family?: Family;
   /** Milliseconds since 1970. */
   readonly expiresAt?: number;
 }
 
-interface Range {
+/** Addresses of one family, both ends within. */
+export interface Range {
   readonly family: Family;
   readonly first: bigint;
   readonly last: bigint;
@@ -37,9 +41,9 @@ export const FILTER_LIMITS = {
   /** Of one rule. */
   sources: 10_000,
   /** Of one rule. */
-  destinations: 1_000,
-  /** Of its text; sync takes a little more than that with what else a peer is told. */
-  bytes: 3.5 * 2 ** 20,
+  destinations: 10_000,
+  /** Of all rules together, as text. A filter is no longer than they are. */
+  bytes: 4 * 2 ** 20,
 } as const;
 
 /**
@@ -52,16 +56,13 @@ export function checkLength(rules: readonly AclRule[]): void {
     throw new GhostwireError('ERR_POLICY_TOO_LARGE', message, { found, limit });
   };
   if (rules.length > FILTER_LIMITS.rules) refuse('rules', rules.length, FILTER_LIMITS.rules);
-  for (const { sources } of rules) if (sources.length > FILTER_LIMITS.sources) refuse('sources in a rule', sources.length, FILTER_LIMITS.sources);
+  for (const { sources, destinations } of rules) {
+    if (sources.length > FILTER_LIMITS.sources) refuse('sources in a rule', sources.length, FILTER_LIMITS.sources);
+    if (destinations.length > FILTER_LIMITS.destinations) refuse('destinations in a rule', destinations.length, FILTER_LIMITS.destinations);
+  }
   const bytes = Buffer.byteLength(JSON.stringify(rules));
   if (bytes > FILTER_LIMITS.bytes) refuse('bytes', bytes, FILTER_LIMITS.bytes);
 }
-
-/** Whether a filter, whose text is given, is one that its peer can be told and believes. */
-export const fits = (filter: readonly FilterRule[], text: string): boolean =>
-  filter.length <= FILTER_LIMITS.rules &&
-  filter.every(({ destinations }) => destinations.length <= FILTER_LIMITS.destinations) &&
-  Buffer.byteLength(text) <= FILTER_LIMITS.bytes;
 
 const BITS = { 4: 32n, 6: 128n } as const;
 
@@ -79,29 +80,27 @@ export class Filters {
   readonly sourceLabels = (): Set<string> =>
     new Set(this.#rules.flatMap(({ sources }) => sources).filter((selector) => selector !== '*' && this.#network(selector) === undefined));
 
+  /** The filter of a peer, and of every peer of its class. */
   of({ addresses, labels, routes = [] }: Omit<AclPeer, 'id'>): FilterRule[] {
     const own = addresses.map((text) => this.#network(text));
-    const carried = routes.map((text) => this.#network(text)).filter((range) => range !== undefined);
+    const carried = routes.map((text) => this.#network(text));
     const bears = new Set(labels);
     const filter: FilterRule[] = [];
-    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, through = [], expiresAt } of this.#rules) {
+    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, through = [], family, expiresAt } of this.#rules) {
       if (through.length > 0 && !through.some((label) => bears.has(label))) continue;
       let self = false;
       const routed = new Set<string>();
       for (const selector of destinations) {
         if (selector === '*') {
           self = true;
-          for (const range of carried) routed.add(textOf(range));
+          if (carried.length > 0) routed.add('routes');
           continue;
         }
         const network = this.#network(selector);
         if (network === undefined) self ||= bears.has(selector);
         else {
-          self ||= own.some((address) => address !== undefined && meet(network, address) !== undefined);
-          for (const range of carried) {
-            const part = meet(network, range);
-            if (part !== undefined) routed.add(textOf(part));
-          }
+          self ||= own.some((address) => meet(network, address));
+          if (carried.some((route) => meet(network, route))) routed.add(selector);
         }
       }
       // Rules that compare owners concern peers only, not what they route.
@@ -114,6 +113,7 @@ export class Filters {
         ...(protocols.length > 0 && { protocols }),
         ...(ports.length > 0 && { ports }),
         ...(sameOwner === true && { sameOwner }),
+        ...(family !== undefined && { family }),
         ...(expiresAt !== undefined && { expiresAt }),
       });
     }
@@ -142,14 +142,4 @@ export function rangeOf(text: string): Range | undefined {
   return { family: low.family, first: low.value, last: high.value };
 }
 
-function meet(a: Range, b: Range): Range | undefined {
-  if (a.family !== b.family) return undefined;
-  const first = a.first > b.first ? a.first : b.first;
-  const last = a.last < b.last ? a.last : b.last;
-  return first > last ? undefined : { family: a.family, first, last };
-}
-
-function textOf({ family, first, last }: Range): string {
-  const text = (value: bigint): string => (family === 4 ? formatIpv4(Number(value)) : formatIpv6(value));
-  return first === last ? text(first) : `${text(first)}-${text(last)}`;
-}
+const meet = (a: Range, b: Range | undefined): boolean => a.family === b?.family && a.first <= b.last && b.first <= a.last;

@@ -8,23 +8,25 @@
 //
 // Invariant between two publishes: `#classes`, `#classOf` and the views derived from them are what sync holds.
 
+import { createHash } from 'node:crypto';
 import type { AclEngine, AclPeer } from 'zqlite';
-import type { Logger } from '../log.js';
 import type { Directory } from '../peers/directory.js';
-import { publicRecord, type Peer } from '../peers/peer.js';
+import { publicRecord, type NetmapPeer, type Peer } from '../peers/peer.js';
 import type { CompiledPolicy } from '../policy/compile.js';
 import { relabelled } from '../policy/relabelled.js';
-import { Filters, fits } from './filter.js';
+import { Filters } from './filter.js';
+import { Primaries, type Remember } from './primaries.js';
 
 /** The part of the ACL engine used here. */
 export type VisibilityEngine = Pick<AclEngine, 'setRules' | 'putPeers' | 'removePeers' | 'peerClass' | 'peerClasses' | 'visibleClasses'>;
 
-/** What sync is told. Handles and views are u32; a record or self is JSON text. */
+/** What sync is told. Handles and views are u32; a record, self or filter is JSON text. A view names its filter by its place in the list. */
 export interface NetmapBatch {
   readonly revision: number;
-  readonly puts: { handle: number; id: string; record: string; changedAt: number }[];
+  readonly puts: { handle: number; id: string; record: string; changedAt?: number }[];
   readonly removes: number[];
-  readonly views: ({ view: number; add: Uint32Array; remove: Uint32Array } | { view: number; drop: true })[];
+  readonly filters: string[];
+  readonly views: ({ view: number; add: Uint32Array; remove: Uint32Array; filter?: number } | { view: number; drop: true })[];
   readonly recipients: ({ handle: number; view: number; self: string } | { handle: number; revoked: true })[];
 }
 
@@ -32,6 +34,8 @@ interface Class {
   readonly view: number;
   /** Handles. */
   readonly members: Set<number>;
+  /** Digest of the filter that sync holds for the view. */
+  filter: string;
   /** Classes that this one sees; symmetric, since traffic in either direction makes both visible. */
   readonly visible: Set<number>;
 }
@@ -39,6 +43,7 @@ interface Class {
 interface Edit {
   readonly add: Set<number>;
   readonly remove: Set<number>;
+  filter?: number;
 }
 
 export interface TopologyOptions {
@@ -51,7 +56,9 @@ export interface TopologyOptions {
   /** Peers are told that they are <name>.<domain>, and which addresses are the network's. */
   readonly network: { readonly ipv4: string; readonly ipv6: string; readonly domain: string };
   readonly publish: (batch: NetmapBatch) => void;
-  readonly log: Logger;
+  readonly isOnline: (handle: number) => boolean;
+  /** Keeps which router carries a prefix, for `recall` after a restart. */
+  readonly remember: Remember;
 }
 
 export class Topology {
@@ -69,14 +76,14 @@ export class Topology {
   #filters = new Filters([]);
   /** Labels that some filter names; of a peer, only these are anybody's business. */
   #sourceLabels = new Set<string>();
-  /** What has been told of each peer beside its own record: joined labels, and its filter as text. Equal texts are one. */
-  #told = new Map<number, { readonly labels: string; readonly filter: string }>();
-  #texts = new Map<string, string>();
-  /** Filters of peers that carry no routes, by class; they hold as long as the rules. */
-  #filterOf = new Map<number, string>();
+  /** The labels that have been told of each peer, joined. */
+  #told = new Map<number, string>();
+
+  readonly #primaries: Primaries;
 
   constructor(options: TopologyOptions) {
     this.#options = options;
+    this.#primaries = new Primaries(options.isOnline, options.remember);
   }
 
   peerChanged(handle: number): void {
@@ -85,6 +92,18 @@ export class Topology {
 
   policyChanged(): void {
     this.#policyChanged = true;
+  }
+
+  /** Who carried a prefix before this process, to be said before the first publish; later it is known better. */
+  recall(prefix: string, handle: number): void {
+    if (this.#applied === undefined) this.#primaries.recall(prefix, handle);
+  }
+
+  /** Some of these peers, or any, may have come online or gone offline. @returns whether there is something to publish */
+  presenceChanged(handles?: Iterable<number>): boolean {
+    const concerned = this.#primaries.review(handles);
+    for (const handle of concerned) this.#dirty.add(handle);
+    return concerned.size > 0;
   }
 
   /** Handles of the peers that this one sees, without itself. */
@@ -105,6 +124,9 @@ export class Topology {
     const { directory } = this.#options;
     const draft = new Draft();
     const present: Peer[] = [];
+    // Who takes over a route from another, or loses one to it, has changed too.
+    const approved = Array.from(this.#dirty, (handle) => [handle, directory.atHandle(handle)?.record.approvedRoutes ?? []] as const);
+    for (const handle of this.#primaries.approve(approved)) this.#dirty.add(handle);
     for (const handle of this.#dirty) {
       const peer = directory.atHandle(handle);
       if (peer !== undefined) present.push(peer);
@@ -150,17 +172,16 @@ export class Topology {
     if (left.members.size > 0) return;
     for (const other of left.visible) this.#classes.get(other)?.visible.delete(id);
     this.#classes.delete(id);
-    // Its number may stand for another class later.
-    this.#filterOf.delete(id);
     draft.drop(left.view);
   }
 
   #join(handle: number, id: number, draft: Draft): void {
     let joined = this.#classes.get(id);
     if (joined === undefined) {
-      joined = { view: this.#nextView++, members: new Set(), visible: new Set() };
+      joined = { view: this.#nextView++, members: new Set(), visible: new Set(), filter: '' };
       this.#classes.set(id, joined);
       draft.create(joined.view);
+      this.#setFilter(joined, handle, draft);
       for (const other of this.#options.engine.visibleClasses(id)) {
         const seen = this.#classes.get(other);
         // A class that is not here yet will find this one when its first member joins.
@@ -192,8 +213,6 @@ export class Topology {
     engine.setRules([...next.rules]);
     this.#filters = new Filters(next.rules);
     this.#sourceLabels = this.#filters.sourceLabels();
-    this.#filterOf = new Map();
-    this.#texts = new Map();
     const others = this.#applied === undefined ? [...directory.all()] : [...relabelled(directory.all(), this.#applied, next), ...present];
     engine.putPeers([...new Set(others)].map((peer) => this.#aclPeer(peer)));
     this.#applied = next;
@@ -215,7 +234,7 @@ export class Topology {
     for (const [id, handles] of members) {
       const view = commonView(handles, oldClasses, oldClassOf, unclaimed);
       if (view !== undefined) unclaimed.delete(view);
-      this.#classes.set(id, { view: view ?? this.#nextView++, members: handles, visible: new Set(engine.visibleClasses(id)) });
+      this.#classes.set(id, { view: view ?? this.#nextView++, members: handles, visible: new Set(engine.visibleClasses(id)), filter: '' });
     }
     for (const view of unclaimed.keys()) draft.drop(view);
 
@@ -223,6 +242,9 @@ export class Topology {
     for (const current of this.#classes.values()) {
       const old = byView.get(current.view);
       if (old === undefined) draft.create(current.view);
+      else current.filter = old.filter;
+      const [member] = current.members;
+      if (member !== undefined) this.#setFilter(current, member, draft);
       const before = old === undefined ? [] : this.#content(oldClasses, old);
       const after = new Set(this.#content(this.#classes, current));
       for (const handle of before) {
@@ -258,56 +280,50 @@ export class Topology {
     for (const peer of concerned) {
       const { handle, id } = peer;
       const labels = this.#labels(peer);
-      const filter = this.#filter(peer);
-      const told = this.#told.get(handle);
       const joined = labels.join();
-      const put = fresh.has(handle) || told?.labels !== joined;
-      const tell = put || told?.filter !== filter || draft.moved.delete(handle);
-      if (!tell) continue;
-      this.#told.set(handle, { labels: joined, filter });
-      const record = JSON.stringify(publicRecord(peer, labels));
-      // The labels are the policy's word.
-      if (put) puts.push({ handle, id, record, changedAt: Math.max(peer.revision, written) });
-      this.#tell(recipients, peer, record, filter);
+      if (!fresh.has(handle) && this.#told.get(handle) === joined) continue;
+      this.#told.set(handle, joined);
+      const record = JSON.stringify(this.#record(peer, labels));
+      // The labels are the policy's word. Which routes a router has depends on more than any revision says.
+      const dated = peer.record.approvedRoutes.length === 0 && { changedAt: Math.max(peer.revision, written) };
+      puts.push({ handle, id, record, ...dated });
+      this.#tell(recipients, peer, record);
       draft.moved.delete(handle);
     }
     for (const handle of draft.moved) {
       const peer = directory.atHandle(handle);
-      if (peer !== undefined) this.#tell(recipients, peer, JSON.stringify(publicRecord(peer, this.#labels(peer))), this.#filter(peer));
+      if (peer !== undefined) this.#tell(recipients, peer, JSON.stringify(this.#record(peer, this.#labels(peer))));
     }
-    return { revision, puts, removes: draft.removes, views: draft.views(), recipients };
+    return { revision, puts, removes: draft.removes, filters: [...draft.filters], views: draft.views(), recipients };
+  }
+
+  #record(peer: Peer, labels: readonly string[]): NetmapPeer {
+    return publicRecord(peer, labels, this.#primaries.routes(peer.handle, peer.record.approvedRoutes));
   }
 
   #labels({ record }: Peer): string[] {
     return this.#options.policy().labels(record).filter((label) => this.#sourceLabels.has(label)).sort();
   }
 
-  #filter(peer: Peer): string {
-    const shared = peer.record.approvedRoutes.length === 0 ? this.#classOf.get(peer.handle) : undefined;
-    let text = shared === undefined ? undefined : this.#filterOf.get(shared);
-    if (text === undefined) {
-      const filter = this.#filters.of(this.#aclPeer(peer));
-      text = JSON.stringify(filter);
-      if (!fits(filter, text)) {
-        // The rules alone fit, with what this peer routes they do not. Nothing is let in rather than too much.
-        this.#options.log.error({ peer: peer.id, length: text.length }, 'the packet filter is larger than a peer can be told: it lets nothing in');
-        text = '[]';
-      }
-      const known = this.#texts.get(text);
-      if (known === undefined) this.#texts.set(text, text);
-      else text = known;
-      if (shared !== undefined) this.#filterOf.set(shared, text);
-    }
-    return text;
+  /** Gives the view of a class the filter of its peers, of whom `member` is one, if it has another. */
+  #setFilter(of: Class, member: number, draft: Draft): void {
+    const peer = this.#options.directory.atHandle(member);
+    if (peer === undefined) return;
+    const text = JSON.stringify(this.#filters.of(this.#aclPeer(peer)));
+    const digest = createHash('sha256').update(text).digest('base64');
+    if (digest === of.filter) return;
+    of.filter = digest;
+    draft.filter(of.view, text);
   }
 
   /** What a peer is told of itself: its record, and what only it needs to know. */
-  #tell(recipients: NetmapBatch['recipients'], peer: Peer, record: string, filter: string): void {
+  #tell(recipients: NetmapBatch['recipients'], peer: Peer, record: string): void {
     const own = this.#classes.get(this.#classOf.get(peer.handle) ?? -1);
     if (own === undefined) return;
     const { ipv4, ipv6, domain } = this.#options.network;
-    const more = JSON.stringify({ domain, network: [ipv4, ipv6], advertisedRoutes: peer.record.advertisedRoutes });
-    recipients.push({ handle: peer.handle, view: own.view, self: `${record.slice(0, -1)},${more.slice(1, -1)},"packetFilter":${filter}}` });
+    const { advertisedRoutes, approvedRoutes } = peer.record;
+    const more = JSON.stringify({ domain, network: [ipv4, ipv6], advertisedRoutes, approvedRoutes });
+    recipients.push({ handle: peer.handle, view: own.view, self: `${record.slice(0, -1)},${more.slice(1)}` });
   }
 }
 
@@ -354,6 +370,8 @@ class Draft {
   /** Peers that see another view than before. */
   readonly moved = new Set<number>();
   readonly #edits = new Map<number, Edit>();
+  /** Texts of filters in the order of the batch. */
+  readonly #places = new Map<string, number>();
   /** Views that sync does not know yet. */
   readonly #created = new Set<number>();
   readonly #dropped = new Set<number>();
@@ -378,11 +396,23 @@ class Draft {
     if (!add.delete(handle)) remove.add(handle);
   }
 
+  /** Views of equal filters name one. */
+  filter(view: number, text: string): void {
+    let place = this.#places.get(text);
+    if (place === undefined) this.#places.set(text, (place = this.#places.size));
+    this.#edit(view).filter = place;
+  }
+
+  get filters(): Iterable<string> {
+    return this.#places.keys();
+  }
+
   views(): NetmapBatch['views'] {
-    const edits = [...this.#edits].map(([view, { add, remove }]) => ({
+    const edits = [...this.#edits].map(([view, { add, remove, filter }]) => ({
       view,
       add: Uint32Array.from(add),
       remove: Uint32Array.from(remove),
+      ...(filter !== undefined && { filter }),
     }));
     return [...edits, ...[...this.#dropped].map((view) => ({ view, drop: true as const }))];
   }

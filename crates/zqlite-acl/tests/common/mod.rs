@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use zqlite_acl::plain::Engine;
 use zqlite_acl::{Action, Peer, PeerId, PortRange, Query, Rule, RuleId, Selector};
-use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
+use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 
 pub(crate) const TIMES: [i64; 2] = [0, 10];
 pub(crate) const PROTOCOLS: [u8; 4] = [1, 6, 17, 99];
@@ -69,9 +69,11 @@ prop_compose! {
         expires_at in prop_oneof![3 => Just(None), 1 => select(&[0, 5, 10]).prop_map(Some)],
         same_owner in proptest::bool::weighted(0.15),
         through in prop_oneof![2 => Just(vec![]), 1 => subsequence(LABELS.to_vec(), 1..3)],
+        family in prop_oneof![2 => Just(None), 1 => select(&[Family::V4, Family::V6]).prop_map(Some)],
     ) -> Rule {
+        let family = family.filter(|_| action == Action::Allow);
         let through = through.into_iter().filter(|_| action == Action::Allow).map(|label| label.parse().unwrap()).collect();
-        Rule { id, priority, action, enabled, sources, destinations, protocols, ports, expires_at, same_owner, through }
+        Rule { id, priority, action, enabled, sources, destinations, protocols, ports, expires_at, same_owner, through, family }
     }
 }
 
@@ -103,6 +105,11 @@ prop_compose! {
 /// Some of the peers 0 to 5.
 pub(crate) fn peers() -> impl Strategy<Value = Vec<Peer>> {
     (0..6u32).map(peer).collect::<Vec<_>>().prop_flat_map(|peers| subsequence(peers, 0..=6))
+}
+
+/// The same without families, as questions about peers see them.
+pub(crate) fn of_any_family(rules: &[Rule]) -> Vec<Rule> {
+    rules.iter().map(|rule| Rule { family: None, ..rule.clone() }).collect()
 }
 
 pub(crate) fn engine(rules: &[Rule], peers: &[Peer]) -> Engine {

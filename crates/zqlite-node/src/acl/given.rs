@@ -5,7 +5,7 @@ use zqlite_acl::{
     Change, ChangeError, Direction, Label, Peer, PeerError, PeerFault, PeerField, PortRange, Query, Rule, RuleError,
     RuleFault, RuleField, Selector, UnknownId,
 };
-use zqlite_cidr::{Address, HostBits, Prefix};
+use zqlite_cidr::{Address, Family, HostBits, Prefix};
 use zqlite_store::{Error, ErrorCode};
 
 use crate::number::{Bounds, argument, exact};
@@ -24,6 +24,7 @@ pub struct NativeAclRule {
     pub expires_at: Option<f64>,
     pub same_owner: Option<bool>,
     pub through: Option<Vec<String>>,
+    pub family: Option<f64>,
 }
 
 /// See `AclPeer` of `lib/acl.ts`.
@@ -112,6 +113,7 @@ pub(super) struct GivenRule<'a> {
     pub(super) expires_at: Option<f64>,
     pub(super) same_owner: bool,
     pub(super) through: Vec<&'a str>,
+    pub(super) family: Option<f64>,
 }
 
 pub(super) fn rule(given: NativeAclRule) -> Result<Rule, Error> {
@@ -130,6 +132,7 @@ pub(super) fn rule(given: NativeAclRule) -> Result<Rule, Error> {
         expires_at: given.expires_at,
         same_owner: given.same_owner.unwrap_or(false),
         through: texts(given.through.as_deref().unwrap_or(&[])),
+        family: given.family,
     })
 }
 
@@ -158,7 +161,17 @@ pub(super) fn read_rule(given: GivenRule<'_>) -> Result<Rule, Error> {
         same_owner: given.same_owner,
         through: parse_all(given.through, |text| Label::parse(text))
             .map_err(|(index, error)| fail(RuleField::Through, Some(index), error.into()))?,
+        family: family(given.family).map_err(|fault| fail(RuleField::Family, None, fault))?,
     })
+}
+
+fn family(version: Option<f64>) -> Result<Option<Family>, RuleFault> {
+    match version {
+        None => Ok(None),
+        Some(4.0) => Ok(Some(Family::V4)),
+        Some(6.0) => Ok(Some(Family::V6)),
+        Some(_) => Err(RuleFault::Family),
+    }
 }
 
 pub(super) fn peer(given: NativeAclPeer) -> Result<Peer, Error> {

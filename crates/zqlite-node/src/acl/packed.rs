@@ -1,7 +1,7 @@
 //! Rules packed by `lib/acl-packed.ts` into numbers and a text.
 //!
 //! For each rule: its id, priority and flags, how many sources, destinations, labels that it goes through, protocols and ranges
-//! of ports it has; then when it expires, if it does; its protocols; the ranges, two numbers each. The text has a line for
+//! of ports it has; then when it expires and of which family it is, if it says so; its protocols; the ranges, two numbers each. The text has a line for
 //! each source, destination and label, in this order.
 
 use zqlite_acl::Rule;
@@ -13,6 +13,7 @@ const ALLOW: u8 = 1;
 const DISABLED: u8 = 2;
 const SAME_OWNER: u8 = 4;
 const EXPIRES: u8 = 8;
+const OF_FAMILY: u8 = 16;
 
 /// The rules; `None` when the lines are not as many as the numbers say, as when a selector has a line break within.
 pub(super) fn unpack(numbers: &[f64], texts: &str) -> Result<Option<Vec<Rule>>, Error> {
@@ -58,6 +59,7 @@ impl<'a> Packed<'a> {
         };
         let has = |flag| flags as u8 & flag != 0;
         let expires_at = if has(EXPIRES) { self.take(1)?.first().copied() } else { None };
+        let family = if has(OF_FAMILY) { self.take(1)?.first().copied() } else { None };
         let protocols = self.take(protocols as usize)?.to_vec();
         let ports = self.take(2 * ports as usize)?.chunks_exact(2).map(|ends| (ends[0], ends[1])).collect();
         Some(GivenRule {
@@ -72,6 +74,7 @@ impl<'a> Packed<'a> {
             expires_at,
             same_owner: has(SAME_OWNER),
             through: self.texts(through)?,
+            family,
         })
     }
 }

@@ -46,7 +46,7 @@ impl KindName {
         match self {
             Self::Cidr => &["host_bits"],
             Self::Bitmap => &[],
-            Self::Acl => &["labels", "peers"],
+            Self::Acl => &["labels", "owners", "peers", "routes"],
         }
     }
 }
@@ -137,8 +137,9 @@ impl Definition {
     /// Follows a table to its new name; whether there was anything to follow.
     pub(crate) fn rename_table(&mut self, from: &str, to: &str) -> bool {
         let mut changed = false;
-        let tables =
-            self.options.iter_mut().filter(|(key, _)| key == "labels" || key == "peers").map(|(_, table)| table);
+        let acl = self.kind == KindName::Acl;
+        // Each of its options names a table.
+        let tables = self.options.iter_mut().filter(|_| acl).map(|(_, table)| table);
         for table in tables.chain([&mut self.table]).filter(|table| table.eq_ignore_ascii_case(from)) {
             to.clone_into(table);
             changed = true;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use zqlite_acl::{Decision, Explanation};
+use zqlite_acl::{Decision, Engine, Explanation};
 use zqlite_cidr::Address;
 
 use crate::index::acl::{Acl, Question};
@@ -192,6 +192,15 @@ impl AclIndex {
     pub fn decide(&self, question: &[Value]) -> Result<Decision> {
         let question = Question::of(question)?;
         self.with(|index| index.decide(&question))
+    }
+
+    /// The rules and peers of this moment, for many questions, or others than these. It costs microseconds; neither sees
+    /// later changes of the other.
+    ///
+    /// # Errors
+    /// See [`AclIndex`].
+    pub fn engine(&self) -> Result<Engine> {
+        self.with(|index| Ok(index.engine().clone()))
     }
 
     /// As [`Self::decide`], with every rule that matches.

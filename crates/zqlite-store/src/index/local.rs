@@ -5,13 +5,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use crate::connection::Watch;
 use crate::index::content::Content;
 use crate::index::definition::KindName;
 use crate::index::keeper::Keeper;
 use crate::index::own::Own;
 use crate::index::shelf::{Generation, Indexes, Shelf, find};
 use crate::index::{definitions, functions, tables};
+use crate::watch::Watch;
 use crate::{Error, Result};
 
 /// What a connection has of indexes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use crate::connection::Watch;
+use crate::watch::Watch;
 use crate::{Error, ErrorCode, Result};
 
 /// A second owner of a lane's SQLite connection, with its own prepared statements. Used on the lane's thread only.

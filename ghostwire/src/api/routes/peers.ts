@@ -2,14 +2,19 @@
 
 import type { Peer } from '../../peers/peer.js';
 import { askingPeer, requireAdmin } from '../auth.js';
+import { RateLimit, type Rate } from '../rate.js';
 import type { RestOptions, Routes } from '../rest.js';
 import * as schemas from '../schemas.js';
 
-export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void {
+/** What a peer says of itself costs a commit, or a message to everybody who sees it. */
+const UPDATES: Rate = { burst: 20, every: 3_000 };
+
+export function peerRoutes(app: Routes, { domain, connect, limited }: RestOptions): void {
   const { peers, directory, topology, explainer } = domain;
   const admin = { onRequest: requireAdmin(domain.adminKeys) };
   const errors = { '4xx': schemas.ErrorResponse, '5xx': schemas.ErrorResponse };
   const security = [{ admin: [] }];
+  const updates = new RateLimit(UPDATES);
 
   app.post(
     '/v1/peers/register',
@@ -54,7 +59,16 @@ export function peerRoutes(app: Routes, { domain, connect }: RestOptions): void 
         response: { 200: schemas.Peer, ...errors },
       },
     },
-    async (request) => present(await peers.updateSelf(askingPeer(directory, request).id, request.body)),
+    async (request) => {
+      const { id } = askingPeer(directory, request);
+      try {
+        updates.take(id, 'PATCH /v1/peers/self');
+      } catch (error) {
+        limited?.();
+        throw error;
+      }
+      return present(await peers.updateSelf(id, request.body));
+    },
   );
 
   app.delete(

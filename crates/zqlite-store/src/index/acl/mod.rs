@@ -1,7 +1,8 @@
-//! The kind `acl(source, destination, protocol, ports, priority, action, enabled[, expires_at])`: a thin adapter from rows to
-//! the engine of `zqlite-acl`. Further tables hold the peers' addresses (`peer`, `address`) and labels (`peer`, `label`).
+//! The kind `acl(source, destination, protocol, ports, priority, action, enabled[, expires_at[, same_owner]])`: a thin adapter
+//! from rows to the engine of `zqlite-acl`. Further tables hold what is known of peers, a row a fact.
 
 mod parse;
+mod peers;
 mod question;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,10 +10,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::types::Value;
-use zqlite_acl::{
-    Decision, Engine, Explanation, Label, Peer, PeerError, PeerField, PeerId, Rule, RuleError, RuleField, RuleId,
-};
-use zqlite_cidr::Address;
+use zqlite_acl::{Decision, Engine, Explanation, PeerError, PeerField, PeerId, Rule, RuleError, RuleField, RuleId};
 
 use crate::index::bitmap::Sorted;
 use crate::index::cidr::owned;
@@ -20,36 +18,42 @@ use crate::index::content::{BuildError, Scan};
 use crate::index::definition::Definition;
 use crate::index::source::{Fault, Source};
 use crate::{Error, ErrorCode, Result};
-use parse::{peer_address, peer_label, rule_of};
+use parse::rule_of;
+use peers::{Fact, PeerRows};
 pub(crate) use question::Question;
 
-/// The fields of a rule, in the order of the columns; the last may be missing.
-const FIELDS: [RuleField; 8] = [
-    RuleField::Sources,
-    RuleField::Destinations,
-    RuleField::Protocols,
-    RuleField::Ports,
-    RuleField::Priority,
-    RuleField::Action,
-    // There is no field of this name, and nothing in the engine that could be wrong with it.
-    RuleField::Id,
-    RuleField::ExpiresAt,
+/// The fields of a rule, in the order of the columns; the last ones may be missing. The engine finds nothing wrong with
+/// what has no field.
+const FIELDS: [Option<RuleField>; MOST_COLUMNS] = [
+    Some(RuleField::Sources),
+    Some(RuleField::Destinations),
+    Some(RuleField::Protocols),
+    Some(RuleField::Ports),
+    Some(RuleField::Priority),
+    Some(RuleField::Action),
+    None,
+    Some(RuleField::ExpiresAt),
+    None,
 ];
+
+/// Without and with the columns that may be left out.
+const LEAST_COLUMNS: usize = 7;
+const MOST_COLUMNS: usize = 9;
 
 /// What the rows of a source are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Rules,
-    Addresses,
-    Labels,
+    Peers(PeerField),
 }
 
-/// What the rows say of a peer, by row id.
-#[derive(Debug, Clone, Default)]
-struct PeerRows {
-    addresses: BTreeMap<i64, Address>,
-    labels: BTreeMap<i64, Label>,
-}
+/// The tables beside that of the rules: the option that names one, what its rows say of peers, and its column for it.
+const BESIDE: [(&str, PeerField, &str); 4] = [
+    ("peers", PeerField::Addresses, "address"),
+    ("labels", PeerField::Labels, "label"),
+    ("owners", PeerField::Owner, "owner"),
+    ("routes", PeerField::Routes, "prefix"),
+];
 
 /// Rules and peers.
 #[derive(Debug, Clone)]
@@ -62,31 +66,31 @@ pub(crate) struct Acl {
     unsettled: BTreeSet<PeerId>,
 }
 
-fn roles(definition: &Definition) -> Vec<(Role, &str)> {
-    let mut roles = vec![(Role::Rules, definition.table.as_str())];
-    roles.extend(definition.option("peers").map(|table| (Role::Addresses, table)));
-    roles.extend(definition.option("labels").map(|table| (Role::Labels, table)));
-    roles
+/// The sources: what their rows are, the table, and its columns.
+fn sources(definition: &Definition) -> Vec<(Role, &str, Vec<&str>)> {
+    let mut sources =
+        vec![(Role::Rules, definition.table.as_str(), definition.columns.iter().map(String::as_str).collect())];
+    for (option, field, column) in BESIDE {
+        sources.extend(definition.option(option).map(|table| (Role::Peers(field), table, vec!["peer", column])));
+    }
+    sources
 }
 
-/// The tables of rules, addresses and labels.
+/// The tables of rules and of what is known of peers.
 pub(crate) fn bind(connection: &Connection, definition: &Definition) -> Result<Vec<Source>> {
-    if !(7..=8).contains(&definition.columns.len()) {
-        let columns = "source, destination, protocol, ports, priority, action, enabled, and if need be expires_at";
+    if !(LEAST_COLUMNS..=MOST_COLUMNS).contains(&definition.columns.len()) {
+        let columns =
+            "source, destination, protocol, ports, priority, action, enabled, and if need be expires_at and same_owner";
         let why = format!("it has the columns {columns}, in this order, not {}", definition.columns.len());
         return Err(definition.kind.wrong(&definition.name, &why));
     }
-    let bind = |(role, table): (Role, &str)| match role {
-        Role::Rules => Source::bind(connection, definition, table, &definition.columns),
-        Role::Addresses => Source::bind(connection, definition, table, &["peer", "address"]),
-        Role::Labels => Source::bind(connection, definition, table, &["peer", "label"]),
-    };
-    roles(definition).into_iter().map(bind).collect()
+    let bind = |(_, table, columns): (Role, &str, Vec<&str>)| Source::bind(connection, definition, table, &columns);
+    sources(definition).into_iter().map(bind).collect()
 }
 
 impl Acl {
     pub(crate) fn build(definition: &Definition, scan: Scan<'_>) -> std::result::Result<Self, BuildError> {
-        let roles: Arc<[Role]> = roles(definition).into_iter().map(|(role, _)| role).collect();
+        let roles: Arc<[Role]> = sources(definition).into_iter().map(|(role, ..)| role).collect();
         let (mut rules, mut peers) = (Vec::new(), BTreeMap::<PeerId, PeerRows>::new());
         for (source, role) in roles.iter().enumerate() {
             scan(source, &mut |row| {
@@ -95,14 +99,9 @@ impl Acl {
                 let values = (1..=count).map(|i| row.get_ref(i).map(owned)).collect::<rusqlite::Result<Vec<_>>>()?;
                 let parsed = match role {
                     Role::Rules => rule_of(id, &values).map(|rule| rules.push(rule)),
-                    Role::Addresses => peer_address(&values).map(|found| {
-                        found.into_iter().for_each(|(peer, address)| {
-                            peers.entry(peer).or_default().addresses.insert(id, address);
-                        });
-                    }),
-                    Role::Labels => peer_label(&values).map(|found| {
-                        found.into_iter().for_each(|(peer, label)| {
-                            peers.entry(peer).or_default().labels.insert(id, label);
+                    Role::Peers(field) => Fact::of(*field, &values).map(|found| {
+                        found.into_iter().for_each(|(peer, fact)| {
+                            peers.entry(peer).or_default().insert(id, fact);
                         });
                     }),
                 };
@@ -142,24 +141,12 @@ impl Acl {
                 self.rules.insert(id, rule);
                 Ok(true)
             }
-            Some(Role::Addresses) => {
-                let new = new.map(peer_address).transpose().map_err(fault)?.flatten();
-                let Ok(old) = old.map(peer_address).transpose() else { return Ok(false) };
-                let held = old
-                    .flatten()
-                    .is_none_or(|(peer, _)| self.alter(peer, |rows| rows.addresses.remove(&row).is_some()));
-                if let Some((peer, address)) = new {
-                    self.alter(peer, |rows| rows.addresses.insert(row, address).is_none());
-                }
-                Ok(held)
-            }
-            Some(Role::Labels) => {
-                let new = new.map(peer_label).transpose().map_err(fault)?.flatten();
-                let Ok(old) = old.map(peer_label).transpose() else { return Ok(false) };
-                let held =
-                    old.flatten().is_none_or(|(peer, _)| self.alter(peer, |rows| rows.labels.remove(&row).is_some()));
-                if let Some((peer, label)) = new {
-                    self.alter(peer, |rows| rows.labels.insert(row, label).is_none());
+            Some(&Role::Peers(field)) => {
+                let new = new.map(|values| Fact::of(field, values)).transpose().map_err(fault)?.flatten();
+                let Ok(old) = old.map(|values| Fact::of(field, values)).transpose() else { return Ok(false) };
+                let held = old.flatten().is_none_or(|(peer, _)| self.alter(peer, |rows| rows.remove(row, field)));
+                if let Some((peer, fact)) = new {
+                    self.alter(peer, |rows| rows.insert(row, fact));
                 }
                 Ok(held)
             }
@@ -173,7 +160,7 @@ impl Acl {
             let mut rows = rows.unwrap_or_default();
             let changed = Arc::make_mut(&mut rows);
             done = f(changed);
-            (!changed.addresses.is_empty() || !changed.labels.is_empty()).then_some(rows)
+            (!changed.is_empty()).then_some(rows)
         });
         self.unsettled.insert(peer);
         done
@@ -209,16 +196,13 @@ impl Acl {
                 gone.push(id);
                 continue;
             };
-            // A peer may have been given the same thing twice.
-            let labels: BTreeSet<Label> = rows.labels.values().cloned().collect();
-            let addresses: BTreeSet<Address> = rows.addresses.values().copied().collect();
-            put.push(Peer {
-                id,
-                addresses: addresses.into_iter().collect(),
-                labels: labels.into_iter().collect(),
-                owner: None,
-                routes: Vec::new(),
-            });
+            let peer = rows.peer(id).map_err(|(row, reason)| Fault {
+                source: self.source(PeerField::Owner),
+                row,
+                column: 1,
+                reason,
+            })?;
+            put.push(peer);
         }
         self.engine.remove_peers(&gone);
         if !put.is_empty() {
@@ -227,17 +211,19 @@ impl Acl {
         Ok(())
     }
 
+    fn source(&self, field: PeerField) -> usize {
+        self.roles.iter().position(|known| *known == Role::Peers(field)).unwrap_or(0)
+    }
+
+    /// The engine finds fault with addresses alone: everything else of a peer fits whatever other peers have.
     fn peer_fault(&self, error: &PeerError) -> Fault {
-        let role = if error.field == PeerField::Labels { Role::Labels } else { Role::Addresses };
-        let source = self.roles.iter().position(|known| *known == role).unwrap_or(0);
-        let rows = self.peers.get(&error.peer);
-        let mut addresses: Vec<_> =
-            rows.into_iter().flat_map(|rows| &rows.addresses).map(|(row, address)| (*address, *row)).collect();
-        addresses.sort_unstable();
-        addresses.dedup_by_key(|(address, _)| *address);
-        let row =
-            error.index.and_then(|index| addresses.get(index)).or_else(|| addresses.first()).map_or(0, |(_, row)| *row);
-        Fault { source, row, column: 1, reason: error.to_string() }
+        let row = self.peers.get(&error.peer).and_then(|rows| rows.row_of_address(error.index)).unwrap_or(0);
+        Fault { source: self.source(error.field), row, column: 1, reason: error.to_string() }
+    }
+
+    /// The rules and peers, for whoever asks more than one question.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// May one reach the other? Both are peers, or both addresses.
@@ -268,6 +254,6 @@ fn unknown(error: zqlite_acl::UnknownId) -> Error {
 }
 
 fn rule_fault(error: &RuleError) -> Fault {
-    let column = FIELDS.iter().position(|field| *field == error.field).unwrap_or(0);
+    let column = FIELDS.iter().position(|field| *field == Some(error.field)).unwrap_or(0);
     Fault { source: 0, row: i64::try_from(error.rule).unwrap_or(i64::MAX), column, reason: error.fault.to_string() }
 }

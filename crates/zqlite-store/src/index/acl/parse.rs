@@ -1,8 +1,7 @@
-//! What the columns of rules, addresses and labels hold.
+//! What the columns of rules hold.
 
 use rusqlite::types::Value;
-use zqlite_acl::{Action, Label, PeerId, PortRange, Rule, RuleId, Selector};
-use zqlite_cidr::Address;
+use zqlite_acl::{Action, PortRange, Rule, RuleId, Selector};
 
 /// A value, or which column is wrong and why.
 pub(super) type Parsed<T> = std::result::Result<T, (usize, String)>;
@@ -24,23 +23,24 @@ pub(super) fn rule_of(row: i64, values: &[Value]) -> Parsed<Rule> {
         Value::Text(text) => text.parse::<Action>().map_err(|error| (5, error.to_string()))?,
         _ => return Err((5, "it is allow or deny".to_owned())),
     };
-    let enabled = match value(6) {
-        Value::Integer(0) => false,
-        Value::Integer(1) => true,
-        _ => return Err((6, "it is 0 or 1".to_owned())),
+    let flag = |at: usize| match value(at) {
+        Value::Integer(0) => Ok(false),
+        Value::Integer(1) => Ok(true),
+        _ => Err((at, "it is 0 or 1".to_owned())),
     };
     let rule = Rule {
         id,
         priority: i32::try_from(integer(4)?).map_err(|_| (4, "a priority has 32 bits".to_owned()))?,
         action,
-        enabled,
+        enabled: flag(6)?,
         sources: selectors(0)?,
         destinations: selectors(1)?,
         protocols: protocols_of(value(2)).map_err(|reason| (2, reason))?,
         ports: ports_of(value(3)).map_err(|reason| (3, reason))?,
         expires_at: if *value(7) == Value::Null { None } else { Some(integer(7)?) },
-        same_owner: false,
+        same_owner: if *value(8) == Value::Null { false } else { flag(8)? },
         through: Vec::new(),
+        family: None,
     };
     for (at, list) in [&rule.sources, &rule.destinations].into_iter().enumerate() {
         if list.is_empty() {
@@ -104,35 +104,4 @@ fn ports_of(value: &Value) -> std::result::Result<Vec<PortRange>, String> {
         }
         _ => Err(wrong()),
     }
-}
-
-/// Rows with NULL say nothing.
-fn peer_of(values: &[Value]) -> Parsed<Option<PeerId>> {
-    match values.first() {
-        Some(Value::Integer(id)) => {
-            PeerId::try_from(*id).map(Some).map_err(|_| (0, "a peer has a number from 0 to 2^32-1".to_owned()))
-        }
-        None | Some(Value::Null) => Ok(None),
-        Some(_) => Err((0, "a peer is a number".to_owned())),
-    }
-}
-
-pub(super) fn peer_address(values: &[Value]) -> Parsed<Option<(PeerId, Address)>> {
-    let peer = peer_of(values)?;
-    let found = match values.get(1) {
-        None | Some(Value::Null) => None,
-        Some(Value::Text(text)) => Some(Address::parse(text).map_err(|error| (1, error.to_string()))?),
-        Some(_) => return Err((1, "an address is a text".to_owned())),
-    };
-    Ok(peer.zip(found))
-}
-
-pub(super) fn peer_label(values: &[Value]) -> Parsed<Option<(PeerId, Label)>> {
-    let peer = peer_of(values)?;
-    let found = match values.get(1) {
-        None | Some(Value::Null) => None,
-        Some(Value::Text(text)) => Some(Label::parse(text).map_err(|error| (1, error.to_string()))?),
-        Some(_) => return Err((1, "a label is a text".to_owned())),
-    };
-    Ok(peer.zip(found))
 }

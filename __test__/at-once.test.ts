@@ -1,0 +1,68 @@
+/** Synchronous writes: they return when the change is on disk, and mix with all other calls. */
+import test, { type ExecutionContext } from 'ava'
+import { Database, type ErrorCode, ZqliteError } from 'zqlite'
+import { fresh } from './helpers'
+
+function code(t: ExecutionContext, call: () => unknown): ErrorCode | undefined {
+  return t.throws(call, { instanceOf: ZqliteError })?.code
+}
+
+test('a statement and a batch answer as their asynchronous forms do', async (t) => {
+  const memory = await Database.open(':memory:')
+  t.teardown(() => memory.close())
+  for (const db of [await fresh(t), memory]) {
+    db.executeSync('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)')
+    t.deepEqual(db.executeSync('INSERT INTO t (name) VALUES (?), (?)', ['a', 'é🦀']), { changes: 2, lastInsertRowid: 2 })
+    t.deepEqual(db.prepare('UPDATE t SET name = :to WHERE id = :id').executeSync({ to: 'b', id: 1 }, { timeout: '5s' }), { changes: 1, lastInsertRowid: 0 })
+    const [inserted, read] = db.executeBatchTransactionSync([
+      { sql: 'INSERT INTO t (name) VALUES (?) RETURNING id, name', params: ['c'], expect: { rows: 1 } },
+      { sql: 'SELECT count(*) AS n FROM t' },
+    ])
+    t.deepEqual(inserted, { changes: 1, lastInsertRowid: 3, rows: [{ id: 3, name: 'c' }] })
+    t.deepEqual(read?.rows, [{ n: 3 }])
+    t.is(code(t, () => db.executeSync("INSERT INTO t (name) VALUES ('c')")), 'ERR_CONSTRAINT')
+    t.is(code(t, () => db.executeSync('INSERT INTO t (nothing) VALUES (1)')), 'ERR_SQL')
+    t.is(code(t, () => db.executeSync('COMMIT')), 'ERR_NOT_ALLOWED')
+    t.is(code(t, () => db.executeSync('SELECT 1', undefined, { signal: new AbortController().signal } as never)), 'ERR_TYPE')
+    t.is(code(t, () => db.executeBatchTransactionSync([{ sql: "DELETE FROM t WHERE name = 'c'" }, { sql: 'SELECT 1 WHERE 0', expect: { rows: 1 } }])), 'ERR_EXPECTATION_FAILED')
+    t.is(code(t, () => db.executeSync('INSERT INTO t (name) VALUES (?)', [{ toJSON: () => db.executeSync('DELETE FROM t') }])), 'ERR_PARAMETERS')
+    t.deepEqual(await db.query('SELECT name FROM t ORDER BY id'), [{ name: 'b' }, { name: 'é🦀' }, { name: 'c' }])
+  }
+})
+
+test('what was called before goes first, and what was written is seen', async (t) => {
+  const db = await fresh(t)
+  db.executeSync('CREATE TABLE t (id INTEGER PRIMARY KEY, how TEXT)')
+  const before = [1, 2, 3].map((id) => db.execute("INSERT INTO t VALUES (?, 'later')", [id]))
+  db.executeSync("INSERT OR REPLACE INTO t VALUES (3, 'at once')")
+  t.deepEqual(db.allSync('SELECT * FROM t ORDER BY id'), [{ id: 1, how: 'later' }, { id: 2, how: 'later' }, { id: 3, how: 'at once' }])
+  t.is((await Promise.all(before)).length, 3)
+  for (let i = 0; i < 100; i++) {
+    db.executeSync('UPDATE t SET how = ? WHERE id = 1', [`turn ${i}`])
+    for (let j = 0; j < 3; j++) t.deepEqual(db.getSync('SELECT how FROM t WHERE id = 1'), { how: `turn ${i}` })
+  }
+})
+
+test('a transaction of this thread is not waited for', async (t) => {
+  const db = await fresh(t)
+  db.executeSync('CREATE TABLE t (a)')
+  const begun = db.transaction(async (transaction) => {
+    t.is(code(t, () => db.executeSync('INSERT INTO t VALUES (1)')), 'ERR_TRANSACTION_STATE')
+    await transaction.execute('INSERT INTO t VALUES (2)')
+  })
+  t.is(code(t, () => db.executeBatchTransactionSync([{ sql: 'INSERT INTO t VALUES (1)' }])), 'ERR_TRANSACTION_STATE')
+  t.is(code(t, () => db.prepare('INSERT INTO t VALUES (1)').executeSync()), 'ERR_TRANSACTION_STATE')
+  await begun
+  db.executeSync('INSERT INTO t VALUES (3)')
+  t.deepEqual(db.allSync('SELECT a FROM t'), [{ a: 2 }, { a: 3 }])
+})
+
+test('nothing is written to what is closed or read-only', async (t) => {
+  const db = await fresh(t)
+  db.executeSync('CREATE TABLE t (a)')
+  const reader = await Database.open(db.path, { readonly: true })
+  t.is(code(t, () => reader.executeSync('INSERT INTO t VALUES (1)')), 'ERR_READONLY')
+  await reader.close()
+  await db.close()
+  t.is(code(t, () => db.executeSync('INSERT INTO t VALUES (1)')), 'ERR_CLOSED')
+})

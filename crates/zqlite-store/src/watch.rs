@@ -1,0 +1,203 @@
+//! What the callbacks of a connection look at while a statement runs: what is allowed, and when to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+use crate::job::{Cancel, Job};
+use crate::statement::{Refusal, authorization, judge};
+use crate::{Error, ErrorCode, Result};
+
+/// Steps of SQLite's virtual machine between two looks at the clock: some tens of microseconds.
+const STEPS_PER_LOOK: i32 = 1000;
+
+/// Why a running statement was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Deadline,
+    Cancelled,
+    TooOld,
+    Budget,
+}
+
+/// What the callbacks of a connection look at; they outlive any one call.
+pub(crate) struct Watch {
+    /// Set while the lane runs a statement of its own, which may control transactions.
+    internal: AtomicBool,
+    /// Why the authorizer last refused.
+    refusal: AtomicU8,
+    /// When the running call ends, in nanoseconds after `epoch`; `u64::MAX` is never.
+    deadline: AtomicU64,
+    /// When the running call began, in nanoseconds after `epoch`.
+    started: AtomicU64,
+    epoch: Instant,
+    cancel: Mutex<Option<Cancel>>,
+    /// Whether `cancel` holds one.
+    may_be_cancelled: AtomicBool,
+    /// Looks at the clock that the running call has left; `u64::MAX` is without end.
+    looks: AtomicU64,
+    /// Whether the write-ahead log is above its limit.
+    pressure: Arc<AtomicBool>,
+    /// In nanoseconds.
+    max_read_age: u64,
+    /// What a function of ours failed with; SQLite has room for a text only.
+    failure: Mutex<Option<Error>>,
+}
+
+impl Watch {
+    /// Looks on behalf of one connection, once installed there.
+    pub(crate) fn new(pressure: Arc<AtomicBool>, max_read_age: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            internal: AtomicBool::new(false),
+            refusal: AtomicU8::new(Refusal::None as u8),
+            deadline: AtomicU64::new(u64::MAX),
+            started: AtomicU64::new(0),
+            epoch: Instant::now(),
+            cancel: Mutex::default(),
+            may_be_cancelled: AtomicBool::new(false),
+            looks: AtomicU64::new(u64::MAX),
+            pressure,
+            max_read_age: max_read_age.as_nanos() as u64,
+            failure: Mutex::default(),
+        })
+    }
+
+    /// Has the connection ask before it prepares a statement, and while it runs one.
+    pub(crate) fn install(self: &Arc<Self>, connection: &mut Connection) -> Result<()> {
+        let seen = self.clone();
+        connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
+            if seen.internal.load(Relaxed) {
+                return rusqlite::hooks::Authorization::Allow;
+            }
+            let refusal = judge(&context);
+            if refusal != Refusal::None {
+                seen.refusal.store(refusal as u8, Relaxed);
+            }
+            authorization(refusal)
+        }))?;
+        let seen = self.clone();
+        connection.progress_handler(STEPS_PER_LOOK, Some(move || seen.look()))?;
+        Ok(())
+    }
+
+    /// Sets when and by whom the statements that follow are interrupted.
+    pub(crate) fn over(&self, job: &Job, deadline: Option<Instant>) {
+        let at = deadline.map_or(u64::MAX, |d| d.saturating_duration_since(self.epoch).as_nanos() as u64);
+        self.deadline.store(at, Relaxed);
+        self.started.store(self.now(), Relaxed);
+        if job.cancel.is_some() || self.may_be_cancelled.load(Relaxed) {
+            self.may_be_cancelled.store(job.cancel.is_some(), Relaxed);
+            (*self.cancel.lock()).clone_from(&job.cancel);
+        }
+    }
+
+    /// The statements that follow are interrupted by nobody.
+    pub(crate) fn nothing(&self) {
+        self.deadline.store(u64::MAX, Relaxed);
+        if self.may_be_cancelled.swap(false, Relaxed) {
+            *self.cancel.lock() = None;
+        }
+        self.looks.store(u64::MAX, Relaxed);
+    }
+
+    /// Bounds the next call, which began then, to this many steps of SQLite's virtual machine, about.
+    pub(crate) fn set_budget(&self, steps: u64, began: Instant) {
+        self.started.store(began.saturating_duration_since(self.epoch).as_nanos() as u64, Relaxed);
+        self.looks.store(steps / STEPS_PER_LOOK as u64, Relaxed);
+    }
+
+    /// Whether what follows is the lane's own; returns what held before.
+    pub(crate) fn set_internal(&self, internal: bool) -> bool {
+        self.internal.swap(internal, Relaxed)
+    }
+
+    /// Keeps an error until the statement that it ends tells of it.
+    pub(crate) fn fail(&self, error: Error) {
+        *self.failure.lock() = Some(error);
+    }
+
+    /// A statement begins.
+    pub(crate) fn forget_failure(&self) {
+        *self.failure.lock() = None;
+    }
+
+    /// Says what SQLite only hints at: why the authorizer refused, and whose clock interrupted.
+    pub(crate) fn explain(&self, mut error: Error) -> Error {
+        let refusal = Refusal::from_u8(self.refusal.swap(Refusal::None as u8, Relaxed));
+        if let (Some(failure), true) = (self.failure.lock().take(), error.sqlite_code != 0) {
+            return failure;
+        }
+        match error.code {
+            // A refused function is a plain error to SQLite, everything else that is refused SQLITE_AUTH.
+            ErrorCode::NotAllowed | ErrorCode::Sql if refusal != Refusal::None => {
+                error.code = ErrorCode::NotAllowed;
+                error.message = refusal.message().to_owned();
+            }
+            // SQLite only says that it was interrupted.
+            ErrorCode::Cancelled if error.sqlite_code != 0 => {
+                if let Some(stop) = self.stop() {
+                    let why = stopped(stop);
+                    (error.code, error.message) = (why.code, why.message);
+                }
+            }
+            _ => {}
+        }
+        error
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    /// Why the running call must stop. Looked at every [`STEPS_PER_LOOK`] steps.
+    fn stop(&self) -> Option<Stop> {
+        if self.may_be_cancelled.load(Relaxed) && self.cancel.lock().as_ref().is_some_and(Cancel::is_cancelled) {
+            return Some(Stop::Cancelled);
+        }
+        let deadline = self.deadline.load(Relaxed);
+        if deadline != u64::MAX && self.now() >= deadline {
+            return Some(Stop::Deadline);
+        }
+        if self.pressure.load(Relaxed) {
+            let oldest = self.started.load(Relaxed).saturating_add(self.max_read_age);
+            if self.now() >= oldest {
+                return Some(Stop::TooOld);
+            }
+        }
+        (self.looks.load(Relaxed) == 0).then_some(Stop::Budget)
+    }
+
+    /// Whether a call that is paused, and so takes no steps, may go on.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.stop().map_or(Ok(()), |stop| Err(stopped(stop)))
+    }
+
+    fn look(&self) -> bool {
+        let looks = self.looks.load(Relaxed);
+        if looks != u64::MAX {
+            self.looks.store(looks.saturating_sub(1), Relaxed);
+        }
+        !self.internal.load(Relaxed) && self.stop().is_some()
+    }
+}
+
+fn stopped(stop: Stop) -> Error {
+    let (code, message) = match stop {
+        Stop::Deadline => (ErrorCode::Deadline, "the call ran past its deadline"),
+        Stop::Cancelled => (ErrorCode::Cancelled, "the call was cancelled"),
+        Stop::TooOld => (
+            ErrorCode::SnapshotTooOld,
+            "the read is too old, and keeps the write-ahead log above its limit; read in smaller pieces",
+        ),
+        Stop::Budget => {
+            (ErrorCode::StepBudget, "the call took too many steps for the JavaScript thread; use the asynchronous form")
+        }
+    };
+    Error::new(code, message)
+}
