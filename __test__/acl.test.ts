@@ -297,20 +297,20 @@ test('wrong arguments are errors, not conversions', (t) => {
 test('all rules at once are read as single ones are', (t) => {
   const selector = fc.constantFrom('*', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.3', '10.1.2.0-10.1.2.9', 'fd00::/64', 'tag:a')
   const range = fc.tuple(fc.nat(3), fc.nat(3)).map(([a, b]): [number, number] => [Math.min(a, b), Math.max(a, b)])
-  const parts = fc.record(
-    {
-      priority: fc.integer({ min: -2, max: 2 }),
-      action: fc.constantFrom('allow' as const, 'deny' as const),
-      sources: fc.array(selector, { minLength: 1, maxLength: 3 }),
-      destinations: fc.array(selector, { minLength: 1, maxLength: 3 }),
-      enabled: fc.boolean(),
-      protocols: fc.array(fc.constantFrom(TCP, UDP), { maxLength: 2 }),
-      ports: fc.array(range, { maxLength: 2 }),
-      expiresAt: fc.constantFrom(0, 10),
-      sameOwner: fc.boolean(),
-    },
-    { requiredKeys: ['priority', 'action', 'sources', 'destinations'] },
-  )
+  const either = {
+    priority: fc.integer({ min: -2, max: 2 }),
+    sources: fc.array(selector, { minLength: 1, maxLength: 3 }),
+    destinations: fc.array(selector, { minLength: 1, maxLength: 3 }),
+    enabled: fc.boolean(),
+    protocols: fc.array(fc.constantFrom(TCP, UDP), { maxLength: 2 }),
+    ports: fc.array(range, { maxLength: 2 }),
+    expiresAt: fc.constantFrom(0, 10),
+    sameOwner: fc.boolean(),
+  }
+  const allowing = { ...either, action: fc.constant('allow' as const), through: fc.constantFrom(['tag:a'], ['tag:b', 'tag:a'], []), family: fc.constantFrom(4 as const, 6 as const) }
+  const denying = { ...either, action: fc.constant('deny' as const) }
+  const requiredKeys: ['priority', 'action', 'sources', 'destinations'] = ['priority', 'action', 'sources', 'destinations']
+  const parts = fc.oneof(fc.record(allowing, { requiredKeys }), fc.record(denying, { requiredKeys }))
   const addresses = ['10.1.2.3', '10.1.2.4', '10.1.9.9', '10.9.9.9', '192.0.2.1', 'fd00::9', '100.64.0.1']
   fc.assert(
     fc.property(fc.array(parts, { maxLength: 12 }), (all) => {

@@ -34,8 +34,8 @@ pub(crate) const DESTINATION: usize = 1;
 /// How an [`Engine`] is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes that the rows of rules, and what lists are made of them, may take. A peer or address that comes when they are taken has no row; its rules are
-    /// gathered for each question, which takes time in proportion to how many name it.
+    /// Bytes that the rows of rules, and what lists are made of them, may take. A peer or address that comes when they are
+    /// taken has no row; its rules are gathered for each question, which takes time in proportion to how many name it.
     pub row_memory: usize,
 }
 
