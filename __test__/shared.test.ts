@@ -1,7 +1,6 @@
 /** Several processes that share a file, because all of them say so. */
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Database } from 'zqlite'
@@ -28,11 +27,8 @@ class Other {
   readonly #child: ChildProcess
 
   constructor(t: ExecutionContext) {
-    const file = join(__dirname, `shared-${process.pid}-${Math.random().toString(36).slice(2)}.cjs`)
-    writeFileSync(file, program)
-    this.#child = fork(file)
+    this.#child = spawn(process.execPath, ['-e', program], { cwd: __dirname, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     t.teardown(() => this.#child.kill('SIGKILL'))
-    t.teardown(() => import('node:fs').then(({ rmSync }) => rmSync(file)))
   }
 
   async ask(message: object): Promise<Answer> {

@@ -1,7 +1,17 @@
 /** casbin: roles for labels, a policy a rule, deny before allow; asked without the promise that `enforce` costs. */
-import { newEnforcer, newModelFromString } from 'casbin'
+import { createRequire } from 'node:module'
 import { subject } from '../subject.js'
 import { measure } from './mesh.js'
+
+interface Casbin {
+  newModelFromString: (text: string) => unknown
+  newEnforcer: (model: unknown) => Promise<{
+    addPolicies: (rules: (string | number)[][]) => Promise<boolean>
+    addGroupingPolicies: (members: string[][]) => Promise<boolean>
+    enforceSync: (...question: unknown[]) => boolean
+  }>
+}
+const { newEnforcer, newModelFromString } = createRequire(import.meta.url)('casbin') as Casbin
 
 const model = `
 [request_definition]

@@ -1,7 +1,15 @@
 /** CASL: a rule with conditions for each of ours, the denies last, since its last rule decides. */
-import { AbilityBuilder, createMongoAbility, subject as typed } from '@casl/ability'
+import { createRequire } from 'node:module'
 import { subject } from '../subject.js'
 import { measure } from './mesh.js'
+
+type Add = (action: string, type: string, conditions: object) => void
+interface Casl {
+  createMongoAbility: unknown
+  AbilityBuilder: new (create: unknown) => { can: Add; cannot: Add; build: () => { can: (action: string, what: object) => boolean } }
+  subject: (type: string, fields: object) => object
+}
+const { AbilityBuilder, createMongoAbility, subject: typed } = createRequire(import.meta.url)('@casl/ability') as Casl
 
 subject(async () =>
   measure((rules, peers) => {

@@ -1,7 +1,14 @@
 /** Cedar: a policy a rule, parsed once; peers with labels for parents, of which each question brings the two that it is about. */
-import { preparsePolicySet, statefulIsAuthorized } from '@cedar-policy/cedar-wasm/nodejs'
+import { createRequire } from 'node:module'
 import { subject } from '../subject.js'
 import { measure } from './mesh.js'
+
+type Failure = { type: 'failure'; errors: unknown }
+interface Cedar {
+  preparsePolicySet: (id: string, policies: { staticPolicies: string }) => { type: 'success' } | Failure
+  statefulIsAuthorized: (call: object) => { type: 'success'; response: { decision: 'allow' | 'deny' } } | Failure
+}
+const { preparsePolicySet, statefulIsAuthorized } = createRequire(import.meta.url)('@cedar-policy/cedar-wasm/nodejs') as Cedar
 
 subject(async () =>
   measure((rules, peers) => {

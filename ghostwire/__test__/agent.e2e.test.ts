@@ -171,12 +171,18 @@ test('a server with another key is not spoken to', async (t) => {
 test('TCP and ping where the policy allows, in both families, and nothing else', async (t) => {
   t.timeout(150_000);
   await says(machine('web').spawn(process.execPath, TRAFFIC, 'serve', '80', '81', '82'), /serving/);
-  await setPolicy(t, { hosts: { web: '100.64.0.2', laptop: '100.64.0.1' }, acls: [
+  const [, v6 = ''] = (await statusOf('web')).addresses;
+  const [, from6 = ''] = (await statusOf('laptop')).addresses;
+  const hosts = { web: '100.64.0.2', laptop: '100.64.0.1', web6: v6, laptop6: from6 };
+  const acls = [
     { action: 'accept', proto: 'tcp', src: ['laptop'], dst: ['web:80', 'web:82'] },
     { action: 'accept', proto: 'udp', src: ['laptop'], dst: ['web:80'] },
-  ] });
+  ];
+  await setPolicy(t, { hosts, acls });
   await until('port 81 is closed', async () => !(await connects('laptop', 'web.mesh.internal', 81)));
-  const [, v6 = ''] = (await statusOf('web')).addresses;
+  t.false(await connects('laptop', v6, 80), 'what names IPv4 addresses says nothing of IPv6');
+  await setPolicy(t, { hosts, acls: [...acls, { action: 'accept', proto: 'tcp', src: ['laptop6'], dst: ['web6:80'] }] });
+  await until('port 80 is open over IPv6', () => connects('laptop', v6, 80));
   t.true(await connects('laptop', '100.64.0.2', 80), 'port 80');
   t.true(await connects('laptop', v6, 80), 'port 80 over IPv6');
   t.false(await connects('laptop', '100.64.0.2', 81), 'port 81');

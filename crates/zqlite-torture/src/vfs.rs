@@ -101,7 +101,8 @@ struct File {
 struct Name {
     path: PathBuf,
     kind: FileKind,
-    /// Whether the system's VFS syncs the folder with the next sync of this file: it does so once for each opened log.
+    /// Whether the system's VFS syncs the folder with the next sync of this file: it does so once for each log or journal
+    /// that is opened to be made if it is missing.
     syncs_folder: AtomicBool,
 }
 
@@ -238,7 +239,8 @@ unsafe extern "C" fn open(
             (name, code)
         };
         if !(*real).pMethods.is_null() {
-            let syncs_folder = AtomicBool::new(kind == FileKind::Log);
+            let journals = ffi::SQLITE_OPEN_WAL | ffi::SQLITE_OPEN_MAIN_JOURNAL | ffi::SQLITE_OPEN_SUPER_JOURNAL;
+            let syncs_folder = AtomicBool::new(flags & ffi::SQLITE_OPEN_CREATE != 0 && flags & journals != 0);
             (*file.cast::<File>()).name = Box::into_raw(Box::new(Name { path: name, kind, syncs_folder }));
             (*file).pMethods = &METHODS;
         }
