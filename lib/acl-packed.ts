@@ -17,15 +17,31 @@ const OF_FAMILY = 16
 /** `undefined` when a rule is not written as its type says: then the native side, reading it as it is, names what is wrong. */
 export function packRules(rules: readonly AclRule[]): PackedRules | undefined {
   if (!Array.isArray(rules)) return undefined
-  const numbers: number[] = []
-  const texts: string[] = []
-  for (const rule of rules as readonly (AclRule | null | undefined)[]) {
-    if (rule === null || rule === undefined || !pack(rule, numbers, texts)) return undefined
+  const packed = new Packed()
+  for (let i = 0; i < rules.length; i++) {
+    const rule = (rules as readonly (AclRule | null | undefined)[])[i]
+    if (rule === null || rule === undefined || !pack(rule, packed)) return undefined
   }
-  return { numbers: new Float64Array(numbers), texts: texts.join('\n') }
+  return { numbers: packed.numbers.subarray(0, packed.length), texts: packed.texts.join('\n') }
 }
 
-function pack(rule: AclRule, numbers: number[], texts: string[]): boolean {
+/** Numbers grow outside of the heap: an ordinary array of them would make the heap grow, which it stays. */
+class Packed {
+  numbers = new Float64Array(1024)
+  length = 0
+  readonly texts: string[] = []
+
+  push(number: number): void {
+    if (this.length === this.numbers.length) {
+      const larger = new Float64Array(2 * this.length)
+      larger.set(this.numbers)
+      this.numbers = larger
+    }
+    this.numbers[this.length++] = number
+  }
+}
+
+function pack(rule: AclRule, packed: Packed): boolean {
   const { id, priority, action, enabled, sources, destinations, protocols, ports, expiresAt, sameOwner, through, family } = rule
   if (typeof id !== 'number' || typeof priority !== 'number' || (action !== 'allow' && action !== 'deny')) return false
   let flags = action === 'allow' ? ALLOW : 0
@@ -34,42 +50,47 @@ function pack(rule: AclRule, numbers: number[], texts: string[]): boolean {
   if (sameOwner === true) flags |= SAME_OWNER
   if (expiresAt !== undefined) flags |= EXPIRES
   if (family !== undefined) flags |= OF_FAMILY
-  const start = numbers.length
-  numbers.push(id, priority, flags, 0, 0, 0, 0, 0)
+  if (!Array.isArray(sources) || !Array.isArray(destinations)) return false
+  if (through !== undefined && !Array.isArray(through)) return false
+  if (protocols !== undefined && !Array.isArray(protocols)) return false
+  if (ports !== undefined && !Array.isArray(ports)) return false
+  packed.push(id)
+  packed.push(priority)
+  packed.push(flags)
+  packed.push(sources.length)
+  packed.push(destinations.length)
+  packed.push(through?.length ?? 0)
+  packed.push(protocols?.length ?? 0)
+  packed.push(ports?.length ?? 0)
   if (expiresAt !== undefined) {
     if (typeof expiresAt !== 'number') return false
-    numbers.push(expiresAt)
+    packed.push(expiresAt)
   }
   if (family !== undefined) {
     if (typeof family !== 'number') return false
-    numbers.push(family)
+    packed.push(family)
   }
-  const lists = [sources, destinations, through]
-  for (let at = 0; at < lists.length; at++) {
-    const list = lists[at]
-    if (list === undefined && at === 2) continue
-    if (!Array.isArray(list)) return false
-    numbers[start + 3 + at] = list.length
-    for (const text of list) {
-      if (typeof text !== 'string') return false
-      texts.push(text)
-    }
+  if (!packTexts(sources, packed) || !packTexts(destinations, packed)) return false
+  if (through !== undefined && !packTexts(through, packed)) return false
+  for (let i = 0; protocols !== undefined && i < protocols.length; i++) {
+    const protocol: unknown = protocols[i]
+    if (typeof protocol !== 'number') return false
+    packed.push(protocol)
   }
-  if (protocols !== undefined) {
-    if (!Array.isArray(protocols)) return false
-    numbers[start + 6] = protocols.length
-    for (const protocol of protocols) {
-      if (typeof protocol !== 'number') return false
-      numbers.push(protocol)
-    }
+  for (let i = 0; ports !== undefined && i < ports.length; i++) {
+    const range: unknown = ports[i]
+    if (!Array.isArray(range) || range.length !== 2 || typeof range[0] !== 'number' || typeof range[1] !== 'number') return false
+    packed.push(range[0])
+    packed.push(range[1])
   }
-  if (ports !== undefined) {
-    if (!Array.isArray(ports)) return false
-    numbers[start + 7] = ports.length
-    for (const range of ports) {
-      if (!Array.isArray(range) || range.length !== 2 || typeof range[0] !== 'number' || typeof range[1] !== 'number') return false
-      numbers.push(range[0], range[1])
-    }
+  return true
+}
+
+function packTexts(list: readonly unknown[], packed: Packed): boolean {
+  for (let i = 0; i < list.length; i++) {
+    const text = list[i]
+    if (typeof text !== 'string') return false
+    packed.texts.push(text)
   }
   return true
 }

@@ -1,7 +1,7 @@
 //! Sixteen rules compared at once: the only place of this crate that names instructions of a processor.
 //!
-//! Which are used is chosen when the process runs; `ZQLITE_SIMD=scalar` leaves them out. All answer alike, which the tests
-//! below and those of the engine see to.
+//! Which are used is chosen when the process runs; `ZQLITE_SIMD=scalar` leaves them out, `bit-counting` AVX-512 alone. All
+//! answer alike, which the tests below and those of the engine see to.
 
 use std::sync::OnceLock;
 
@@ -84,25 +84,18 @@ impl Level {
 /// The best that this processor has and the environment allows.
 pub(crate) fn level() -> Level {
     static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| match instructions() {
-        Ok(Instructions::BitCounting) => best(),
-        _ => Level::Scalar,
-    })
+    *LEVEL.get_or_init(|| instructions().map_or(Level::Scalar, best))
 }
 
 #[cfg(target_arch = "x86_64")]
-fn best() -> Level {
-    if let Some(lanes) = x86::Avx512::detected() {
-        Level::Avx512(lanes)
-    } else if let Some(lanes) = x86::Avx2::detected() {
-        Level::Avx2(lanes)
-    } else {
-        Level::Scalar
-    }
+fn best(allowed: Instructions) -> Level {
+    let avx512 = || x86::Avx512::detected().map(Level::Avx512).filter(|_| allowed == Instructions::Avx512);
+    let avx2 = || x86::Avx2::detected().map(Level::Avx2).filter(|_| allowed != Instructions::Scalar);
+    avx512().or_else(avx2).unwrap_or(Level::Scalar)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn best() -> Level {
+fn best(_: Instructions) -> Level {
     Level::Scalar
 }
 
@@ -279,6 +272,18 @@ mod tests {
         assert_eq!(lanes.within(&lows, &spans, value), plain);
         let below = sorted.iter().filter(|&&item| item <= value as u16).count();
         assert_eq!(lanes.at_most(sorted, value as u16), below);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_the_environment_allows_is_used() {
+        assert!(matches!(best(Instructions::Scalar), Level::Scalar));
+        if x86::Avx2::detected().is_some() {
+            assert!(matches!(best(Instructions::BitCounting), Level::Avx2(_)));
+        }
+        if x86::Avx512::detected().is_some() {
+            assert!(matches!(best(Instructions::Avx512), Level::Avx512(_)));
+        }
     }
 
     proptest! {

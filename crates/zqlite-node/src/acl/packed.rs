@@ -17,20 +17,31 @@ const OF_FAMILY: u8 = 16;
 
 /// The rules; `None` when the lines are not as many as the numbers say, as when a selector has a line break within.
 pub(super) fn unpack(numbers: &[f64], texts: &str) -> Result<Option<Vec<Rule>>, Error> {
-    let mut packed = Packed { numbers, lines: texts.split('\n') };
-    // No list has no lines, but no text is one.
-    if texts.is_empty() {
-        packed.lines.next();
+    let packed = || {
+        let mut packed = Packed { numbers, lines: texts.split('\n') };
+        // No list has no lines, but no text is one.
+        if texts.is_empty() {
+            packed.lines.next();
+        }
+        packed
+    };
+    // Gone through twice: keeping what is given of each rule until all are known to be whole would take as much memory again.
+    let (mut whole, mut count) = (packed(), 0);
+    while !whole.numbers.is_empty() {
+        if whole.rule().is_none() {
+            return Ok(None);
+        }
+        count += 1;
     }
-    let mut rules = Vec::new();
-    while !packed.numbers.is_empty() {
-        let Some(given) = packed.rule() else { return Ok(None) };
-        rules.push(given);
-    }
-    if packed.lines.next().is_some() {
+    if whole.lines.next().is_some() {
         return Ok(None);
     }
-    rules.into_iter().map(read_rule).collect::<Result<_, _>>().map(Some)
+    let mut rules = Vec::with_capacity(count);
+    let mut rest = packed();
+    while let Some(given) = rest.rule() {
+        rules.push(read_rule(given)?);
+    }
+    Ok(Some(rules))
 }
 
 struct Packed<'a> {
