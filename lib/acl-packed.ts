@@ -18,14 +18,13 @@ const OF_FAMILY = 16
 export function packRules(rules: readonly AclRule[]): PackedRules | undefined {
   if (!Array.isArray(rules)) return undefined
   const packed = new Packed()
-  for (let i = 0; i < rules.length; i++) {
-    const rule = (rules as readonly (AclRule | null | undefined)[])[i]
+  for (const rule of rules as readonly (AclRule | null | undefined)[]) {
     if (rule === null || rule === undefined || !pack(rule, packed)) return undefined
   }
   return { numbers: packed.numbers.subarray(0, packed.length), texts: packed.texts.join('\n') }
 }
 
-/** Numbers grow outside of the heap: an ordinary array of them would make the heap grow, which it stays. */
+/** Numbers grow outside of the heap: an ordinary array of them would make the heap grow, and so large it would stay. */
 class Packed {
   numbers = new Float64Array(1024)
   length = 0
@@ -72,13 +71,19 @@ function pack(rule: AclRule, packed: Packed): boolean {
   }
   if (!packTexts(sources, packed) || !packTexts(destinations, packed)) return false
   if (through !== undefined && !packTexts(through, packed)) return false
-  for (let i = 0; protocols !== undefined && i < protocols.length; i++) {
-    const protocol: unknown = protocols[i]
+  return (protocols === undefined || packProtocols(protocols, packed)) && (ports === undefined || packPorts(ports, packed))
+}
+
+function packProtocols(protocols: readonly unknown[], packed: Packed): boolean {
+  for (const protocol of protocols) {
     if (typeof protocol !== 'number') return false
     packed.push(protocol)
   }
-  for (let i = 0; ports !== undefined && i < ports.length; i++) {
-    const range: unknown = ports[i]
+  return true
+}
+
+function packPorts(ports: readonly unknown[], packed: Packed): boolean {
+  for (const range of ports) {
     if (!Array.isArray(range) || range.length !== 2 || typeof range[0] !== 'number' || typeof range[1] !== 'number') return false
     packed.push(range[0])
     packed.push(range[1])
@@ -87,8 +92,7 @@ function pack(rule: AclRule, packed: Packed): boolean {
 }
 
 function packTexts(list: readonly unknown[], packed: Packed): boolean {
-  for (let i = 0; i < list.length; i++) {
-    const text = list[i]
+  for (const text of list) {
     if (typeof text !== 'string') return false
     packed.texts.push(text)
   }
