@@ -293,3 +293,50 @@ test('wrong arguments are errors, not conversions', (t) => {
   }
   t.true(engine.decide(tcp(1, 2)).allowed)
 })
+
+test('all rules at once are read as single ones are', (t) => {
+  const selector = fc.constantFrom('*', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.3', '10.1.2.0-10.1.2.9', 'fd00::/64', 'tag:a')
+  const range = fc.tuple(fc.nat(3), fc.nat(3)).map(([a, b]): [number, number] => [Math.min(a, b), Math.max(a, b)])
+  const either = {
+    priority: fc.integer({ min: -2, max: 2 }),
+    sources: fc.array(selector, { minLength: 1, maxLength: 3 }),
+    destinations: fc.array(selector, { minLength: 1, maxLength: 3 }),
+    enabled: fc.boolean(),
+    protocols: fc.array(fc.constantFrom(TCP, UDP), { maxLength: 2 }),
+    ports: fc.array(range, { maxLength: 2 }),
+    expiresAt: fc.constantFrom(0, 10),
+    sameOwner: fc.boolean(),
+  }
+  const allowing = { ...either, action: fc.constant('allow' as const), through: fc.constantFrom(['tag:a'], ['tag:b', 'tag:a'], []), family: fc.constantFrom(4 as const, 6 as const) }
+  const denying = { ...either, action: fc.constant('deny' as const) }
+  const requiredKeys: ['priority', 'action', 'sources', 'destinations'] = ['priority', 'action', 'sources', 'destinations']
+  const parts = fc.oneof(fc.record(allowing, { requiredKeys }), fc.record(denying, { requiredKeys }))
+  const addresses = ['10.1.2.3', '10.1.2.4', '10.1.9.9', '10.9.9.9', '192.0.2.1', 'fd00::9', '100.64.0.1']
+  fc.assert(
+    fc.property(fc.array(parts, { maxLength: 12 }), (all) => {
+      const rules: AclRule[] = all.map((rule, id) => ({ id, ...rule }))
+      const [together, single] = [engineOf(rules, [peer(1, ['tag:a'])]), engineOf([], [peer(1, ['tag:a'])])]
+      for (const rule of rules) single.putRules([rule])
+      for (const source of addresses) {
+        for (const destination of addresses) {
+          for (const port of [0, 2]) {
+            const query = { source, destination, protocol: TCP, port, at: 5 }
+            const answer = single.explainAddresses(query)
+            t.deepEqual(together.explainAddresses(query), answer)
+            // Often enough for lists to be made.
+            t.deepEqual(together.decideAddresses(query), { allowed: answer.allowed, rule: answer.rule })
+          }
+        }
+      }
+    }),
+    { numRuns: 40 },
+  )
+})
+
+test('a selector with a line break is one selector', (t) => {
+  const engine = new AclEngine()
+  const message = throwsCode(t, 'ERR_ACL_RULE', () => engine.setRules([allow(1, ['10.0.0.0/8\n10.0.0.1'], ['*'])]))
+  t.regex(message, /^rule 1, sources/)
+  t.regex(throwsCode(t, 'ERR_ACL_RULE', () => engine.setRules([allow(1, [''], ['*'])])), /^rule 1, sources/)
+  throwsCode(t, 'ERR_TYPE', () => engine.setRules([null as never]))
+})

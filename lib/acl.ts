@@ -1,5 +1,6 @@
 /** Access rules in memory: who may reach whom, and who therefore sees whom. */
 import * as native from '../native'
+import { packRules } from './acl-packed'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
@@ -295,6 +296,8 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
    */
   setRules(rules: readonly AclRule[]): void {
+    const packed = packRules(rules)
+    if (packed !== undefined && callNative(() => this.#native.setPackedRules(packed.numbers, packed.texts))) return
     callNative(() => this.#native.setRules(rules as native.NativeAclRule[]))
   }
 

@@ -10,8 +10,9 @@ use zqlite_cidr::{Address, Family};
 
 use crate::engine::{Class, DESTINATION, Engine, Entry, SOURCE};
 use crate::error::UnknownId;
+use crate::lists::{Found, Lists};
 use crate::peer::PeerId;
-use crate::query::{Decision, Explanation, MatchingRule, Query};
+use crate::query::{Columns, Decision, Explanation, MatchingRule, Query};
 use crate::rows::{FACTORED, Row, RowId, Rows, Slot, ones};
 use crate::rule::{Action, Rule};
 use crate::selector::Selector;
@@ -59,7 +60,7 @@ pub(crate) struct Question {
 }
 
 /// Rows of a question, found.
-struct Found<'a> {
+struct Sets<'a> {
     source: Option<Row<'a>>,
     destination: Option<Row<'a>>,
     port: Option<Row<'a>>,
@@ -88,6 +89,9 @@ impl Engine {
 
     /// May one address reach the other? An address of a peer stands for that peer, without its routes.
     pub fn decide_addresses(&self, query: &Query<Address>) -> Decision {
+        if let Some(decision) = self.decide_by_lists(query) {
+            return decision;
+        }
         let source = self.at_address(SOURCE, query.source);
         let destination = self.at_address(DESTINATION, query.destination);
         let packets = Packets::between(query.source.family(), query.destination.family());
@@ -108,6 +112,30 @@ impl Engine {
         queries: impl IntoIterator<Item = Query<Address>> + 'a,
     ) -> impl Iterator<Item = Decision> + 'a {
         queries.into_iter().map(|query| self.decide_addresses(&query))
+    }
+
+    /// As [`decide_addresses`](Self::decide_addresses), for questions about IPv4 addresses in columns, of which the shortest
+    /// says how many there are. `put` is given the number of each question, ascending, and its answer.
+    pub fn decide_v4_batch(&self, questions: Columns<'_>, at: i64, mut put: impl FnMut(usize, Decision)) {
+        let Columns { sources, destinations, protocols, ports } = questions;
+        let ask = |index: usize| {
+            let (source, destination) = (Address::v4(*sources.get(index)?), Address::v4(*destinations.get(index)?));
+            let query = Query { source, destination, protocol: *protocols.get(index)?, port: *ports.get(index)?, at };
+            Some(query)
+        };
+        let alone = self.peers.len() == 0 && self.entries.len() <= self.ordered;
+        let Some(lists) = self.lists.get(self, questions.len()).filter(|_| alone) else {
+            (0..questions.len())
+                .filter_map(ask)
+                .enumerate()
+                .for_each(|(i, query)| put(i, self.decide_addresses(&query)));
+            return;
+        };
+        lists.decide_each(self, questions, at, |index, found| match (found, ask(index)) {
+            (Found::Rule(slot), _) => put(index, self.of_slot(lists, slot)),
+            (Found::Unsure, Some(query)) => put(index, self.decide_addresses(&query)),
+            (Found::Unsure, None) => {}
+        });
     }
 
     /// As [`decide`](Self::decide), with each rule that matches. If the peer itself may not be reached but an address
@@ -162,8 +190,35 @@ impl Engine {
     }
 
     fn decision(&self, question: &Question) -> Decision {
-        let rule = self.first(question);
-        Decision { allowed: rule.is_some_and(Entry::allows), rule: rule.map(|entry| entry.order.1) }
+        decided(self.first(question))
+    }
+
+    /// By lists of rules, where they know.
+    #[inline]
+    fn decide_by_lists(&self, query: &Query<Address>) -> Option<Decision> {
+        let lists = self.lists.get(self, 1)?;
+        let held = |address: &Address| self.peers.len() > 0 && self.by_address.get(address).is_some();
+        if held(&query.source) || held(&query.destination) {
+            return None;
+        }
+        match lists.decide(self, query) {
+            Found::Unsure => None,
+            Found::Rule(slot) if self.entries.len() <= self.ordered => Some(self.of_slot(lists, slot)),
+            Found::Rule(slot) => {
+                let source = self.nobody(SOURCE, query.source);
+                let packets = Packets::between(query.source.family(), query.destination.family());
+                let question =
+                    Question { packets, ..question(source, self.nobody(DESTINATION, query.destination), query) };
+                let first = slot.and_then(|slot| self.entries.get(slot));
+                Some(decided(self.with_rows(&question, |found| self.first_in_tail(&question, found, first))))
+            }
+        }
+    }
+
+    #[inline]
+    fn of_slot(&self, lists: &Lists, slot: Option<Slot>) -> Decision {
+        let rule = slot.and_then(|slot| lists.id(slot));
+        Decision { allowed: slot.is_some_and(|slot| !self.denies.contains(slot)), rule }
     }
 
     fn explanation(&self, question: &Question) -> Explanation {
@@ -197,18 +252,28 @@ impl Engine {
                 }
                 None => ControlFlow::Continue(()),
             });
-            if self.entries.len() > self.ordered {
-                let _ = self.scan(found, self.ordered / 64..self.entries.len().div_ceil(64), &mut |slot| {
-                    if let Some(entry) = self.live(slot, question.at)
-                        && best.is_none_or(|best| entry.order < best.order)
-                    {
-                        best = Some(entry);
-                    }
-                    ControlFlow::Continue(())
-                });
-            }
-            best
+            self.first_in_tail(question, found, best)
         })
+    }
+
+    /// The rule that decides, of one that is the best of those in order and of those in the tail.
+    fn first_in_tail<'a>(
+        &'a self,
+        question: &Question,
+        found: &Sets<'_>,
+        mut best: Option<&'a Entry>,
+    ) -> Option<&'a Entry> {
+        if self.entries.len() > self.ordered {
+            let _ = self.scan(found, self.ordered / 64..self.entries.len().div_ceil(64), &mut |slot| {
+                if let Some(entry) = self.live(slot, question.at)
+                    && best.is_none_or(|best| entry.order < best.order)
+                {
+                    best = Some(entry);
+                }
+                ControlFlow::Continue(())
+            });
+        }
+        best
     }
 
     /// The slots of the rules that match, in the order in which they decide.
@@ -236,14 +301,14 @@ impl Engine {
 
     /// Rows that were not built are gathered first.
     #[inline]
-    fn with_rows<T>(&self, question: &Question, ask: impl FnOnce(&Found<'_>) -> T) -> T {
+    fn with_rows<T>(&self, question: &Question, ask: impl FnOnce(&Sets<'_>) -> T) -> T {
         let owner = |end: Option<Endpoint>| end.map_or(0, |end| end.owner);
         let both = question.source.is_some() && question.destination.is_some();
         let owners_differ =
             both && (owner(question.source) == 0 || owner(question.source) != owner(question.destination));
         let port = question.service.map(|(_, port)| self.ports.get(port).unwrap_or(0));
         let factored = |end: Option<Endpoint>| end.is_some_and(|end| end.row == FACTORED);
-        let mut found = Found {
+        let mut found = Sets {
             source: None,
             destination: None,
             port: None,
@@ -299,7 +364,7 @@ impl Engine {
     #[inline]
     fn scan(
         &self,
-        found: &Found<'_>,
+        found: &Sets<'_>,
         words: Range<usize>,
         visit: &mut impl FnMut(Slot) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
@@ -435,6 +500,10 @@ impl Engine {
     pub(crate) fn routes(&self, class: u32) -> bool {
         self.classes.get(class).is_some_and(|class| class.routes)
     }
+}
+
+fn decided(rule: Option<&Entry>) -> Decision {
+    Decision { allowed: rule.is_some_and(Entry::allows), rule: rule.map(|entry| entry.order.1) }
 }
 
 fn is_no_label(selector: &Selector) -> bool {

@@ -19,6 +19,7 @@ use crate::cow::{Map, Pages, Sorted};
 use crate::error::RuleError;
 use crate::error::{PeerError, UnknownId};
 use crate::intervals::Intervals;
+use crate::lists::LazyLists;
 use crate::peer::{Peer, PeerId};
 use crate::plain::{check_peers, check_rules};
 use crate::rows::{Dense, EMPTY, FACTORED, RowId, Rows, Slot};
@@ -33,8 +34,8 @@ pub(crate) const DESTINATION: usize = 1;
 /// How an [`Engine`] is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes that the rows of rules may take. A peer or address that comes when they are taken has no row; its rules are
-    /// gathered for each question, which takes time in proportion to how many name it.
+    /// Bytes that the rows of rules, and what lists are made of them, may take. A peer or address that comes when they are
+    /// taken has no row; its rules are gathered for each question, which takes time in proportion to how many name it.
     pub row_memory: usize,
 }
 
@@ -60,6 +61,8 @@ pub struct Engine {
     /// Rules that have expired by `horizon`.
     pub(crate) expired: Arc<Dense>,
     pub(crate) horizon: i64,
+    /// Rules that expire at some time.
+    pub(crate) expiring: Arc<Dense>,
     pub(crate) denies: Arc<Dense>,
     pub(crate) compares_owners: Arc<Dense>,
     /// Rules that say through whom.
@@ -78,6 +81,8 @@ pub struct Engine {
     pub(crate) selectors: Pages<Named>,
     pub(crate) by_selector: Map<Selector, u32>,
     pub(crate) spans: Spans,
+    /// Of the rules in order.
+    pub(crate) lists: Arc<LazyLists>,
 
     pub(crate) peers: Map<PeerId, Member>,
     pub(crate) by_address: Map<Address, PeerId>,
@@ -200,6 +205,7 @@ impl Engine {
             enabled: Arc::default(),
             expired: Arc::default(),
             horizon: i64::MIN,
+            expiring: Arc::default(),
             denies: Arc::default(),
             compares_owners: Arc::default(),
             steers: Arc::default(),
@@ -214,6 +220,7 @@ impl Engine {
             selectors: Pages::default(),
             by_selector: Map::default(),
             spans: Spans::default(),
+            lists: Arc::default(),
             peers: Map::default(),
             by_address: Map::default(),
             addresses: Sorted::default(),
@@ -243,9 +250,9 @@ impl Engine {
         self.peers.len()
     }
 
-    /// Bytes that the rows of rules take.
+    /// Bytes that the rows and lists of rules take.
     pub fn row_bytes(&self) -> usize {
-        self.rows.bytes()
+        self.rows.bytes() + self.lists.bytes()
     }
 
     /// A rule as it is now.
@@ -488,6 +495,9 @@ impl Engine {
         self.by_rule.insert(rule.id, slot);
         if rule.enabled {
             Arc::make_mut(&mut self.enabled).insert(slot);
+        }
+        if expires_at != i64::MAX {
+            Arc::make_mut(&mut self.expiring).insert(slot);
         }
         if expires_at <= self.horizon {
             Arc::make_mut(&mut self.expired).insert(slot);

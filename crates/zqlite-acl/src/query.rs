@@ -19,6 +19,31 @@ pub struct Query<E> {
     pub at: i64,
 }
 
+/// Many questions about IPv4 addresses, a slice for each part of a [`Query`]; addresses as numbers, the first octet highest.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns<'a> {
+    /// See [`Query::source`].
+    pub sources: &'a [u32],
+    /// See [`Query::destination`].
+    pub destinations: &'a [u32],
+    /// See [`Query::protocol`].
+    pub protocols: &'a [u8],
+    /// See [`Query::port`].
+    pub ports: &'a [u16],
+}
+
+impl Columns<'_> {
+    /// How many questions there are: as many as the shortest slice has.
+    pub fn len(&self) -> usize {
+        self.sources.len().min(self.destinations.len()).min(self.protocols.len()).min(self.ports.len())
+    }
+
+    /// Whether there is no question.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The answer, and the rule that gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Decision {

@@ -27,15 +27,37 @@ impl Engine {
     pub fn visible_peers(&self, peer: PeerId, direction: Direction, at: i64) -> Result<Vec<PeerId>, UnknownId> {
         let class = self.member(peer)?;
         let seen = self.seen(class, direction, at);
-        let mut ids: Vec<PeerId> = Vec::new();
-        for index in seen.iter() {
-            ids.extend(self.classes.get(index).into_iter().flat_map(|class| class.members.iter()));
+        Ok(self.members_of(&seen, peer))
+    }
+
+    /// The members of classes but for one peer, ascending.
+    fn members_of(&self, classes: &Dense, except: PeerId) -> Vec<PeerId> {
+        let members =
+            || classes.iter().filter_map(|index| self.classes.get(index)).map(|class| class.members.as_slice());
+        let count: usize = members().map(<[PeerId]>::len).sum();
+        let most = members().flatten().copied().max().unwrap_or(0) as usize;
+        let mut ids: Vec<PeerId> = Vec::with_capacity(count);
+        // Ids are often dense; then setting bits sorts faster than comparing.
+        if count < 64 || most / 32 > count {
+            members().for_each(|members| ids.extend_from_slice(members));
+            ids.sort_unstable();
+            ids.retain(|&id| id != except);
+            return ids;
         }
-        sort(&mut ids);
-        if let Ok(itself) = ids.binary_search(&peer) {
-            ids.remove(itself);
+        let mut bits = vec![0u64; most / 64 + 1];
+        for &id in members().flatten() {
+            bits[id as usize / 64] |= 1 << (id % 64);
         }
-        Ok(ids)
+        if let Some(word) = bits.get_mut(except as usize / 64) {
+            *word &= !(1 << (except % 64));
+        }
+        for (at, mut word) in bits.into_iter().enumerate() {
+            while word != 0 {
+                ids.push((at * 64) as PeerId + word.trailing_zeros());
+                word &= word - 1;
+            }
+        }
+        ids
     }
 
     /// The class of a peer. Peers of a class get the same answer to each question at each time.
@@ -261,19 +283,4 @@ struct Seen {
     decided: Dense,
     /// The same for what lies behind routers.
     decided_behind: Dense,
-}
-
-/// Ids are often dense; then setting bits sorts faster than comparing.
-fn sort(ids: &mut Vec<PeerId>) {
-    let most = ids.iter().copied().max().unwrap_or(0) as usize;
-    if ids.len() < 64 || most / 32 > ids.len() {
-        ids.sort_unstable();
-        return;
-    }
-    let mut bits = vec![0u64; most / 64 + 1];
-    ids.iter().for_each(|&id| bits[id as usize / 64] |= 1 << (id % 64));
-    ids.clear();
-    for (word, bits) in bits.into_iter().enumerate().filter(|(_, bits)| *bits != 0) {
-        ids.extend(ones(bits).map(|bit| (word * 64 + bit) as PeerId));
-    }
 }

@@ -1,144 +1,29 @@
 //! The rule engine as JavaScript holds it; `lib/acl.ts` names and documents it.
 
+mod answers;
+mod given;
+mod packed;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::bindgen_prelude::{Function, FunctionCallContext, JsValue, Object, Uint32Array};
 use napi::{Env, JsString};
 use napi_derive::napi;
-use zqlite_acl::{
-    Change, ChangeError, Decision, Difference, Direction, Engine, Explanation, Label, Options, PairCounts, Party,
-    Passage, Peer, PeerError, PeerFault, PeerField, PortRange, Query, Rule, RuleError, RuleFault, RuleField, Selector,
-    UnknownId, UnusedReason,
-};
-use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
+use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
+use zqlite_cidr::{Address, AddressRange};
 use zqlite_store::{Error, ErrorCode};
 
+use self::answers::{
+    NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
+};
+use self::given::{
+    NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
+    of_service, peer, query, read_change, rule, unknown, way,
+};
+use self::packed::unpack;
 use crate::guard::{guard, to_napi};
-use crate::number::{Bounds, argument, exact};
-
-/// See `AclRule` of `lib/acl.ts`. Numbers come as they are, so that what does not fit is an error that names its place.
-#[napi(object)]
-pub struct NativeAclRule {
-    pub id: f64,
-    pub priority: f64,
-    pub action: String,
-    pub enabled: Option<bool>,
-    pub sources: Vec<String>,
-    pub destinations: Vec<String>,
-    pub protocols: Option<Vec<f64>>,
-    pub ports: Option<Vec<(f64, f64)>>,
-    pub expires_at: Option<f64>,
-    pub same_owner: Option<bool>,
-    pub through: Option<Vec<String>>,
-    pub family: Option<f64>,
-}
-
-/// See `AclPeer` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclPeer {
-    pub id: f64,
-    pub addresses: Vec<String>,
-    pub labels: Vec<String>,
-    pub owner: Option<String>,
-    pub routes: Option<Vec<String>>,
-}
-
-/// See `AclExplanation` of `lib/acl.ts`.
-#[napi(object, use_nullable = true)]
-pub struct NativeAclExplanation {
-    pub allowed: bool,
-    pub rule: Option<f64>,
-    pub routed: Option<String>,
-    pub matching: Vec<NativeAclMatch>,
-}
-
-/// See `AclMatch` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclMatch {
-    pub rule: f64,
-    pub action: String,
-    pub priority: i32,
-    pub shadowed: bool,
-}
-
-/// See `AclChange` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclChange {
-    pub remove_rules: Option<Vec<f64>>,
-    pub put_rules: Option<Vec<NativeAclRule>>,
-    pub enable: Option<Vec<f64>>,
-    pub disable: Option<Vec<f64>>,
-    pub remove_peers: Option<Vec<f64>>,
-    pub put_peers: Option<Vec<NativeAclPeer>>,
-}
-
-/// See `AclFilterRule` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclFilterRule {
-    pub sources: Vec<String>,
-    pub destinations: Vec<String>,
-    pub protocols: Vec<u32>,
-    pub ports: Vec<(u32, u32)>,
-}
-
-/// See `AclUnusedRule` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclUnusedRule {
-    pub rule: f64,
-    pub reason: String,
-    pub by: Option<f64>,
-}
-
-/// See `AclConflict` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclConflict {
-    pub deny: f64,
-    pub allow: f64,
-}
-
-/// See `AclPassage` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclPassage {
-    pub protocols: Vec<u32>,
-    pub ports: Vec<(u32, u32)>,
-}
-
-/// See `AclParty` of `lib/acl.ts`; one of the two is there.
-#[napi(object)]
-pub struct NativeAclParty {
-    pub peers: Option<Uint32Array>,
-    pub addresses: Option<String>,
-}
-
-/// See `AclDifferenceRow` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclDifferenceRow {
-    pub sources: Vec<u32>,
-    pub destinations: Vec<u32>,
-    pub gained: Vec<NativeAclPassage>,
-    pub lost: Vec<NativeAclPassage>,
-}
-
-/// See `AclPairCounts` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclPairCounts {
-    pub gaining: f64,
-    pub losing: f64,
-    pub opened: f64,
-    pub closed: f64,
-}
-
-/// See `AclDifference` of `lib/acl.ts`.
-#[napi(object)]
-pub struct NativeAclDifference {
-    pub pairs: NativeAclPairCounts,
-    pub behind: NativeAclPairCounts,
-    pub concerned: Uint32Array,
-    pub parties: Vec<NativeAclParty>,
-    pub rows: Vec<NativeAclDifferenceRow>,
-    pub complete: bool,
-}
+use crate::number::argument;
 
 /// See `lib/acl.ts`. The functions of [`decider`](Self::decider) and of its kind share the engine; JavaScript calls one
 /// thing after the other, so that it is never borrowed twice.
@@ -260,6 +145,15 @@ impl NativeAclEngine {
             same_length(&[count, sources.len(), destinations.len()])?;
             same_length(&[codes.len(), protocols.len(), ports.len()])?;
             let engine = self.engine.borrow();
+            if words == 1 {
+                let questions = Columns { sources, destinations, protocols, ports };
+                engine.decide_v4_batch(questions, at, |index, decision| {
+                    if let Some(answer) = codes.get_mut(index) {
+                        *answer = code(decision);
+                    }
+                });
+                return Ok(());
+            }
             let ends = sources.chunks_exact(words).zip(destinations.chunks_exact(words));
             for (((ends, &protocol), &port), answer) in ends.zip(protocols).zip(ports).zip(codes) {
                 let query = Query { source: from_words(ends.0), destination: from_words(ends.1), protocol, port, at };
@@ -274,6 +168,15 @@ impl NativeAclEngine {
         guard(|| {
             let rules = rules.into_iter().map(rule).collect::<Result<_, _>>()?;
             self.engine.borrow_mut().set_rules(rules).map_err(invalid_rule)
+        })
+    }
+
+    /// As [`set_rules`](Self::set_rules) with packed rules; `false` when they cannot be told apart, and nothing was done.
+    #[napi]
+    pub fn set_packed_rules(&self, numbers: &[f64], texts: String) -> napi::Result<bool> {
+        guard(|| match unpack(numbers, &texts)? {
+            Some(rules) => self.engine.borrow_mut().set_rules(rules).map_err(invalid_rule).map(|()| true),
+            None => Ok(false),
         })
     }
 
@@ -512,10 +415,6 @@ fn short_text(call: &FunctionCallContext<'_>, place: usize) -> napi::Result<Shor
     Ok(short)
 }
 
-fn address(text: &[u8]) -> Result<Address, Error> {
-    Address::parse(text).map_err(|error| Error::new(ErrorCode::CidrSyntax, error.to_string()))
-}
-
 fn same_length(lengths: &[usize]) -> Result<(), Error> {
     if lengths.windows(2).all(|pair| pair[0] == pair[1]) {
         return Ok(());
@@ -528,204 +427,4 @@ fn from_words(words: &[u32]) -> Address {
         [v4] => Address::v4(*v4),
         _ => Address::v6(words.iter().fold(0, |bits, &word| bits << 32 | u128::from(word))),
     }
-}
-
-/// A range as few prefixes if they are few, or as a range.
-fn range_texts(range: AddressRange) -> Vec<String> {
-    match range.to_prefixes().as_slice() {
-        [prefix] => vec![prefix.to_string()],
-        _ => vec![range.to_string()],
-    }
-}
-
-fn arguments<T: TryFrom<i64> + Bounds>(name: &str, numbers: Vec<f64>) -> Result<Vec<T>, Error> {
-    numbers.into_iter().map(|number| argument(name, number)).collect()
-}
-
-fn read_change(given: NativeAclChange) -> Result<Change, Error> {
-    let ids = |ids: Option<Vec<f64>>| arguments::<u64>("rule", ids.unwrap_or_default());
-    let enabled = ids(given.enable)?.into_iter().map(|id| (id, true));
-    let disabled = ids(given.disable)?.into_iter().map(|id| (id, false));
-    Ok(Change {
-        remove_rules: ids(given.remove_rules)?,
-        put_rules: given.put_rules.unwrap_or_default().into_iter().map(rule).collect::<Result<_, _>>()?,
-        set_enabled: enabled.chain(disabled).collect(),
-        remove_peers: arguments("id", given.remove_peers.unwrap_or_default())?,
-        put_peers: given.put_peers.unwrap_or_default().into_iter().map(peer).collect::<Result<_, _>>()?,
-    })
-}
-
-fn invalid_change(error: ChangeError) -> Error {
-    match error {
-        ChangeError::Rule(error) => invalid_rule(error),
-        ChangeError::Peer(error) => invalid_peer(error),
-        ChangeError::Unknown(error) => unknown(error),
-    }
-}
-
-/// `service` is the port, and 65536 times the protocol.
-fn of_service<E>(source: E, destination: E, service: f64, at: f64) -> Result<Query<E>, Error> {
-    let service: u32 = argument("service", service)?;
-    let protocol = u8::try_from(service >> 16)
-        .map_err(|_| Error::new(ErrorCode::Type, "protocol must be an integer from 0 to 255"))?;
-    Ok(Query { source, destination, protocol, port: service as u16, at: argument("at", at)? })
-}
-
-fn query<E>(source: E, destination: E, protocol: f64, port: f64, at: f64) -> Result<Query<E>, Error> {
-    Ok(Query {
-        source,
-        destination,
-        protocol: argument("protocol", protocol)?,
-        port: argument("port", port)?,
-        at: argument("at", at)?,
-    })
-}
-
-fn way(direction: &str) -> Result<Direction, Error> {
-    match direction {
-        "to" => Ok(Direction::To),
-        "from" => Ok(Direction::From),
-        "either" => Ok(Direction::Either),
-        _ => Err(Error::new(ErrorCode::Type, "direction must be 'to', 'from' or 'either'")),
-    }
-}
-
-impl From<Explanation> for NativeAclExplanation {
-    fn from(explanation: Explanation) -> Self {
-        let Decision { allowed, rule } = explanation.decision;
-        let matching = explanation.matching.into_iter().map(|matching| NativeAclMatch {
-            rule: matching.rule as f64,
-            action: matching.action.to_string(),
-            priority: matching.priority,
-            shadowed: matching.shadowed,
-        });
-        Self {
-            allowed,
-            rule: rule.map(|id| id as f64),
-            routed: explanation.routed.map(|address| address.to_string()),
-            matching: matching.collect(),
-        }
-    }
-}
-
-impl From<Difference> for NativeAclDifference {
-    fn from(difference: Difference) -> Self {
-        let parties = difference.parties.into_iter().map(|party| match party {
-            Party::Peers(ids) => NativeAclParty { peers: Some(ids.into()), addresses: None },
-            Party::Behind(range) => NativeAclParty { peers: None, addresses: Some(range_texts(range).join(",")) },
-        });
-        let passages = |passages: Vec<Passage>| passages.into_iter().map(Into::into).collect();
-        let rows = difference.rows.into_iter().map(|row| NativeAclDifferenceRow {
-            sources: row.sources,
-            destinations: row.destinations,
-            gained: passages(row.gained),
-            lost: passages(row.lost),
-        });
-        Self {
-            pairs: difference.pairs.into(),
-            behind: difference.behind.into(),
-            concerned: difference.concerned.into(),
-            parties: parties.collect(),
-            rows: rows.collect(),
-            complete: difference.complete,
-        }
-    }
-}
-
-impl From<PairCounts> for NativeAclPairCounts {
-    fn from(counts: PairCounts) -> Self {
-        let PairCounts { gaining, losing, opened, closed } = counts;
-        Self { gaining: gaining as f64, losing: losing as f64, opened: opened as f64, closed: closed as f64 }
-    }
-}
-
-impl From<Passage> for NativeAclPassage {
-    fn from(passage: Passage) -> Self {
-        Self {
-            protocols: passage.protocols.into_iter().map(u32::from).collect(),
-            ports: passage.ports.into_iter().map(|range| (range.low.into(), range.high.into())).collect(),
-        }
-    }
-}
-
-fn rule(given: NativeAclRule) -> Result<Rule, Error> {
-    let id = identifier("rule", given.id)?;
-    let fail = |field, index, fault| invalid_rule(RuleError { rule: id, field, index, fault });
-    let selectors = |field, texts: Vec<String>| {
-        parse_all(texts, |text| Selector::parse(text)).map_err(|(index, error)| fail(field, Some(index), error.into()))
-    };
-    Ok(Rule {
-        id,
-        priority: number(given.priority).map_err(|fault| fail(RuleField::Priority, None, fault))?,
-        action: given.action.parse().map_err(|error| fail(RuleField::Action, None, RuleFault::Action(error)))?,
-        enabled: given.enabled.unwrap_or(true),
-        sources: selectors(RuleField::Sources, given.sources)?,
-        destinations: selectors(RuleField::Destinations, given.destinations)?,
-        protocols: parse_all(given.protocols.unwrap_or_default(), |&protocol| number(protocol))
-            .map_err(|(index, fault)| fail(RuleField::Protocols, Some(index), fault))?,
-        ports: parse_all(given.ports.unwrap_or_default(), |&(low, high)| {
-            Ok(PortRange { low: number(low)?, high: number(high)? })
-        })
-        .map_err(|(index, fault)| fail(RuleField::Ports, Some(index), fault))?,
-        expires_at: given
-            .expires_at
-            .map(number)
-            .transpose()
-            .map_err(|fault| fail(RuleField::ExpiresAt, None, fault))?,
-        same_owner: given.same_owner.unwrap_or(false),
-        through: parse_all(given.through.unwrap_or_default(), |text| Label::parse(text))
-            .map_err(|(index, error)| fail(RuleField::Through, Some(index), error.into()))?,
-        family: family(given.family).map_err(|fault| fail(RuleField::Family, None, fault))?,
-    })
-}
-
-fn family(version: Option<f64>) -> Result<Option<Family>, RuleFault> {
-    match version {
-        None => Ok(None),
-        Some(4.0) => Ok(Some(Family::V4)),
-        Some(6.0) => Ok(Some(Family::V6)),
-        Some(_) => Err(RuleFault::Family),
-    }
-}
-
-fn peer(given: NativeAclPeer) -> Result<Peer, Error> {
-    let id = identifier("peer", given.id)?;
-    let fail = |field, (index, fault)| invalid_peer(PeerError { peer: id, field, index: Some(index), fault });
-    let routes = parse_all(given.routes.unwrap_or_default(), |text| Prefix::parse(text, HostBits::Reject));
-    Ok(Peer {
-        id,
-        addresses: parse_all(given.addresses, |text| Address::parse(text))
-            .map_err(|(index, error)| fail(PeerField::Addresses, (index, PeerFault::Address(error))))?,
-        labels: parse_all(given.labels, |text| Label::parse(text))
-            .map_err(|(index, error)| fail(PeerField::Labels, (index, PeerFault::Label(error))))?,
-        owner: given.owner.map(Into::into),
-        routes: routes.map_err(|(index, error)| fail(PeerField::Routes, (index, PeerFault::Address(error))))?,
-    })
-}
-
-/// Each of `items` converted, or the index of the first that cannot be.
-fn parse_all<I, T, E>(items: Vec<I>, parse: impl Fn(&I) -> Result<T, E>) -> Result<Vec<T>, (usize, E)> {
-    items.iter().enumerate().map(|(index, item)| parse(item).map_err(|error| (index, error))).collect()
-}
-
-fn number<T: TryFrom<i64> + Bounds>(number: f64) -> Result<T, RuleFault> {
-    let fault = RuleFault::Number { lowest: T::LOWEST, highest: T::HIGHEST };
-    exact(number, T::LOWEST, T::HIGHEST).and_then(|integer| T::try_from(integer).ok()).ok_or(fault)
-}
-
-/// The id of a rule or peer; without it no other error could say which one it is about.
-fn identifier<T: TryFrom<i64> + Bounds>(of: &str, id: f64) -> Result<T, Error> {
-    number(id).map_err(|fault| Error::new(ErrorCode::AclRule, format!("{of} {id}, id: {fault}")))
-}
-
-fn invalid_rule(error: RuleError) -> Error {
-    Error::new(ErrorCode::AclRule, error.to_string())
-}
-
-fn invalid_peer(error: PeerError) -> Error {
-    Error::new(ErrorCode::AclRule, error.to_string())
-}
-
-fn unknown(error: UnknownId) -> Error {
-    Error::new(ErrorCode::AclUnknown, error.to_string())
 }

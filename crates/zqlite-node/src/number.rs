@@ -7,8 +7,10 @@ pub(crate) const SAFE: i64 = (1 << 53) - 1;
 
 /// The integer that `number` is, if it lies from `lowest` to `highest`, which are safe integers.
 pub(crate) fn exact(number: f64, lowest: i64, highest: i64) -> Option<i64> {
-    let fits = number.fract() == 0.0 && (lowest as f64..=highest as f64).contains(&number);
-    fits.then_some(number as i64)
+    // The cast cuts and saturates; coming back from it is what `fract` is without SSE 4.1, and much quicker.
+    let integer = number as i64;
+    let fits = integer as f64 == number && (lowest..=highest).contains(&integer);
+    fits.then_some(integer)
 }
 
 /// An argument that must be an integer of type `T`.
