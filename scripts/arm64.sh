@@ -54,10 +54,11 @@ build() (
 )
 
 # Optimized, with the checks of a debug build: some tests have a limit of time, and an emulated processor is slow enough as it is.
+# Without the examples in documentation: Debian's compiler comes without a rustdoc, and another's does not find its library.
 rust_tests() (
   environment
   export CARGO_PROFILE_DEV_OPT_LEVEL=2
-  cargo test --workspace --exclude zqlite-node --exclude ghostwire-node --exclude benchmark-load --target "$TARGET" --no-fail-fast
+  cargo test --workspace --exclude zqlite-node --exclude ghostwire-node --exclude benchmark-load --target "$TARGET" --no-fail-fast --tests
 )
 
 boot() {
