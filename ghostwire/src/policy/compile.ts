@@ -30,6 +30,8 @@ export interface CompiledPolicy {
   subject(peer: Subject): Pick<AclPeer, 'labels' | 'owner' | 'routes'>;
   /** Whether tagOwners lets this user give a peer this tag. */
   mayTag(user: string, tag: string): boolean;
+  /** Prefixes that this peer gets an address of, by the first `ipPool` that is of it; undefined when none is. */
+  addressPools(peer: Subject): readonly string[] | undefined;
   /** Of the routes that a peer offers, those that autoApprovers approves. */
   approve(offer: { readonly user: string | null; readonly tags: readonly string[]; readonly advertisedRoutes: readonly string[] }): string[];
 }
@@ -53,6 +55,10 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
   for (const grant of gathered(document.grants ?? [])) compiler.grant(grant);
   const groupsOf = groupsByMember(document);
   const { rules, lines } = compiler;
+  // A machine that has no address yet is not meant by one.
+  const pools = document.nodeAttrs.flatMap(({ targets, pools: prefixes }) =>
+    prefixes.length === 0 ? [] : [{ prefixes: prefixes.map(formatPrefix), targets: targets.filter(({ kind }) => kind !== 'network').flatMap(names) }],
+  );
   const labels = ({ user, tags, approvedRoutes: routes = [] }: Subject): string[] => {
     const carried = compiler.carrying(routes, tags);
     // A tagged peer acts for its tags alone, whoever owns it.
@@ -69,6 +75,11 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
       ...(peer.user === null || peer.tags.length > 0 ? {} : { owner: peer.user }),
       routes: engineRoutes(peer.approvedRoutes ?? []),
     }),
+    addressPools: (peer) => {
+      if (pools.length === 0) return undefined;
+      const own = new Set(['*', ...labels(peer)]);
+      return pools.find(({ targets }) => targets.some((target) => own.has(target)))?.prefixes;
+    },
     mayTag: (user, tag) => mayTag(document, groupsOf.get(user) ?? [], user, tag),
     approve: ({ user, tags, advertisedRoutes }) => {
       const offered = advertisedRoutes.flatMap((route) => parsePrefix(route) ?? []);
