@@ -385,7 +385,7 @@ function checkTogether(config: Config, sources: ReadonlyMap<string, Source>): vo
       throw malformed(`server.${key}`, sources.get(`server.${key}`) ?? '', given, `a URL starting with ${schemes.join('// or ')}//`);
   }
   try {
-    checkPools(network.ipv4, addresses.pools);
+    checkPools(network.ipv4, addresses.pools.length === 0 ? [network.ipv4] : addresses.pools);
   } catch (cause) {
     const where = sources.get('addresses.pools') === 'default' ? sources.get('network.ipv4') : sources.get('addresses.pools');
     throw new GhostwireError('ERR_CONFIG', `${where}: addresses.pools: ${(cause as Error).message}`, { key: 'addresses.pools' }, { cause });
