@@ -268,7 +268,7 @@ test('property: whatever is proposed, claimed, given, given back, kept and waite
             const resting = IN_ORDER.flatMap((one) => (stateOf(one) === 'resting' ? [(journal.get(one) as { until: number }).until] : []));
             const { details } = error as GhostwireError;
             const nextFree = resting.length === 0 ? null : new Date(Math.min(...resting)).toISOString();
-            if (details['resting'] !== resting.length || details['nextFree'] !== nextFree) throw new Error(`told ${JSON.stringify(details)}`);
+            if (details['resting'] !== resting.length || details['nextFree'] !== nextFree) throw new Error(`told ${JSON.stringify(details)}`, { cause: error });
           }
         } else if (what === 'claim' || what === 'register') {
           const account = accountOf(ipv4);
