@@ -128,7 +128,7 @@ test('addresses that are read in another order than they were given back end the
   const resting = (): number[] => [1, 2, 3, 4].filter((last) => addresses.look(`10.0.0.${last}`).state === 'resting');
   for (const [time, left] of [[99, [1, 2, 3, 4]], [100, [1, 2, 3]], [110, [1, 3]], [150, [1]], [180, []]] as const) {
     now = time;
-    t.deepEqual(resting(), [...left], `at ${time}`);
+    t.deepEqual([resting(), addresses.resting], [[...left], left.length], `at ${time}`);
   }
 });
 
