@@ -10,11 +10,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::connection::{BUSY_TIMEOUT, Lane, Opened};
 use crate::fault::fail_point;
-use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, TransactionId, Work};
+use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, Ticket, TransactionId, Work};
 use crate::metrics::{Counters, Operation, Waiting};
 use crate::queue::Turn;
 use crate::seat::Seat;
@@ -144,10 +144,16 @@ impl Writer<'_, '_> {
                 }
             }
         }
+        let now = Instant::now();
+        let mut works = Vec::with_capacity(members.len());
         for (member, answer) in members.into_iter().zip(answers) {
             let unrun = || Err(Error::new(ErrorCode::Internal, "a member of a group was not run"));
-            self.reply(member, Operation::Write, answer.unwrap_or_else(unrun));
+            let Job { ticket, work, queued, .. } = member;
+            self.tell(ticket, Operation::Write, now.saturating_duration_since(queued), answer.unwrap_or_else(unrun));
+            works.push(work);
         }
+        // Nobody waits until what was asked is freed.
+        self.outbox.flush();
     }
 
     /// What a harness must notice: the answer is given before COMMIT.
@@ -159,7 +165,7 @@ impl Writer<'_, '_> {
             let failed = answer.is_err();
             self.reply(member, Operation::Write, answer);
             self.outbox.flush();
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(2));
             if failed {
                 self.lane.rollback();
             } else {
@@ -436,11 +442,15 @@ impl Writer<'_, '_> {
     }
 
     fn reply(&mut self, job: Job, operation: Operation, answer: Answer) {
+        self.tell(job.ticket, operation, job.queued.elapsed(), answer);
+    }
+
+    fn tell(&mut self, ticket: Ticket, operation: Operation, took: Duration, answer: Answer) {
         match &answer {
-            Ok(_) => self.shared.counters.ran(operation, job.queued),
+            Ok(_) => self.shared.counters.ran(operation, took),
             Err(error) => self.shared.counters.failed(error),
         }
-        self.outbox.settle(job.ticket, answer);
+        self.outbox.settle(ticket, answer);
     }
 
     fn step_batch(&mut self, items: &[crate::BatchItem], records: &mut Vec<Record>) -> Result<()> {
