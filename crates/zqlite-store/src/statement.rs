@@ -145,14 +145,26 @@ pub(crate) enum Refusal {
     Pragma,
     Function,
     Index,
+    Own,
+    Extension,
 }
 
 impl Refusal {
     pub(crate) fn from_u8(value: u8) -> Self {
-        [Self::None, Self::Transaction, Self::Temp, Self::Attach, Self::Pragma, Self::Function, Self::Index]
-            .get(value as usize)
-            .copied()
-            .unwrap_or(Self::None)
+        [
+            Self::None,
+            Self::Transaction,
+            Self::Temp,
+            Self::Attach,
+            Self::Pragma,
+            Self::Function,
+            Self::Index,
+            Self::Own,
+            Self::Extension,
+        ]
+        .get(value as usize)
+        .copied()
+        .unwrap_or(Self::None)
     }
 
     pub(crate) fn message(self) -> &'static str {
@@ -169,6 +181,10 @@ impl Refusal {
             Self::Index => {
                 "the tables whose names begin with zqlite_index are kept by CREATE INDEX … USING and DROP INDEX; they can be read"
             }
+            Self::Own => {
+                "a zqlite_ pragma is a call of its own, written PRAGMA zqlite_name [= value]: not within a transaction, a batch or a stream"
+            }
+            Self::Extension => "extensions are loaded into every connection by the option of open()",
             Self::Function => {
                 "changes(), total_changes() and last_insert_rowid() are of a connection that calls share; use the call's result or RETURNING"
             }
@@ -228,11 +244,16 @@ pub(crate) fn judge(context: &AuthContext<'_>) -> Refusal {
                     "schema_version",
                 ]
                 .contains(&name.as_str());
+            if name.starts_with("zqlite_") {
+                return Refusal::Own;
+            }
             if reports || ALLOWED_PRAGMAS.contains(&name.as_str()) { Refusal::None } else { Refusal::Pragma }
         }
         AuthAction::Function { function_name } => {
-            let connection_state = ["changes", "total_changes", "last_insert_rowid", "load_extension"];
-            if connection_state.iter().any(|f| f.eq_ignore_ascii_case(function_name)) {
+            let connection_state = ["changes", "total_changes", "last_insert_rowid"];
+            if function_name.eq_ignore_ascii_case("load_extension") {
+                Refusal::Extension
+            } else if connection_state.iter().any(|f| f.eq_ignore_ascii_case(function_name)) {
                 Refusal::Function
             } else {
                 Refusal::None

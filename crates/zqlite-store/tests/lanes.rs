@@ -602,6 +602,7 @@ fn a_backup_is_of_one_moment_and_complete() {
         pages: 20,
         pause: Duration::from_millis(2),
         cancel: Cancel::default(),
+        deadline: None,
     };
     let mut steps = 0;
     let writing = |i: u64| {
