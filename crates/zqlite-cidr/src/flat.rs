@@ -107,6 +107,15 @@ impl<T> Slab<T> {
         Some(self.items.len() as u32 - 1)
     }
 
+    /// Gives back the room that is left over.
+    ///
+    /// Not by `shrink_to_fit`: it moves items of this alignment to new memory, which is not advised to be huge pages.
+    fn fit(&mut self) {
+        let mut items = huge::with_capacity(self.items.len());
+        items.append(&mut self.items);
+        self.items = items;
+    }
+
     fn memory(&self) -> usize {
         self.items.capacity() * size_of::<T>() + self.free.capacity() * size_of::<u32>()
     }
@@ -163,8 +172,8 @@ impl Flat {
                 flat.roots[family as usize].long[index] = slot;
             }
         }
-        flat.rows.items.shrink_to_fit();
-        flat.gates.items.shrink_to_fit();
+        flat.rows.fit();
+        flat.gates.fit();
         flat
     }
 
