@@ -16,6 +16,7 @@ mod flat;
 mod huge;
 mod lookup;
 mod node;
+mod octets;
 mod parse;
 pub mod plain;
 mod pool;
@@ -23,6 +24,7 @@ mod prefix;
 mod range;
 mod rows;
 mod simd;
+mod slab;
 mod table;
 mod walk;
 #[cfg(target_arch = "x86_64")]
