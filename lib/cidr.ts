@@ -36,6 +36,8 @@ export type CidrAddresses = Uint32Array | Uint8Array | readonly string[]
  */
 export class CidrTable {
   readonly #native: native.NativeCidrTable
+  /** Made when first needed. */
+  #allocate: ReturnType<native.NativeCidrTable['allocator']> | undefined
 
   /**
    * The value of the longest prefix that holds `address`: as {@link lookup}, without naming the prefix, and several times
@@ -167,6 +169,21 @@ export class CidrTable {
    */
   nextFree(pool: string, length?: number): string | undefined {
     return callNative(() => this.#native.nextFree(pool, length)) ?? undefined
+  }
+
+  /**
+   * Gives what {@link nextFree} would find this value, so that it is taken: faster than finding and inserting. An `undefined`
+   * answer changed nothing.
+   *
+   * @param value an integer from 0 to 2^32-1
+   */
+  allocate(pool: string, value: number, length?: number): string | undefined {
+    this.#allocate ??= this.#native.allocator()
+    try {
+      return this.#allocate(pool, value, length) ?? undefined
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /** The table as bytes, for {@link load}. */
