@@ -1,0 +1,191 @@
+//! Addresses in their ordinary forms, read without a branch for each character.
+//!
+//! How many digits a group has cannot be predicted, and a wrong guess costs as much as a lookup. So the characters are
+//! sorted into digits and separators first, and then each group is taken whole. What is not of these forms, right or
+//! wrong, is left to [`Cursor`](crate::parse::Cursor), which reads all of the grammar and says what is wrong.
+
+use crate::address::Family;
+use crate::parse::Written;
+
+/// The longest text of IPv6 without dots.
+const LONGEST: usize = 39;
+/// Digits of the longest group.
+const GROUP: usize = 4;
+
+/// What a character is: the value of a digit, or one of these.
+const COLON: u8 = 16;
+const DOT: u8 = 32;
+const OTHER: u8 = 64;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [OTHER; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        classes[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        classes[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    classes[b':' as usize] = COLON;
+    classes[b'.' as usize] = DOT;
+    classes
+};
+
+/// The address that `text` begins with, up to a character that none can have, and its length; `None` if it is of another
+/// form than digits between four dots or colons, or of none.
+#[inline]
+pub(crate) fn address(text: &[u8]) -> Option<(Written, usize)> {
+    // Room in front, so that the last digits of the first group can be taken as if it were a long one.
+    let mut classes = [0u8; GROUP + LONGEST + 1];
+    let (mut colons, mut dots, mut all, mut length) = (0u64, 0u64, 0, 0);
+    for (at, &byte) in text.iter().take(LONGEST + 1).enumerate() {
+        let class = CLASSES[usize::from(byte)];
+        if class == OTHER {
+            break;
+        }
+        classes[GROUP + at] = class;
+        colons |= u64::from(class == COLON) << at;
+        dots |= u64::from(class == DOT) << at;
+        all |= class;
+        length = at + 1;
+    }
+    let written = match all & (COLON | DOT) {
+        COLON if length <= LONGEST => Written { family: Family::V6, bits: ipv6(&classes, colons, length)? },
+        DOT if length <= LONGEST => Written { family: Family::V4, bits: ipv4(&classes, dots, length)?.into() },
+        _ => return None,
+    };
+    Some((written, length))
+}
+
+/// The four characters in front of one, the last in the lowest byte.
+#[inline(always)]
+fn before(classes: &[u8; GROUP + LONGEST + 1], at: usize) -> u32 {
+    let mut four = [0; GROUP];
+    if let Some(there) = classes.get(at..at + GROUP) {
+        four.copy_from_slice(there);
+    }
+    u32::from_be_bytes(four)
+}
+
+#[inline(always)]
+fn ipv4(classes: &[u8; GROUP + LONGEST + 1], dots: u64, length: usize) -> Option<u32> {
+    if dots.count_ones() != 3 {
+        return None;
+    }
+    let (mut ends, mut start, mut bits, mut wrong) = (dots | 1 << length, 0, 0, false);
+    for _ in 0..4 {
+        let end = ends.trailing_zeros() as usize;
+        ends &= ends - 1;
+        let digits = end - start;
+        let number = before(classes, end) & ((1u64 << (8 * digits.min(GROUP))) - 1) as u32;
+        let [_, hundreds, tens, ones] = number.to_be_bytes().map(u32::from);
+        let octet = hundreds * 100 + tens * 10 + ones;
+        // A first digit of zero among several; letters are no digits here.
+        let leading_zero = digits > 1 && classes[GROUP + start] == 0;
+        wrong |= digits.wrapping_sub(1) > 2 || octet > 255 || leading_zero || hundreds.max(tens).max(ones) > 9;
+        bits = bits << 8 | octet;
+        start = end + 1;
+    }
+    (!wrong).then_some(bits)
+}
+
+#[inline(always)]
+fn ipv6(classes: &[u8; GROUP + LONGEST + 1], colons: u64, length: usize) -> Option<u128> {
+    let count = colons.count_ones() as usize;
+    let gaps = colons & colons >> 1;
+    if count > 8 || !(gaps == 0 || gaps.is_power_of_two()) {
+        return None;
+    }
+    let mut groups = [0u16; 16];
+    let (mut ends, mut start, mut filled, mut wrong) = (colons | 1 << length, 0, 0, false);
+    for _ in 0..=count {
+        let end = ends.trailing_zeros() as usize;
+        ends &= ends - 1;
+        let digits = end - start;
+        let nibbles = before(classes, end) & ((1u64 << (8 * digits.min(GROUP))) - 1) as u32;
+        let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff;
+        groups[filled % 16] = (bytes | bytes >> 8) as u16;
+        filled += usize::from(digits > 0);
+        wrong |= digits > GROUP;
+        start = end + 1;
+    }
+    // What a gap leaves empty: the field between its colons, and the end of the text that it stands at.
+    let gap = gaps.trailing_zeros() as usize;
+    let empty = if gaps == 0 { 0 } else { 1 + usize::from(gap == 0) + usize::from(gap + 2 == length) };
+    let most = if gaps == 0 { 8..=8 } else { 0..=7 };
+    if wrong || filled + empty != count + 1 || !most.contains(&filled) {
+        return None;
+    }
+    let all = groups[..8].iter().fold(0, |bits: u128, &group| bits << 16 | u128::from(group));
+    if gaps == 0 {
+        return Some(all);
+    }
+    // How many groups stand before the gap, and the others at the end.
+    let head = if gap == 0 { 0 } else { (colons & ((1 << gap) - 1)).count_ones() + 1 };
+    let behind = u128::MAX.checked_shr(16 * head).unwrap_or(0);
+    let tail = (all & behind) >> (16 * (8 - filled as u32) - u32::from(filled == 0));
+    Some(all & !behind | tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::parse::Cursor;
+
+    /// Whatever is read here the grammar reads as well, to the same place.
+    fn agree(text: &[u8]) -> bool {
+        let Some((written, length)) = address(text) else { return false };
+        let mut cursor = Cursor::new(text);
+        let by_grammar = cursor.any_address().ok().map(|read| (read.family, read.bits, cursor.position()));
+        let text = text.escape_ascii();
+        assert_eq!(by_grammar, Some((written.family, written.bits, length)), "{text}");
+        true
+    }
+
+    #[test]
+    fn every_short_text_is_read_as_by_the_grammar() {
+        let alphabet = b"0f1:./";
+        let mut read = 0;
+        for length in 0..=8u32 {
+            for number in 0..6usize.pow(length) {
+                let text: Vec<u8> = (0..length).map(|at| alphabet[number / 6usize.pow(at) % 6]).collect();
+                read += usize::from(agree(&text));
+            }
+        }
+        assert!(read > 5000, "only {read} texts were read");
+    }
+
+    #[test]
+    fn ordinary_forms_are_read() {
+        for text in ["1.2.3.4", "255.255.255.255/32", "::", "::1", "1::", "2001:db8::7:0/64", "1:2:3:4:5:6:7:8"] {
+            assert!(agree(text.as_bytes()), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn texts_are_read_as_by_the_grammar(
+            fields in proptest::collection::vec("[0-9a-fA-F]{0,5}|[0-9]{1,3}", 1..10),
+            separator in "[:.]",
+            rest in "|/[0-9]{1,3}|%eth0|-|:|::|\\.|g|é",
+        ) {
+            agree(format!("{}{rest}", fields.join(&separator)).as_bytes());
+        }
+
+        #[test]
+        fn bytes_are_read_as_by_the_grammar(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            agree(&bytes);
+        }
+
+        #[test]
+        fn what_is_printed_is_read(bits in any::<u128>(), zeros in 0u32..128, at in 0u32..128) {
+            let bits = bits & !(u128::MAX >> zeros).checked_shr(at).unwrap_or(0);
+            prop_assert!(agree(std::net::Ipv4Addr::from_bits(bits as u32).to_string().as_bytes()));
+            let text = std::net::Ipv6Addr::from_bits(bits).to_string();
+            prop_assert!(agree(text.as_bytes()) || text.contains('.'), "{text}");
+        }
+    }
+}
