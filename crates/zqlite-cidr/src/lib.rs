@@ -17,6 +17,7 @@ mod huge;
 mod lookup;
 mod node;
 mod octets;
+mod ordinary;
 mod parse;
 pub mod plain;
 mod pool;

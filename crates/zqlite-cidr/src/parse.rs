@@ -5,6 +5,7 @@
 
 use crate::address::Family;
 use crate::error::{Excerpt, Expected, ParseError, Reason};
+use crate::ordinary;
 
 /// Why reading stopped, and at which byte.
 #[derive(Clone, Copy)]
@@ -57,13 +58,17 @@ impl<'a> Cursor<'a> {
         if self.at == self.text.len() { Ok(()) } else { Err(self.unexpected()) }
     }
 
+    #[inline]
     pub(crate) fn address(&mut self) -> Result<Written, Stop> {
-        if self.at == 0
-            && let Some(bits) = dotted_quad(self.text)
-        {
-            self.at = self.text.len();
-            return Ok(Written { family: Family::V4, bits: bits.into() });
+        if let Some((written, length)) = ordinary::address(self.text.get(self.at..).unwrap_or_default()) {
+            self.at += length;
+            return Ok(written);
         }
+        self.any_address()
+    }
+
+    /// As [`address`](Self::address), by the grammar alone.
+    pub(crate) fn any_address(&mut self) -> Result<Written, Stop> {
         // An IPv6 address has a colon behind at most four digits.
         if self.text.iter().skip(self.at).take(5).any(|&byte| byte == b':') {
             Ok(Written { family: Family::V6, bits: self.ipv6()? })
@@ -189,76 +194,5 @@ impl<'a> Cursor<'a> {
 
     fn stop(&self, position: usize, reason: Reason) -> Stop {
         Stop { position, reason }
-    }
-}
-
-/// A text that is an IPv4 address and nothing else, without a branch for each character: lengths of octets are random, and
-/// mispredicted branches would take most of the time. All four octets are taken out of one word, as in Lemire's "Parsing IP
-/// addresses crazily fast" (2023), without instructions that not every processor has. `None` leaves it to [`Cursor`] to say why.
-fn dotted_quad(text: &[u8]) -> Option<u32> {
-    if !(7..=15).contains(&text.len()) {
-        return None;
-    }
-    let mut bytes = [0u8; 16];
-    bytes.iter_mut().zip(text).for_each(|(byte, &character)| *byte = character);
-    let word = u128::from_le_bytes(bytes);
-    // The high bit of each byte that is a dot: exact, as no sum carries into the next byte.
-    const EACH: u128 = u128::MAX / 255;
-    let other = word ^ (EACH * u128::from(b'.'));
-    let mut dots = !(((other & (EACH * 0x7f)) + EACH * 0x7f) | other | (EACH * 0x7f));
-    if dots.count_ones() != 3 {
-        return None;
-    }
-    dots |= 0x80 << (8 * text.len());
-    let digits = word ^ (EACH * u128::from(b'0'));
-    let (mut start, mut bits, mut wrong) = (0, 0, false);
-    for _ in 0..4 {
-        let end = dots.trailing_zeros() / 8;
-        dots &= dots - 1;
-        let length = end - start;
-        wrong |= !(1..=3).contains(&length);
-        // Three bytes, hundreds first, zeros for digits that are not there.
-        let missing = 3u32.wrapping_sub(length).min(3);
-        let octet = ((digits >> (8 * start)) as u32) << (8 * missing) & 0x00ff_ffff;
-        wrong |= (octet.wrapping_add(0x0076_7676) | octet) & 0x0080_8080 != 0;
-        let value = (octet & 0xff) * 100 + (octet >> 8 & 0xff) * 10 + (octet >> 16);
-        // No leading zeros, not above 255.
-        let least = [100, 10, 0, 0][missing as usize];
-        wrong |= value < least || value > 255;
-        bits = bits << 8 | value & 0xff;
-        start = end + 1;
-    }
-    (!wrong).then_some(bits)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4096))]
-        /// Numbers near every limit, dots too many and too few, strange characters.
-        #[test]
-        fn dotted_quads_are_what_the_grammar_takes(
-            parts in proptest::collection::vec(
-                prop_oneof![
-                    8 => (0u32..260).prop_map(|number| number.to_string()),
-                    1 => "[0-9]{0,4}",
-                    1 => "[0-9./:;\\-]{0,3}",
-                    1 => "[\\x00-\\x7f]",
-                    1 => any::<char>().prop_map(String::from),
-                ],
-                3..6,
-            ),
-            four in any::<bool>(),
-        ) {
-            let parts = if four { &parts[..parts.len().min(4)] } else { &parts[..] };
-            let text = parts.join(".");
-            let mut cursor = Cursor::new(text.as_bytes());
-            let plain = cursor.ipv4().and_then(|bits| cursor.expect_end().map(|()| bits)).ok();
-            prop_assert_eq!(dotted_quad(text.as_bytes()), plain, "{:?}", text);
-        }
     }
 }
