@@ -83,11 +83,7 @@ impl NativeAclEngine {
 
     /// As [`decider`](Self::decider), by addresses, which are arguments.
     #[napi(ts_return_type = "(source: string, destination: string) => void")]
-    pub fn address_decider<'env>(
-        &self,
-        env: &'env Env,
-        exchange: Float64Array,
-    ) -> napi::Result<AddressDecider<'env>> {
+    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<AddressDecider<'env>> {
         let engine = Rc::clone(&self.engine);
         let exchange = Exchange::new(exchange)?;
         env.create_function_from_closure("decideAddresses", move |call: FunctionCallContext<'_>| {

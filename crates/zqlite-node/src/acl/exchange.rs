@@ -57,13 +57,7 @@ pub(super) fn short_text(call: &FunctionCallContext<'_>, place: usize) -> napi::
     // SAFETY: `value` is a live value of this environment; the buffer has `LONGEST` units, of which N-API writes at most that
     // many, a closing zero included, and says in `length` how many it wrote before that. What is no string is an error.
     let status = unsafe {
-        napi::sys::napi_get_value_string_utf16(
-            value.env,
-            value.value,
-            units.as_mut_ptr(),
-            LONGEST,
-            &mut short.length,
-        )
+        napi::sys::napi_get_value_string_utf16(value.env, value.value, units.as_mut_ptr(), LONGEST, &mut short.length)
     };
     napi::check_status!(status, "an address is a string")?;
     if units.iter().all(|unit| *unit < 0x80) {
