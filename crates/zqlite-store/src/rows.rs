@@ -465,4 +465,20 @@ pub(crate) mod tests {
             prop_assert_eq!(chunk.words.len(), chunk.words.capacity());
         }
     }
+
+    #[test]
+    fn a_row_of_more_text_than_one_string_holds_is_refused() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let push = |sql: &str| {
+            let mut statement = connection.prepare(sql).unwrap();
+            let mut packer = Packer::default();
+            packer.start(2);
+            let mut rows = statement.query([]).unwrap();
+            packer.push(rows.next().unwrap().unwrap()).map(|()| packer.finish().units).map_err(|e| e.code)
+        };
+        let half = MAX_TEXT / 2;
+        assert_eq!(push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {half}, 'y')")), Ok(MAX_TEXT as u32));
+        assert_eq!(push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {}, 'y')", half + 1)), Err(ErrorCode::TooLarge));
+        assert_eq!(push(&format!("SELECT 'x', zeroblob({})", 2 * MAX_TEXT)), Ok(1));
+    }
 }
