@@ -51,8 +51,8 @@ fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
     let (low, high) = (EACH * 0x7f, EACH * 0x80);
     let other = word ^ (EACH * u128::from(b'.'));
     let digits = word ^ (EACH * u128::from(b'0'));
-    let dots = !((other & low) + low | other) & high;
-    let no_digits = ((digits & low) + EACH * 0x76 | digits) & high;
+    let dots = !(((other & low) + low) | other) & high;
+    let no_digits = (((digits & low) + EACH * 0x76) | digits) & high;
     let others = no_digits & !dots;
     // Where the address ends: 15 characters at most leave a byte for it.
     let end_bit = others & others.wrapping_neg();
