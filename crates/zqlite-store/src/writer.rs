@@ -445,7 +445,10 @@ impl Writer<'_, '_> {
         let result = loop {
             records.clear();
             let result = self.lane.run_own(call, records);
-            let busy = records.first().and_then(|r| r.rows.as_ref()).is_some_and(|(_, row)| row.number_at_first() != Some(0.0));
+            let busy = records
+                .first()
+                .and_then(|r| r.rows.as_ref())
+                .is_some_and(|(_, row)| row.number_at_first() != Some(0.0));
             if result.is_err() || !busy || Instant::now() >= patience {
                 break result;
             }
