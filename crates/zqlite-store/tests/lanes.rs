@@ -341,7 +341,7 @@ fn a_full_queue_refuses_and_a_long_wait_ends() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = options(&folder.path().join("test.db"));
     options.pool.queue_limit = 2;
-    options.pool.connection_timeout = Duration::from_millis(50);
+    options.pool.connection_timeout = Duration::from_millis(300);
     let client = Client::of(Store::open(options).unwrap());
     client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)");
     client.one(Work::Begin(TransactionId(1), BeginMode::Immediate)).unwrap();
