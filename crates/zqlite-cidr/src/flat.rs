@@ -488,6 +488,22 @@ impl Flat {
         }
     }
 
+    /// Asks for the lines that an address goes through first, without waiting for them: nothing here branches on what they
+    /// say, so that what follows goes on meanwhile.
+    #[inline(always)]
+    pub(crate) fn ask_for(&self, family: Family, high: u64) {
+        if family == Family::V6
+            && let Some(octets) = &self.octets
+        {
+            return octets.ask_for(high);
+        }
+        let slot = self.roots[family as usize].long[(high >> (REACH - ROOT)) as usize];
+        let row = select_unpredictable(slot >> 30 == 2, slot ^ ROW, 0) as usize;
+        let slot = self.rows.items[row].0[(high >> (REACH - STRIDE - ROOT)) as usize & 63];
+        // If it is a gate; of any other slot this is no place, which a prefetch may be.
+        prefetch(self.gates.items.as_ptr().wrapping_add((slot ^ GATE) as usize));
+    }
+
     /// Looks up one address; `None` where only the trie knows.
     #[inline(always)]
     pub(crate) fn find_one(&self, family: Family, high: u64) -> Option<Found> {

@@ -81,8 +81,16 @@ impl LookupTable {
         }
     }
 
+    /// Asks for the memory of the rows that a change of `prefix` will touch, so that it comes while the trie is changed.
+    fn ask_for(&self, prefix: Prefix) {
+        if let Some(flat) = self.flat.get() {
+            flat.ask_for(prefix.family(), (prefix.key() >> 64) as u64);
+        }
+    }
+
     /// Gives `prefix` this value; returns the one that it had.
     pub fn insert(&mut self, prefix: Prefix, value: u32) -> Option<u32> {
+        self.ask_for(prefix);
         let before = self.table.insert(prefix, value);
         match self.flat.get_mut() {
             Some(flat) if before != Some(value) => flat.update(&self.table, prefix),
@@ -93,6 +101,7 @@ impl LookupTable {
 
     /// Removes `prefix` itself, not those that it covers; returns its value.
     pub fn remove(&mut self, prefix: Prefix) -> Option<u32> {
+        self.ask_for(prefix);
         let before = self.table.remove(prefix)?;
         if self.mode == Mode::Compact && self.table.len() < SMALL {
             self.flat = OnceLock::new();

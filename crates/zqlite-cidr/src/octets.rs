@@ -79,6 +79,17 @@ impl Octets {
         }
     }
 
+    /// See [`Flat::ask_for`].
+    #[inline(always)]
+    pub(crate) fn ask_for(&self, high: u64) {
+        let mut slot = self.root[(high >> (REACH - FIRST)) as usize];
+        for depth in (FIRST..END).step_by(STEP as usize) {
+            let row = select_unpredictable(slot >> 30 == 2, slot ^ ROW, 0) as usize;
+            slot = self.rows.items[row].0[place_in(high, depth)];
+        }
+        std::hint::black_box(slot);
+    }
+
     /// Where one address is behind all rows, and how deep that is.
     #[inline(always)]
     pub(crate) fn pass(&self, high: u64) -> (Slot, u32) {
