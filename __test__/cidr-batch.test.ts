@@ -130,9 +130,9 @@ test('the next free address and prefix of a pool', (t) => {
 
 test('allocate finds what nextFree does, and takes it', (t) => {
   const prefix = fc.tuple(fc.nat({ max: 255 }), fc.integer({ min: 24, max: 32 })).map(([last, length]) => `100.64.0.${last & (256 - 2 ** (32 - length))}/${length}`)
-  const length = fc.option(fc.integer({ min: 25, max: 32 }), { nil: undefined })
+  const lengths = fc.option(fc.integer({ min: 25, max: 32 }), { nil: undefined })
   fc.assert(
-    fc.property(fc.array(prefix, { maxLength: 20 }), fc.array(fc.tuple(length, fc.boolean()), { maxLength: 60, size: 'max' }), (taken, wanted) => {
+    fc.property(fc.array(prefix, { maxLength: 20 }), fc.array(fc.tuple(lengths, fc.boolean()), { maxLength: 60, size: 'max' }), (taken, wanted) => {
       const [plain, table] = [new CidrTable(), new CidrTable()]
       for (const one of taken) for (const each of [plain, table]) each.insert(one, 1)
       for (const [value, [length, mapped]] of wanted.entries()) {

@@ -128,7 +128,7 @@ test('addresses that are read in another order than they were given back end the
   const resting = (): number[] => [1, 2, 3, 4].filter((last) => addresses.look(`10.0.0.${last}`).state === 'resting');
   for (const [time, left] of [[99, [1, 2, 3, 4]], [100, [1, 2, 3]], [110, [1, 3]], [150, [1]], [180, []]] as const) {
     now = time;
-    t.deepEqual(resting(), [...left], `at ${time}`);
+    t.deepEqual([resting(), addresses.resting], [[...left], left.length], `at ${time}`);
   }
 });
 
@@ -268,7 +268,7 @@ test('property: whatever is proposed, claimed, given, given back, kept and waite
             const resting = IN_ORDER.flatMap((one) => (stateOf(one) === 'resting' ? [(journal.get(one) as { until: number }).until] : []));
             const { details } = error as GhostwireError;
             const nextFree = resting.length === 0 ? null : new Date(Math.min(...resting)).toISOString();
-            if (details['resting'] !== resting.length || details['nextFree'] !== nextFree) throw new Error(`told ${JSON.stringify(details)}`);
+            if (details['resting'] !== resting.length || details['nextFree'] !== nextFree) throw new Error(`told ${JSON.stringify(details)}`, { cause: error });
           }
         } else if (what === 'claim' || what === 'register') {
           const account = accountOf(ipv4);

@@ -111,6 +111,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       zqlite: () => ({ ...db.metrics() }),
       sync: () => ({ ...sync?.metrics() }),
       peers: () => directory.size,
+      resting: () => domain.addresses.resting,
       classes: () => topology.classes,
       revision: () => replica.revision,
       notReady: () =>

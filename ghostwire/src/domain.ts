@@ -28,6 +28,7 @@ export interface Domain {
   readonly adminKeys: AdminKeys;
   readonly preauthKeys: PreauthKeys;
   readonly directory: Directory;
+  readonly addresses: AddressPools;
   readonly peers: Peers;
   readonly whois: Whois;
   readonly policies: Policies;
@@ -132,5 +133,5 @@ export function createDomain(options: DomainOptions): Domain {
   const access = new Access(engine, directory, enforcement);
   const explainer = new Explainer(engine, directory, { policies, rules, enforcement });
   const preview = new Preview(engine, directory, aclPeer);
-  return { replica, adminKeys, preauthKeys, directory, peers, whois, policies, rules, enforcement, explainer, preview, engine, access, topology, presence };
+  return { replica, adminKeys, preauthKeys, directory, addresses, peers, whois, policies, rules, enforcement, explainer, preview, engine, access, topology, presence };
 }

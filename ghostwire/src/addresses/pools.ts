@@ -190,6 +190,12 @@ export class AddressPools {
     return found;
   }
 
+  /** How many addresses rest. */
+  get resting(): number {
+    this.#endQuarantines();
+    return this.#resting.size;
+  }
+
   /** What to put in place of an address that a peer gives back; undefined when it is free at once. */
   get quarantined(): { readonly releasedAt: number } | undefined {
     return this.#quarantine === 0 ? undefined : { releasedAt: this.#now() };
