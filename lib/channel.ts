@@ -6,6 +6,7 @@ import * as native from '../native'
 import { callNative, fromNative, Failure, ZqliteError } from './errors'
 import { type Params, writeParams, Writer } from './params'
 import { Decoder, type Layout, Reader } from './rows'
+import { writes } from './split'
 import type { Tracer } from './tracing'
 
 /** What one statement did. */
@@ -117,12 +118,19 @@ export class Channel {
   readonly #alive = setInterval(() => {}, 2 ** 31 - 1).unref()
   #idle: (() => void) | undefined
   #nextBackup = 1
+  /** Has each open stream end with an error. */
+  readonly #streams = new Set<(error: ZqliteError) => void>()
+  /** Milliseconds, as the database was opened with. */
+  readonly connectionTimeout: number
+  readonly transactionTotal: number
 
   /** Has the native part's wake-up, which lives as long as the native part does, forget this. */
   readonly #detach: () => void
 
-  private constructor(database: native.NativeDatabase, tracer: Tracer, detach: () => void) {
+  private constructor(database: native.NativeDatabase, { connectionTimeout, transactionTotal }: native.NativeOptions, tracer: Tracer, detach: () => void) {
     this.#native = database
+    this.connectionTimeout = connectionTimeout
+    this.transactionTotal = transactionTotal
     this.tracer = tracer
     this.#detach = detach
   }
@@ -132,7 +140,7 @@ export class Channel {
     // Opening may take a while, and nothing else may be keeping the process alive.
     const alive = setInterval(() => {}, 2 ** 31 - 1)
     try {
-      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), tracer, () => {
+      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), options, tracer, () => {
         channel = undefined
       })
       return channel
@@ -147,8 +155,9 @@ export class Channel {
     return this.#native.metrics()
   }
 
-  /** Waits for the calls in flight, then lets go of the file. */
+  /** Ends the open streams, waits for the other calls in flight, then lets go of the file. */
   async close(): Promise<void> {
+    for (const end of this.#streams) end(new ZqliteError('ERR_CLOSED', 'the database was closed before the stream was at its end'))
     if (this.#inFlight > 0) await new Promise<void>((resolve) => (this.#idle = resolve))
     try {
       this.#alive.ref()
@@ -164,7 +173,7 @@ export class Channel {
     if (interned === undefined) {
       if (typeof sql !== 'string') throw new ZqliteError('ERR_TYPE', 'sql must be a string')
       try {
-        interned = { id: this.#native.intern(sql), sql, writes: WRITES.test(sql) }
+        interned = { id: this.#native.intern(sql), sql, writes: writes(sql) }
       } catch (error) {
         throw fromNative(error)
       }
@@ -320,6 +329,12 @@ export class Channel {
     this.#native.pull(token, more)
   }
 
+  /** Has `end` called when the database is closed; returns what takes that back. */
+  followStream(end: (error: ZqliteError) => void): () => void {
+    this.#streams.add(end)
+    return () => this.#streams.delete(end)
+  }
+
   cidrIndex(name: string): native.NativeCidrIndex {
     return callNative(() => this.#native.cidrIndex(name))
   }
@@ -332,8 +347,27 @@ export class Channel {
     return callNative(() => this.#native.aclIndex(name))
   }
 
-  health(): Promise<native.NativeHealth> {
-    return this.#native.health()
+  /**
+   * Asks whether the database can be read, and how it is then.
+   * @throws {ZqliteError} `ERR_DEADLINE` when it does not answer within `timeout` milliseconds; `ERR_CANCELLED`
+   */
+  async health(timeout: number, signal: AbortSignal | undefined): Promise<{ health: native.NativeHealth; metrics: native.NativeMetrics }> {
+    if (signal?.aborted) throw cancelled(signal)
+    let giveUp: ((error: ZqliteError) => void) | undefined
+    const late = new Promise<never>((_, reject) => (giveUp = reject))
+    const timer = setTimeout(() => giveUp?.(new ZqliteError('ERR_DEADLINE', `the database did not answer within ${timeout} ms`)), Math.min(timeout, 2 ** 31 - 1))
+    const abort = (): void => giveUp?.(new ZqliteError('ERR_CANCELLED', 'the call was cancelled', { cause: signal?.reason }))
+    signal?.addEventListener('abort', abort, { once: true })
+    if (this.#inFlight++ === 0) this.#alive.ref()
+    try {
+      return { health: await Promise.race([this.#native.health(), late]), metrics: this.metrics() }
+    } catch (error) {
+      throw fromNative(error)
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+      this.#left()
+    }
   }
 
   async backup(options: native.NativeBackup, progress: (at: native.NativeProgress) => void, signal: AbortSignal | undefined): Promise<native.NativeProgress> {
@@ -370,8 +404,16 @@ export class Channel {
     }
   }
 
-  /** Takes the answers that have come. */
+  /** Takes the answers that have come. One that cannot be taken, for want of memory, must not leave its caller waiting. */
   collect(): void {
+    try {
+      this.#collect()
+    } catch (error) {
+      this.#fail(new ZqliteError(error instanceof RangeError ? 'ERR_OUT_OF_MEMORY' : 'ERR_INTERNAL', `an answer could not be taken: ${String(error)}`, { cause: error }))
+    }
+  }
+
+  #collect(): void {
     const end = performance.now() + TURN
     for (;;) {
       const status = this.#readPart(this.#native.collect(this.#reader.bytes), this.#take)
@@ -498,8 +540,6 @@ export class Channel {
 function cancelled(signal: AbortSignal): ZqliteError {
   return new ZqliteError('ERR_CANCELLED', 'the call was cancelled before it began', { cause: signal.reason })
 }
-
-const WRITES = /^[\s(]*(?:insert|update|delete|replace|create|drop|alter|reindex|analyze)\b/i
 
 function codeNumber(error: ZqliteError): number {
   return native.errorCatalogue().findIndex((entry) => entry.code === error.code)

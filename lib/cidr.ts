@@ -38,6 +38,8 @@ export class CidrTable {
   readonly #native: native.NativeCidrTable
   /** Made when first needed. */
   #allocate: ReturnType<native.NativeCidrTable['allocator']> | undefined
+  readonly #insert: (prefix: string, value: number) => void
+  readonly #remove: (prefix: string) => boolean
 
   /**
    * The value of the longest prefix that holds `address`: as {@link lookup}, without naming the prefix, and several times
@@ -52,6 +54,8 @@ export class CidrTable {
     const fast = oneOf('mode', options.mode, ['compact', 'fast']) === 'fast'
     const mask = oneOf('hostBits', options.hostBits, ['reject', 'mask']) === 'mask'
     this.#native = new native.NativeCidrTable(fast, mask)
+    this.#insert = this.#native.inserter()
+    this.#remove = this.#native.remover()
     const [byText, byNumber] = [this.#native.textLookup(), this.#native.numberLookup()]
     this.lookupValue = (address) => {
       try {
@@ -70,7 +74,11 @@ export class CidrTable {
    * @throws {ZqliteError} `ERR_TYPE` for another value
    */
   insert(prefix: string, value: number): void {
-    callNative(() => this.#native.insert(prefix, value))
+    try {
+      this.#insert(prefix, value)
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /**
@@ -89,7 +97,11 @@ export class CidrTable {
 
   /** Removes `prefix` itself, not those within it; whether it was there. */
   remove(prefix: string): boolean {
-    return callNative(() => this.#native.remove(prefix))
+    try {
+      return this.#remove(prefix)
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /** The value of `prefix` itself. */

@@ -262,7 +262,8 @@ function materialize(reader: Reader, c: number, tag: number, rows: number): Colu
 /** Joins the columns of chunks by name; of columns with one name the last one stands, as in rows. */
 export function joinColumns(names: readonly string[], chunks: readonly Column[][]): Record<string, Column> {
   const columns = names.map((name, c): [string, Column] => {
-    const parts = chunks.map((chunk) => chunk[c] as Column)
+    // A chunk without rows does not say what its values would be.
+    const parts = chunks.map((chunk) => chunk[c] as Column).filter(({ length }) => length > 0)
     return [name, parts.every((part) => part instanceof Float64Array) ? joinNumbers(parts) : parts.flatMap((part) => Array.from<Exclude<Column, Float64Array>[number]>(part))]
   })
   return Object.fromEntries(columns)

@@ -1,7 +1,7 @@
 //! The prefix table as JavaScript holds it; `lib/cidr.ts` names and documents it.
 //!
-//! Lookups of one address are plain functions that close over the table, as unwrapping `this` of a class costs more than
-//! they do; what is asked less often is a method.
+//! Lookups and changes of one prefix are plain functions that close over the table, as unwrapping `this` of a class costs
+//! as much as they do; what is asked less often is a method.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -179,12 +179,17 @@ impl NativeCidrTable {
         Prefix::parse(text, self.host_bits).map_err(syntax)
     }
 
-    #[napi(ts_args_type = "prefix: string, value: number")]
-    pub fn insert(&self, text: Text, value: f64) -> napi::Result<()> {
-        guard(|| {
-            let (prefix, value) = (self.prefix(text.bytes())?, argument("value", value)?);
-            self.table.borrow_mut().insert(prefix, value);
-            Ok(())
+    /// A function that gives a prefix a value.
+    #[napi(ts_return_type = "(prefix: string, value: number) => void")]
+    pub fn inserter<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), ()>> {
+        let (table, host_bits) = (self.table.clone(), self.host_bits);
+        env.create_function_from_closure("insert", move |call: FunctionCallContext| {
+            let (text, value) = (call.get::<Text>(0)?, call.get::<f64>(1)?);
+            guard(|| {
+                let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+                table.borrow_mut().insert(prefix, argument("value", value)?);
+                Ok(())
+            })
         })
     }
 
@@ -225,9 +230,17 @@ impl NativeCidrTable {
         })
     }
 
-    #[napi(ts_args_type = "prefix: string")]
-    pub fn remove(&self, text: Text) -> napi::Result<bool> {
-        guard(|| Ok(self.table.borrow_mut().remove(self.prefix(text.bytes())?).is_some()))
+    /// A function that removes a prefix; whether it was there.
+    #[napi(ts_return_type = "(prefix: string) => boolean")]
+    pub fn remover<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), bool>> {
+        let (table, host_bits) = (self.table.clone(), self.host_bits);
+        env.create_function_from_closure("remove", move |call: FunctionCallContext| {
+            let text = call.get::<Text>(0)?;
+            guard(|| {
+                let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+                Ok(table.borrow_mut().remove(prefix).is_some())
+            })
+        })
     }
 
     #[napi]

@@ -43,6 +43,7 @@ pub(crate) enum Role {
 pub(crate) struct Opened {
     connection: Connection,
     role: Role,
+    busy_timeout: Duration,
     watch: Arc<Watch>,
     local: Option<Arc<Local>>,
     pub(crate) since: Instant,
@@ -75,16 +76,20 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
         Some(path) => Connection::open_with_flags(path, flags)?,
         None => Connection::open_in_memory_with_flags(flags)?,
     };
-    connection.busy_timeout(match role {
+    let busy_timeout = match role {
         Role::Sync => Duration::ZERO,
         Role::Writer if options.shared => SHARED_BUSY_TIMEOUT,
         _ => BUSY_TIMEOUT,
-    })?;
+    };
+    connection.busy_timeout(busy_timeout)?;
     connection.pragma_update(None, "cache_size", -options.cache_kib(role, options.cache_size))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    if writable && role == Role::Writer {
+        options.setup.format(&connection)?;
+    }
     if path.is_some() && writable && role == Role::Writer {
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
@@ -103,7 +108,7 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     }
     let watch = Watch::new(pressure.clone(), options.wal.max_read_age);
     watch.install(&mut connection)?;
-    Ok(Opened { connection, role, watch, local: None, since: Instant::now() })
+    Ok(Opened { connection, role, busy_timeout, watch, local: None, since: Instant::now() })
 }
 
 /// Another connection for a lane of `shared`.
@@ -139,6 +144,7 @@ impl Opened {
         Lane {
             connection: &self.connection,
             role: self.role,
+            busy_timeout: self.busy_timeout,
             watch: &self.watch,
             keeper,
             epoch: keeper.map_or(0, Keeper::epoch),
@@ -161,6 +167,7 @@ struct Prepared<'c> {
 pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
     role: Role,
+    busy_timeout: Duration,
     pub(crate) watch: &'c Watch,
     /// Of the indexes, on the connection that writes.
     pub(crate) keeper: Option<&'c Keeper>,
@@ -193,6 +200,11 @@ impl<'c> Lane<'c> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How long it waits for a lock, by default as long as its role does.
+    pub(crate) fn set_busy_timeout(&self, timeout: Option<Duration>) -> Result<()> {
+        self.connection.busy_timeout(timeout.unwrap_or(self.busy_timeout)).map_err(Error::from)
     }
 
     /// Does something that no caller may do, such as controlling a transaction.
@@ -278,12 +290,12 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Runs a statement of the store's own that has rows.
+    /// Runs a statement of the store's own that has rows, and that may be given up while it runs.
     pub(crate) fn run_own(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
         let watch = self.watch;
-        watch.set_internal(true);
+        watch.set_privileged(true);
         let result = self.run_held(call, records).map(|_| ());
-        watch.set_internal(false);
+        watch.set_privileged(false);
         result
     }
 
@@ -362,6 +374,10 @@ fn prepare<'a, 'c>(
             Ok(mut_ref)
         }
         Entry::Vacant(entry) => {
+            if statement.sql().contains('\0') {
+                // SQLite would read no further, and run a part of what was meant.
+                return Err(Error::new(ErrorCode::Sql, "the statement contains a NUL character"));
+            }
             let prepared = connection.prepare(statement.sql()).map_err(|e| watch.explain(e.into()))?;
             if prepared.expanded_sql().is_none() {
                 return Err(Error::new(ErrorCode::Sql, "the text holds no statement"));
@@ -417,6 +433,17 @@ fn step(
         }
     }
     drop(rows);
+    if count == 0 && want == Want::Rows && !shape.columns.is_empty() {
+        // Of a result without rows the caller still wants to know the columns.
+        let reprepared = prepared.statement.get_status(StatementStatus::RePrepare);
+        if reprepared != prepared.reprepared {
+            shape = Shape::new(names(&prepared.statement));
+            prepared.reprepared = reprepared;
+            prepared.shape = shape.clone();
+        }
+        packer.start(shape.columns.len());
+        return Ok((Some((shape, packer.finish())), 0));
+    }
     let rows = (count > 0 && want != Want::Changes).then(|| (shape, packer.finish()));
     Ok((rows, count))
 }

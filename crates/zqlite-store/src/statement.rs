@@ -1,7 +1,7 @@
 //! One SQL text, shared by every lane that runs it, and what the lanes learned of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -12,6 +12,8 @@ use crate::settings::Pragma;
 
 /// Steps from which on a statement counts as long: some hundred microseconds. Readers take up to 32 shorter ones at once.
 const LONG: i32 = 5_000;
+/// Runs after which a failure is forgotten: the writer then takes its chance again that it may have to undo a whole group.
+const LATELY: u16 = 1_000;
 
 /// A SQL text.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Statement {
     route: AtomicU8,
     /// Steps of SQLite's virtual machine that it takes: rises at once, falls slowly. 0 before it first ran.
     steps: AtomicI32,
+    /// Runs on the writer's lane until its last failure is forgotten.
+    suspect: AtomicU16,
     /// Set when it is one of zqlite's own pragmas.
     pub(crate) pragma: Option<Pragma>,
     /// Set when it changes the schema.
@@ -48,6 +52,7 @@ impl Statement {
             sql: sql.into(),
             route: AtomicU8::new(Route::Unknown as u8),
             steps: AtomicI32::new(0),
+            suspect: AtomicU16::new(0),
             pragma: Pragma::parse(sql),
             schema_change: SchemaChange::parse(sql),
         }
@@ -77,6 +82,19 @@ impl Statement {
     /// Whether a reader may be at it for so long that others should not wait behind it. One that never ran may.
     pub(crate) fn is_long(&self) -> bool {
         !(1..LONG).contains(&self.steps.load(Ordering::Relaxed))
+    }
+
+    /// Notes how it ended on the writer's lane, where it runs once at a time.
+    pub(crate) fn wrote(&self, well: bool) {
+        let before = self.suspect.load(Ordering::Relaxed);
+        if !well || before > 0 {
+            self.suspect.store(if well { before - 1 } else { LATELY }, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it will hardly fail now. A change of the schema may be several statements to SQLite.
+    pub(crate) fn has_not_failed_lately(&self) -> bool {
+        self.schema_change.is_none() && self.suspect.load(Ordering::Relaxed) == 0
     }
 
     /// Called by a lane that has prepared the statement and so knows.
@@ -127,14 +145,26 @@ pub(crate) enum Refusal {
     Pragma,
     Function,
     Index,
+    Own,
+    Extension,
 }
 
 impl Refusal {
     pub(crate) fn from_u8(value: u8) -> Self {
-        [Self::None, Self::Transaction, Self::Temp, Self::Attach, Self::Pragma, Self::Function, Self::Index]
-            .get(value as usize)
-            .copied()
-            .unwrap_or(Self::None)
+        [
+            Self::None,
+            Self::Transaction,
+            Self::Temp,
+            Self::Attach,
+            Self::Pragma,
+            Self::Function,
+            Self::Index,
+            Self::Own,
+            Self::Extension,
+        ]
+        .get(value as usize)
+        .copied()
+        .unwrap_or(Self::None)
     }
 
     pub(crate) fn message(self) -> &'static str {
@@ -151,6 +181,10 @@ impl Refusal {
             Self::Index => {
                 "the tables whose names begin with zqlite_index are kept by CREATE INDEX … USING and DROP INDEX; they can be read"
             }
+            Self::Own => {
+                "a zqlite_ pragma is a call of its own, written PRAGMA zqlite_name [= value]: not within a transaction, a batch or a stream"
+            }
+            Self::Extension => "extensions are loaded into every connection by the option of open()",
             Self::Function => {
                 "changes(), total_changes() and last_insert_rowid() are of a connection that calls share; use the call's result or RETURNING"
             }
@@ -210,11 +244,16 @@ pub(crate) fn judge(context: &AuthContext<'_>) -> Refusal {
                     "schema_version",
                 ]
                 .contains(&name.as_str());
+            if name.starts_with("zqlite_") {
+                return Refusal::Own;
+            }
             if reports || ALLOWED_PRAGMAS.contains(&name.as_str()) { Refusal::None } else { Refusal::Pragma }
         }
         AuthAction::Function { function_name } => {
-            let connection_state = ["changes", "total_changes", "last_insert_rowid", "load_extension"];
-            if connection_state.iter().any(|f| f.eq_ignore_ascii_case(function_name)) {
+            let connection_state = ["changes", "total_changes", "last_insert_rowid"];
+            if function_name.eq_ignore_ascii_case("load_extension") {
+                Refusal::Extension
+            } else if connection_state.iter().any(|f| f.eq_ignore_ascii_case(function_name)) {
                 Refusal::Function
             } else {
                 Refusal::None

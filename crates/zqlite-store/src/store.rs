@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::backup::{self, BackupOptions, BackupProgress};
-use crate::connection::{self, Role};
+use crate::connection::{self, Opened, Role};
 use crate::fault::fail_point;
 use crate::index::{Indexes, Shelf};
 use crate::job::{Job, Post, Ticket, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
-use crate::owner::{Identity, Owner, open_error};
+use crate::owner::{Identity, Owner, Use, open_error};
 use crate::queue::{Lead, Queue, Turn};
 use crate::settings::{Pragma, Settings};
 use crate::statement::{Route, Statement, Statements};
@@ -89,7 +89,14 @@ pub struct Store {
     lanes: Mutex<Vec<JoinHandle<()>>>,
     reader_lanes: usize,
     /// Last, because their descriptors must be closed after SQLite's.
-    owners: Vec<Owner>,
+    files: Files,
+}
+
+/// The files of a store: the main one first among those that it owns.
+#[derive(Default)]
+struct Files {
+    owned: Vec<Owner>,
+    _used: Vec<Use>,
 }
 
 /// Open stores of this process, so that several threads of JavaScript share one.
@@ -105,11 +112,14 @@ impl Store {
     /// `ERR_LOCKED_BY_PROCESS`, `ERR_CANNOT_OPEN`, `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_DISK_FULL`, `ERR_IO`.
     pub fn open(options: Options) -> Result<Arc<Self>> {
         let Some(path) = options.path.clone() else {
-            return Ok(Arc::new(Self::start(options, Vec::new())?));
+            return Ok(Arc::new(Self::start(options, Files::default())?));
         };
+        let attached = &options.setup.attach;
         if options.readonly {
-            std::fs::File::open(&path).map_err(|e| open_error(&path, &e))?;
-            return Ok(Arc::new(Self::start(options, Vec::new()).map_err(|e| naming(&path, e))?));
+            std::fs::metadata(&path).map_err(|e| open_error(&path, &e))?;
+            let used = std::iter::once(&path).chain(attached.iter().map(|attached| &attached.path));
+            let files = Files { owned: Vec::new(), _used: used.filter_map(|path| Use::of(path)).collect() };
+            return Ok(Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?));
         }
         let patience = Instant::now() + CLOSING_PATIENCE;
         loop {
@@ -131,18 +141,20 @@ impl Store {
             let owner = Owner::take(&path, options.shared)?;
             fail_point!("open.owned");
             let identity = owner.identity;
-            let mut owners = vec![owner];
-            for attached in options.setup.attach.iter().filter(|attached| !attached.readonly) {
-                owners.push(Owner::take(&attached.path, options.shared)?);
+            let mut owned = vec![owner];
+            for attached in attached.iter().filter(|attached| !attached.readonly) {
+                owned.push(Owner::take(&attached.path, options.shared)?);
             }
-            let store = Arc::new(Self::start(options, owners).map_err(|e| naming(&path, e))?);
+            let used = attached.iter().filter(|attached| attached.readonly);
+            let files = Files { owned, _used: used.filter_map(|attached| Use::of(&attached.path)).collect() };
+            let store = Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?);
             open.insert(identity, Arc::downgrade(&store));
             fail_point!("open.ready");
             return Ok(store);
         }
     }
 
-    fn start(options: Options, owners: Vec<Owner>) -> Result<Self> {
+    fn start(options: Options, files: Files) -> Result<Self> {
         let reader_lanes = options.reader_lanes();
         let path = options.path.clone();
         let path = path.as_deref();
@@ -154,6 +166,7 @@ impl Store {
         }
         // Reads the schema, and so finds out now whether the file is what it should be.
         opened.lane().internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
+        let settings = Settings::new(&options)?;
         let shelf = Arc::default();
         let opened = opened.with_indexes(Role::Writer, &options, &shelf)?;
         let mut readers = Vec::new();
@@ -183,16 +196,27 @@ impl Store {
             failed: AtomicBool::new(false),
             shelf,
             statements: Statements::default(),
-            settings: Settings::new(&options),
+            settings,
             options,
         });
-        let store = Self { shared, lanes: Mutex::default(), reader_lanes, owners };
-        store.spawn("zqlite-writer".into(), writer::serve)?;
-        for (i, opened) in readers.into_iter().enumerate() {
-            store.spawn(format!("zqlite-read-{i}"), move |shared| reader::serve(shared, opened, reader_lanes))?;
+        let mut store = Self { shared, lanes: Mutex::default(), reader_lanes, files };
+        if let Err(error) = store.spawn_all(readers, stewards) {
+            // It is in no table yet, which is locked now and which closing would lock once more.
+            let files = std::mem::take(&mut store.files);
+            drop(store);
+            drop(files);
+            return Err(error);
         }
-        store.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, stewards))?;
         Ok(store)
+    }
+
+    fn spawn_all(&self, readers: Vec<Opened>, steward: Option<Opened>) -> Result<()> {
+        let lanes = self.reader_lanes;
+        self.spawn("zqlite-writer".into(), writer::serve)?;
+        for (i, opened) in readers.into_iter().enumerate() {
+            self.spawn(format!("zqlite-read-{i}"), move |shared| reader::serve(shared, opened, lanes))?;
+        }
+        self.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, steward))
     }
 
     fn spawn(&self, name: String, serve: impl FnOnce(&Arc<Shared>) + Send + 'static) -> Result<()> {
@@ -298,10 +322,10 @@ impl Store {
     ///
     /// # Errors
     /// `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`; nothing is left behind then. `ERR_NOT_ALLOWED` for a
-    /// database in memory, which only `VACUUM INTO` can copy.
+    /// database in memory.
     pub fn backup(&self, options: &BackupOptions, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupProgress> {
         if self.shared.options.path.is_none() {
-            return Err(Error::new(ErrorCode::NotAllowed, "a database in memory is copied by VACUUM INTO 'file'"));
+            return Err(Error::new(ErrorCode::NotAllowed, "a database in memory cannot be copied to a file"));
         }
         backup::backup(&self.shared, options, progress)
     }
@@ -340,10 +364,11 @@ impl Drop for Store {
         // A writer that died has left its connection here, which must be closed before the file is given up.
         *self.shared.desk.lock() = None;
         fail_point!("close.writer-gone");
-        if !self.owners.is_empty() {
-            let first = self.owners.remove(0);
-            self.owners.clear();
-            OPEN.lock().remove(&first.identity);
+        let main = self.files.owned.first().map(|owner| owner.identity);
+        // Before the entry: who finds none takes the file at once.
+        self.files = Files::default();
+        if let Some(identity) = main {
+            OPEN.lock().remove(&identity);
         }
     }
 }

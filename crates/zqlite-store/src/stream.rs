@@ -47,6 +47,13 @@ impl StreamLanes {
         }
     }
 
+    /// Whether an idle lane stays, because without it there would be fewer connections than the pool's minimum.
+    fn is_kept(&self, shared: &Shared) -> bool {
+        // The readers, the writer and the steward have one each, always.
+        let others = shared.options.reader_lanes() + 2;
+        others + self.count() <= shared.options.pool.min_connections as usize
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -64,9 +71,14 @@ impl Drop for Count {
 fn serve(shared: &Arc<Shared>) {
     let mut opened: Option<Opened> = None;
     loop {
-        let idle = Instant::now() + shared.options.pool.idle_timeout;
+        let idle = Instant::now() + shared.options.pool.idle_timeout.max(LOOK);
         let Some(mut share) = shared.streams.take_share(usize::MAX, idle) else { return };
-        let Some(job) = share.take().pop() else { return };
+        let Some(job) = share.take().pop() else {
+            if shared.stream_lanes.is_kept(shared) {
+                continue;
+            }
+            return;
+        };
         let old = opened.as_ref().is_none_or(|o| o.since.elapsed() > shared.options.pool.max_lifetime);
         if old {
             match connection::open_lane(shared, Role::Stream) {
@@ -101,7 +113,7 @@ fn stream(shared: &Arc<Shared>, lane: &mut Lane<'_>, job: Job) -> bool {
     lane.watch.nothing();
     match result {
         Ok(last) => {
-            shared.counters.ran(Operation::Stream, job.queued);
+            shared.counters.ran(Operation::Stream, job.queued.elapsed());
             outbox.finish(job.ticket, last);
             false
         }
