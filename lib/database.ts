@@ -389,10 +389,8 @@ export class Database {
    * @throws {ZqliteError} `ERR_TRANSACTION_STATE` within a transaction's callback, which it would wait for
    */
   async close(): Promise<void> {
-    if (this.#closing === undefined) {
-      this.#transactions.refuseInside('close()')
-      this.#closing = this.#close()
-    }
+    this.#transactions.refuseInside('close()')
+    this.#closing ??= this.#close()
     await this.#closing
   }
 

@@ -76,6 +76,10 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
         Some(path) => Connection::open_with_flags(path, flags)?,
         None => Connection::open_in_memory_with_flags(flags)?,
     };
+    if writable && role == Role::Writer {
+        // First of all: other pragmas read the file, and so settle how it is laid out.
+        options.setup.format(&connection)?;
+    }
     let busy_timeout = match role {
         Role::Sync => Duration::ZERO,
         Role::Writer if options.shared => SHARED_BUSY_TIMEOUT,
@@ -87,9 +91,6 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    if writable && role == Role::Writer {
-        options.setup.format(&connection)?;
-    }
     if path.is_some() && writable && role == Role::Writer {
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {

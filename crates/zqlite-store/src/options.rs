@@ -34,15 +34,15 @@ pub struct Options {
 /// Bounds of lanes and waiting calls.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// Lanes opened at start, the writer included.
+    /// Connections that stay open however long they are idle, those of the lanes included.
     pub min_connections: u32,
     /// Lanes and waiting slots together never exceed this many connections.
     pub max_connections: u32,
     /// How long a call waits for a lane.
     pub connection_timeout: Duration,
-    /// A reader lane above the minimum that was idle this long is closed.
+    /// A stream's connection above the minimum that was idle this long is closed.
     pub idle_timeout: Duration,
-    /// A reader connection older than this is replaced when it is next idle.
+    /// A connection older than this is replaced when it is next idle.
     pub max_lifetime: Duration,
     /// How often it is checked that the database can be read; what is wrong is logged and counted.
     pub health_check_interval: Duration,

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::index::{SchemaChange, TABLES};
-use crate::settings::Pragma;
+use crate::settings::{Pragma, skip_space};
 
 /// Steps from which on a statement counts as long: some hundred microseconds. Readers take up to 32 shorter ones at once.
 const LONG: i32 = 5_000;
@@ -88,6 +88,7 @@ impl Statement {
 /// Whether the first word is one that usually reads. A reader lane that prepares a writing statement all the same
 /// passes it on.
 fn looks_readonly(sql: &str) -> bool {
+    let sql = skip_space(sql);
     let word = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(').get(..6).unwrap_or(sql);
     ["select", "values", "with", "explai", "pragma"]
         .iter()

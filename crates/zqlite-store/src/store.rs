@@ -20,6 +20,7 @@ use crate::metrics::{Counters, LaneGauge, Snapshot};
 use crate::owner::{Identity, Owner, Use, open_error};
 use crate::queue::{Lead, Queue, Turn};
 use crate::settings::{Pragma, Settings};
+use crate::setup::Attached;
 use crate::statement::{Route, Statement, Statements};
 use crate::steward::{self, Health, Signal};
 use crate::stream::StreamLanes;
@@ -96,7 +97,21 @@ pub struct Store {
 #[derive(Default)]
 struct Files {
     owned: Vec<Owner>,
-    _used: Vec<Use>,
+    used: Vec<Use>,
+}
+
+impl Files {
+    /// Takes those that are attached.
+    fn take(&mut self, options: &Options) -> Result<()> {
+        for Attached { path, readonly, .. } in &options.setup.attach {
+            if *readonly || options.readonly {
+                self.used.extend(Use::of(path));
+            } else {
+                self.owned.push(Owner::take(path, options.shared)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Open stores of this process, so that several threads of JavaScript share one.
@@ -112,13 +127,14 @@ impl Store {
     /// `ERR_LOCKED_BY_PROCESS`, `ERR_CANNOT_OPEN`, `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_DISK_FULL`, `ERR_IO`.
     pub fn open(options: Options) -> Result<Arc<Self>> {
         let Some(path) = options.path.clone() else {
-            return Ok(Arc::new(Self::start(options, Files::default())?));
+            let mut files = Files::default();
+            files.take(&options)?;
+            return Ok(Arc::new(Self::start(options, files)?));
         };
-        let attached = &options.setup.attach;
         if options.readonly {
             std::fs::metadata(&path).map_err(|e| open_error(&path, &e))?;
-            let used = std::iter::once(&path).chain(attached.iter().map(|attached| &attached.path));
-            let files = Files { owned: Vec::new(), _used: used.filter_map(|path| Use::of(path)).collect() };
+            let mut files = Files { owned: Vec::new(), used: Use::of(&path).into_iter().collect() };
+            files.take(&options)?;
             return Ok(Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?));
         }
         let patience = Instant::now() + CLOSING_PATIENCE;
@@ -141,12 +157,8 @@ impl Store {
             let owner = Owner::take(&path, options.shared)?;
             fail_point!("open.owned");
             let identity = owner.identity;
-            let mut owned = vec![owner];
-            for attached in attached.iter().filter(|attached| !attached.readonly) {
-                owned.push(Owner::take(&attached.path, options.shared)?);
-            }
-            let used = attached.iter().filter(|attached| attached.readonly);
-            let files = Files { owned, _used: used.filter_map(|attached| Use::of(&attached.path)).collect() };
+            let mut files = Files { owned: vec![owner], used: Vec::new() };
+            files.take(&options)?;
             let store = Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?);
             open.insert(identity, Arc::downgrade(&store));
             fail_point!("open.ready");
@@ -364,7 +376,7 @@ impl Drop for Store {
         // A writer that died has left its connection here, which must be closed before the file is given up.
         *self.shared.desk.lock() = None;
         fail_point!("close.writer-gone");
-        let main = self.files.owned.first().map(|owner| owner.identity);
+        let main = self.files.owned.first().filter(|_| self.shared.options.path.is_some()).map(|owner| owner.identity);
         // Before the entry: who finds none takes the file at once.
         self.files = Files::default();
         if let Some(identity) = main {

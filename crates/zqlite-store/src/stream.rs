@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::connection::{self, Lane, Opened, Ran, Role};
+use crate::connection::{self, Lane, Ran, Role};
 use crate::flow::{Flow, Room};
 use crate::job::{Job, Outbox, Work};
 use crate::metrics::{Operation, Waiting};
+use crate::seat::Seat;
 use crate::store::Shared;
 use crate::watch::Watch;
 use crate::{Call, Error, ErrorCode, Record, Result};
@@ -69,7 +70,8 @@ impl Drop for Count {
 }
 
 fn serve(shared: &Arc<Shared>) {
-    let mut opened: Option<Opened> = None;
+    let mut seat: Option<Seat> = None;
+    let mut since = Instant::now();
     loop {
         let idle = Instant::now() + shared.options.pool.idle_timeout.max(LOOK);
         let Some(mut share) = shared.streams.take_share(usize::MAX, idle) else { return };
@@ -79,20 +81,24 @@ fn serve(shared: &Arc<Shared>) {
             }
             return;
         };
-        let old = opened.as_ref().is_none_or(|o| o.since.elapsed() > shared.options.pool.max_lifetime);
-        if old {
+        if seat.is_none() || since.elapsed() > shared.options.pool.max_lifetime {
             match connection::open_lane(shared, Role::Stream) {
-                Ok(fresh) => opened = Some(fresh),
+                Ok(fresh) => {
+                    since = fresh.since;
+                    seat = Some(Seat::new(fresh));
+                }
                 Err(error) => {
                     job.ticket.fail(error);
                     continue;
                 }
             }
         }
-        if let Some(connection) = &opened
-            && stream(shared, &mut connection.lane(), job)
-        {
-            opened = None;
+        let run = |lane: &mut Lane<'_>| {
+            lane.refresh(shared);
+            stream(shared, lane, job)
+        };
+        if seat.as_mut().is_some_and(|seat| seat.with(run)) {
+            seat = None;
         }
     }
 }
