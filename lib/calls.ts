@@ -1,7 +1,7 @@
 /** The calls that run one statement, as a database, a transaction and a prepared statement offer them. */
-import { type Interned, Operation } from './channel'
+import { type Interned, Operation, type StatementResult } from './channel'
 import type { Params } from './params'
-import { type Column, joinColumns, type Layout } from './rows'
+import { type Column, joinColumns } from './rows'
 import type { CallOptions, ExecuteResult, Session } from './session'
 
 /** Whole columns of a result. */
@@ -25,20 +25,20 @@ export interface Calls {
 
 /** The calls of a session. */
 export function callsOf(session: Session): Calls {
-  const rows = async (statement: Interned, layout: Layout, params: Params | undefined, options: CallOptions | undefined) =>
-    (await session.run(Operation.Rows, statement, params, options, { layout })).rows
   return {
-    async execute(statement, params, options) {
-      const { changes, lastInsertRowid } = await session.run(Operation.Changes, statement, params, options)
-      return { changes, lastInsertRowid }
-    },
-    query: (statement, params, options) => rows(statement, 'objects', params, options),
-    get: async (statement, params, options) => (await session.run(Operation.First, statement, params, options)).rows[0],
-    values: (statement, params, options) => rows(statement, 'arrays', params, options) as Promise<unknown[][]>,
-    async columns(statement, params, options) {
-      const result = await session.run(Operation.Rows, statement, params, options, { layout: 'columns' })
-      const chunks = result.rows as Column[][]
-      return { rows: chunks.reduce((sum, chunk) => sum + (chunk[0]?.length ?? 0), 0), columns: joinColumns(result.names, chunks) }
-    },
+    execute: (statement, params, options) => session.run(Operation.Changes, statement, params, options, 'objects', changesOf),
+    query: (statement, params, options) => session.run(Operation.Rows, statement, params, options, 'objects', rowsOf),
+    get: (statement, params, options) => session.run(Operation.First, statement, params, options, 'objects', firstOf),
+    values: (statement, params, options) => session.run(Operation.Rows, statement, params, options, 'arrays', rowsOf) as Promise<unknown[][]>,
+    columns: (statement, params, options) => session.run(Operation.Rows, statement, params, options, 'columns', columnsOf),
   }
+}
+
+const changesOf = ({ changes, lastInsertRowid }: StatementResult): ExecuteResult => ({ changes, lastInsertRowid })
+const rowsOf = ({ rows }: StatementResult): unknown[] => rows
+const firstOf = ({ rows }: StatementResult): unknown => rows[0]
+
+function columnsOf({ rows, names }: StatementResult): Columns {
+  const chunks = rows as Column[][]
+  return { rows: chunks.reduce((sum, chunk) => sum + (chunk[0]?.length ?? 0), 0), columns: joinColumns(names, chunks) }
 }

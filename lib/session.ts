@@ -1,8 +1,9 @@
 /** The calls that a database and a transaction have in common. */
-import { type Answer, type Channel, type Interned, Operation, type Request, type StatementResult, writeCall } from './channel'
+import { type Answer, type Channel, type Interned, Operation, type StatementResult, writeCall } from './channel'
 import { type Duration, known, parseDuration, show } from './config'
 import { Failure, ZqliteError } from './errors'
 import type { Params, Writer } from './params'
+import type { Layout } from './rows'
 import { channels } from './tracing'
 
 /** Options of a single call. */
@@ -40,9 +41,6 @@ export interface BatchResult<Row = Record<string, unknown>> extends ExecuteResul
 const callOptions: Record<keyof CallOptions, true> = { timeout: true, signal: true }
 const syncCallOptions: Record<keyof SyncCallOptions, true> = { timeout: true }
 
-/** How a call is made, beside what it runs. */
-export type Manner = Pick<Request, 'layout' | 'onRows'>
-
 /** Sends calls through a channel, within a transaction or not. */
 export class Session {
   readonly channel: Channel
@@ -53,25 +51,25 @@ export class Session {
     this.#transaction = transaction
   }
 
-  run(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, manner?: Manner): Promise<StatementResult> {
-    if (!this.channel.tracer.follows(channels.query)) return this.#run(operation, statement, params, options, manner)
+  /** Runs one statement; its promise resolves with what `pick` takes of the result. */
+  run<T>(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, layout: Layout, pick: (result: StatementResult) => T): Promise<T> {
+    if (!this.channel.tracer.follows(channels.query)) return this.#run(operation, statement, params, options, layout, pick)
     const lane = statement.writes || this.#transaction !== undefined ? 'writer' : 'reader'
-    const context = { operation: nameOf(operation, manner), sql: statement.sql, lane }
-    return this.channel.tracer.traced(channels.query, context, () => this.#run(operation, statement, params, options, manner))
+    const context = { operation: nameOf(operation, layout), sql: statement.sql, lane }
+    return this.channel.tracer.traced(channels.query, context, () => this.#run(operation, statement, params, options, layout, pick))
   }
 
-  async #run(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, manner?: Manner): Promise<StatementResult> {
-    const request = { operation, transaction: this.#transaction, layout: manner?.layout, onRows: manner?.onRows, ...checked(options) }
-    const answer = await this.channel.call(request, (writer) => writeCall(writer, statement, params))
+  async #run<T>(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, layout: Layout, pick: (result: StatementResult) => T): Promise<T> {
+    const { timeout, signal } = checked(options) ?? {}
+    const answer = await this.channel.call({ operation, transaction: this.#transaction, layout, timeout, signal }, (writer) => writeCall(writer, statement, params))
     if (answer instanceof Failure) throw answer.toError()
-    return answer[0] as StatementResult
+    return pick(answer[0] as StatementResult)
   }
 
-  runSync(operation: Operation, statement: Interned, params: Params | undefined, manner?: Manner): StatementResult {
-    const layout = manner?.layout ?? 'objects'
-    if (!this.channel.tracer.follows(channels.query)) return this.channel.callSync(operation, layout, statement, params)
+  runSync(operation: Operation, statement: Interned, params: Params | undefined): StatementResult {
+    if (!this.channel.tracer.follows(channels.query)) return this.channel.callSync(operation, 'objects', statement, params)
     const context = { operation: operation === Operation.First ? 'getSync' : 'allSync', sql: statement.sql, lane: 'sync' }
-    return this.channel.tracer.tracedSync(channels.query, context, () => this.channel.callSync(operation, layout, statement, params))
+    return this.channel.tracer.tracedSync(channels.query, context, () => this.channel.callSync(operation, 'objects', statement, params))
   }
 
   /** Runs one writing statement on this thread, which waits for the commit. */
@@ -133,10 +131,10 @@ export class Session {
   }
 }
 
-function nameOf(operation: Operation, manner: Manner | undefined): string {
+function nameOf(operation: Operation, layout: Layout): string {
   if (operation === Operation.Changes) return 'execute'
   if (operation === Operation.First) return 'get'
-  return manner?.layout === 'arrays' ? 'values' : manner?.layout === 'columns' ? 'columns' : 'query'
+  return layout === 'arrays' ? 'values' : layout === 'columns' ? 'columns' : 'query'
 }
 
 /** The options of a call as a request has them. */

@@ -347,7 +347,7 @@ impl Engine {
     /// A row for one question.
     fn gather(&self, slots: Vec<Slot>) -> (Rows, RowId) {
         let mut rows = Rows::new(self.rows.capacity(), usize::MAX);
-        let row = rows.build(slots);
+        let row = rows.build(slots, None);
         (rows, row)
     }
 

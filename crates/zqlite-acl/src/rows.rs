@@ -9,6 +9,7 @@
 //! prefixes take O(n). What nobody needs any more stays until [`Rows::compact`], as in any log.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -203,7 +204,7 @@ impl Rows {
         Row { rows: self, data: self.at(row) }
     }
 
-    fn put_group(&mut self, words: &[u64; FAN], interned: &mut Option<Interned>) -> u32 {
+    fn put_group(&mut self, words: &[u64; FAN], interned: Option<&mut Interned>) -> u32 {
         let mut packed = [0u64; FAN + 1];
         let mut len = 1;
         for (at, &word) in words.iter().enumerate().filter(|(_, word)| **word != 0) {
@@ -214,8 +215,10 @@ impl Rows {
         self.put_once(&packed[..len], interned)
     }
 
-    fn put_crown(&mut self, groups: &[u32], interned: &mut Option<Interned>) -> RowId {
-        let mut packed = vec![0; self.crowns];
+    fn put_crown(&mut self, groups: &[u32], mut interned: Option<&mut Interned>) -> RowId {
+        let mut packed = interned.as_mut().map_or_else(Vec::new, |interned| std::mem::take(&mut interned.scratch));
+        packed.clear();
+        packed.resize(self.crowns, 0);
         let mut at = 0;
         for (group, &place) in groups.iter().enumerate().filter(|(_, place)| **place != NONE) {
             packed[group / FAN] |= 1 << (group % FAN);
@@ -226,10 +229,17 @@ impl Rows {
             }
             at += 1;
         }
-        if at == 0 { EMPTY } else { self.put_once(&packed, interned) }
+        if at == 0 {
+            return EMPTY;
+        }
+        let place = self.put_once(&packed, interned.as_deref_mut());
+        if let Some(interned) = interned {
+            interned.scratch = packed;
+        }
+        place
     }
 
-    fn put_once(&mut self, words: &[u64], interned: &mut Option<Interned>) -> u32 {
+    fn put_once(&mut self, words: &[u64], interned: Option<&mut Interned>) -> u32 {
         let Some(interned) = interned else {
             return self.put(words);
         };
@@ -287,7 +297,7 @@ impl Rows {
             if let Some(group) = groups.get_mut(index) {
                 *group = place;
             }
-            return self.put_crown(&groups, &mut None);
+            return self.put_crown(&groups, None);
         };
         // Only the place of the one group is another.
         let view = self.view(row);
@@ -300,8 +310,8 @@ impl Rows {
         self.put(&crown)
     }
 
-    /// The row of these slots, in any order, each any number of times.
-    pub(crate) fn build(&mut self, mut slots: Vec<Slot>) -> RowId {
+    /// The row of these slots, in any order, each any number of times. What is interned is not put again.
+    pub(crate) fn build(&mut self, mut slots: Vec<Slot>, mut interned: Option<&mut Interned>) -> RowId {
         if slots.is_empty() {
             return EMPTY;
         }
@@ -315,12 +325,17 @@ impl Rows {
             for &slot in slots {
                 words[slot as usize / FAN % FAN] |= 1 << (slot as usize % FAN);
             }
-            let place = self.put_group(&words, &mut None);
+            let place = self.put_group(&words, interned.as_deref_mut());
             if let Some(group) = slots.first().and_then(|slot| groups.get_mut(*slot as usize / GROUP_SLOTS)) {
                 *group = place;
             }
         }
-        self.put_crown(&groups, &mut None)
+        self.put_crown(&groups, interned)
+    }
+
+    /// Notes that all that is there is of use.
+    pub(crate) fn settle(&mut self) {
+        self.settled = self.used();
     }
 
     /// Moves all rows that `each` visits together; all others are gone.
@@ -329,7 +344,7 @@ impl Rows {
         fresh.append(self.crowns).fill(0);
         let mut moved_groups: HashMap<u32, u32> = HashMap::new();
         let mut moved_rows: HashMap<RowId, RowId> = HashMap::from([(EMPTY, EMPTY), (FACTORED, FACTORED)]);
-        let mut interned = Some(Interned::default());
+        let mut interned = Interned::default();
         each(&mut |row| {
             *row = *moved_rows.entry(*row).or_insert_with(|| {
                 let mut groups = self.groups(*row);
@@ -337,13 +352,13 @@ impl Rows {
                     *place = *moved_groups.entry(*place).or_insert_with(|| {
                         let group = self.at(*place);
                         let len = 1 + group.first().map_or(0, |mask| mask.count_ones() as usize);
-                        fresh.put_once(group.get(..len).unwrap_or(&[]), &mut interned)
+                        fresh.put_once(group.get(..len).unwrap_or(&[]), Some(&mut interned))
                     });
                 }
-                fresh.put_crown(&groups, &mut interned)
+                fresh.put_crown(&groups, Some(&mut interned))
             });
         });
-        fresh.settled = fresh.used();
+        fresh.settle();
         *self = fresh;
     }
 }
@@ -353,9 +368,29 @@ const NONE: u32 = u32::MAX;
 
 /// What was put already, so that equal groups and rows are put once. Rule texts decide what is put: the hash is keyed.
 #[derive(Default)]
-struct Interned {
+pub(crate) struct Interned {
     hasher: RandomState,
-    places: HashMap<u64, u32, RandomState>,
+    /// By hash.
+    places: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    scratch: Vec<u64>,
+}
+
+/// The hash of what is a keyed hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 /// A row, as it lies in memory.
@@ -397,36 +432,36 @@ impl<'a> Row<'a> {
 }
 
 /// Rows under construction that differ little from one to the next: the sweep over intervals.
-pub(crate) struct Sweep {
+pub(crate) struct Sweep<'a> {
+    rows: &'a mut Rows,
+    interned: &'a mut Interned,
     words: Vec<u64>,
+    /// As many as there have been slots for.
     groups: Vec<u32>,
     changed: Vec<usize>,
-    interned: Option<Interned>,
     row: RowId,
 }
 
-impl Sweep {
-    pub(crate) fn new(rows: &Rows) -> Self {
-        Self {
-            words: vec![0; rows.crowns * FAN * FAN],
-            groups: vec![NONE; rows.crowns * FAN],
-            changed: Vec::new(),
-            interned: Some(Interned::default()),
-            row: EMPTY,
-        }
+impl<'a> Sweep<'a> {
+    pub(crate) fn new(rows: &'a mut Rows, interned: &'a mut Interned) -> Self {
+        Self { rows, interned, words: Vec::new(), groups: Vec::new(), changed: Vec::new(), row: EMPTY }
     }
 
     pub(crate) fn flip(&mut self, slot: Slot) {
-        self.words[slot as usize / FAN] ^= 1 << (slot as usize % FAN);
         let group = slot as usize / GROUP_SLOTS;
+        if group >= self.groups.len() {
+            self.groups.resize(group + 1, NONE);
+            self.words.resize((group + 1) * FAN, 0);
+        }
+        self.words[slot as usize / FAN] ^= 1 << (slot as usize % FAN);
         if !self.changed.contains(&group) {
             self.changed.push(group);
         }
     }
 
     /// The row as it is now.
-    pub(crate) fn row(&mut self, rows: &mut Rows) -> RowId {
-        if rows.is_full() {
+    pub(crate) fn row(&mut self) -> RowId {
+        if self.rows.is_full() {
             return FACTORED;
         }
         if self.changed.is_empty() {
@@ -436,9 +471,9 @@ impl Sweep {
             let mut words = [0; FAN];
             words.copy_from_slice(&self.words[group * FAN..(group + 1) * FAN]);
             let empty = words.iter().all(|&word| word == 0);
-            self.groups[group] = if empty { NONE } else { rows.put_group(&words, &mut self.interned) };
+            self.groups[group] = if empty { NONE } else { self.rows.put_group(&words, Some(&mut *self.interned)) };
         }
-        self.row = rows.put_crown(&self.groups, &mut self.interned);
+        self.row = self.rows.put_crown(&self.groups, Some(&mut *self.interned));
         self.row
     }
 }

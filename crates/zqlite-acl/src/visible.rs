@@ -32,24 +32,20 @@ impl Engine {
 
     /// The members of classes but for one peer, ascending.
     fn members_of(&self, classes: &Dense, except: PeerId) -> Vec<PeerId> {
-        let members =
-            || classes.iter().filter_map(|index| self.classes.get(index)).map(|class| class.members.as_slice());
-        let count: usize = members().map(<[PeerId]>::len).sum();
-        let most = members().flatten().copied().max().unwrap_or(0) as usize;
+        let lists: Vec<&[PeerId]> =
+            classes.iter().filter_map(|index| self.classes.get(index)).map(|class| class.members.as_slice()).collect();
+        let count: usize = lists.iter().map(|list| list.len()).sum();
         let mut ids: Vec<PeerId> = Vec::with_capacity(count);
-        // Ids are often dense; then setting bits sorts faster than comparing.
-        if count < 64 || most / 32 > count {
-            members().for_each(|members| ids.extend_from_slice(members));
+        ids.extend(lists.iter().copied().flatten().filter(|id| **id != except));
+        let most = ids.iter().copied().max().unwrap_or(0) as usize;
+        // Ids are often dense; then setting bits sorts faster than comparing, by far.
+        if count < 32 || most / 512 > count {
             ids.sort_unstable();
-            ids.retain(|&id| id != except);
             return ids;
         }
         let mut bits = vec![0u64; most / 64 + 1];
-        for &id in members().flatten() {
+        for id in ids.drain(..) {
             bits[id as usize / 64] |= 1 << (id % 64);
-        }
-        if let Some(word) = bits.get_mut(except as usize / 64) {
-            *word &= !(1 << (except % 64));
         }
         for (at, mut word) in bits.into_iter().enumerate() {
             while word != 0 {

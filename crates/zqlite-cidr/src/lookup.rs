@@ -28,6 +28,10 @@ impl Mode {
             Mode::Fast => 1,
         }
     }
+
+    fn flat(self, table: &Table<u32>) -> Flat {
+        Flat::of(table, self.sparse(), self == Mode::Fast)
+    }
 }
 
 /// From how many prefixes on a compact table has rows, and below how many no longer. Until then all of the trie is in the
@@ -72,13 +76,21 @@ impl LookupTable {
     #[inline(always)]
     fn flat(&self) -> Option<&Flat> {
         match self.flat.get() {
-            None if self.rows_due => Some(self.flat.get_or_init(|| Flat::of(&self.table, self.mode.sparse()))),
+            None if self.rows_due => Some(self.flat.get_or_init(|| self.mode.flat(&self.table))),
             flat => flat,
+        }
+    }
+
+    /// Asks for the memory of the rows that a change of `prefix` will touch, so that it comes while the trie is changed.
+    fn ask_for(&self, prefix: Prefix) {
+        if let Some(flat) = self.flat.get() {
+            flat.ask_for(prefix.family(), (prefix.key() >> 64) as u64);
         }
     }
 
     /// Gives `prefix` this value; returns the one that it had.
     pub fn insert(&mut self, prefix: Prefix, value: u32) -> Option<u32> {
+        self.ask_for(prefix);
         let before = self.table.insert(prefix, value);
         match self.flat.get_mut() {
             Some(flat) if before != Some(value) => flat.update(&self.table, prefix),
@@ -89,6 +101,7 @@ impl LookupTable {
 
     /// Removes `prefix` itself, not those that it covers; returns its value.
     pub fn remove(&mut self, prefix: Prefix) -> Option<u32> {
+        self.ask_for(prefix);
         let before = self.table.remove(prefix)?;
         if self.mode == Mode::Compact && self.table.len() < SMALL {
             self.flat = OnceLock::new();
@@ -276,8 +289,17 @@ mod tests {
             let Some((batch, behind)) = rest.split_at_checked(count) else { break };
             rest = behind;
             let (mut plain, mut wide) = ([0; LANES], [0; LANES]);
-            flat.descend(batch, &mut plain);
-            if !flat.descend_wide(batch, &mut wide) {
+            let descended = match &flat.octets {
+                Some(octets) if L::FAMILY == Family::V6 => {
+                    octets.descend(batch, &mut plain);
+                    octets.descend_wide(batch, &mut wide)
+                }
+                _ => {
+                    flat.descend(batch, &mut plain);
+                    flat.descend_wide(batch, &mut wide)
+                }
+            };
+            if !descended {
                 eprintln!("SKIPPED: no AVX-512 here, or ZQLITE_SIMD forbids it");
                 return;
             }
@@ -288,11 +310,11 @@ mod tests {
     #[test]
     fn the_flat_form_is_what_it_would_be_if_built_anew() {
         for mode in [Mode::Compact, Mode::Fast] {
-            let flat = OnceLock::from(Flat::of(&Table::new(), mode.sparse()));
+            let flat = OnceLock::from(mode.flat(&Table::new()));
             let mut table = LookupTable { flat, mode, rows_due: true, ..LookupTable::default() };
             let prefixes = prefixes(6000);
             let in_use = |table: &LookupTable| table.flat.get().map(Flat::in_use);
-            let fresh = |table: &LookupTable| Some(Flat::of(table, mode.sparse()).in_use());
+            let fresh = |table: &LookupTable| Some(mode.flat(table).in_use());
             for (value, &prefix) in prefixes.iter().enumerate() {
                 table.insert(prefix, value as u32);
             }
@@ -307,6 +329,16 @@ mod tests {
             }
             table.flat = flat.map(OnceLock::from).unwrap_or_default();
             assert_eq!(in_use(&table), fresh(&table));
+            let (Some(changed), fresh) = (table.flat.get(), mode.flat(&table)) else { unreachable!("set above") };
+            for &prefix in &prefixes {
+                for high in [prefix.key(), Prefix::from(prefix.last()).key()].map(|key| (key >> 64) as u64) {
+                    assert_eq!(
+                        changed.find_one(prefix.family(), high),
+                        fresh.find_one(prefix.family(), high),
+                        "{prefix}"
+                    );
+                }
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Counters of a store: cheap to bump, read as one snapshot.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::CATALOGUE;
 use crate::histogram::{DURATIONS, Histogram, Live, SIZES};
@@ -138,8 +138,8 @@ pub struct LaneGauge {
 }
 
 impl Counters {
-    /// Notes a call that ran, handed over then.
-    pub(crate) fn ran(&self, operation: Operation, queued: Instant) {
+    /// Notes a call that ran, and how long it took with its waiting.
+    pub(crate) fn ran(&self, operation: Operation, took: Duration) {
         let count = match operation {
             Operation::Write => &self.writes,
             _ => &self.reads,
@@ -147,7 +147,7 @@ impl Counters {
         if operation != Operation::Transaction {
             Self::add(count, 1);
         }
-        self.durations[operation as usize].add_time(queued.elapsed());
+        self.durations[operation as usize].add_time(took);
     }
 
     /// Notes a call whose turn has come, handed over then.

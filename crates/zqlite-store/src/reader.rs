@@ -96,7 +96,7 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, outbox: &mut Outbox, job: J
     };
     match lane.run(call, false, &mut deliver) {
         Ok(Ran::Done { last, .. }) => {
-            shared.counters.ran(Operation::Read, job.queued);
+            shared.counters.ran(Operation::Read, job.queued.elapsed());
             outbox.finish(job.ticket, last);
             false
         }

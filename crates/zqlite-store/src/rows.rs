@@ -158,7 +158,8 @@ impl Packer {
         if self.bytes - before > MAX_TEXT {
             let units: usize = self.columns.iter().take(self.width).map(|column| column.units as usize).sum();
             if units > MAX_TEXT {
-                let message = format!("a row has texts of {units} characters, more than a string of JavaScript can hold");
+                let message =
+                    format!("a row has texts of {units} characters, more than a string of JavaScript can hold");
                 return Err(Error::new(ErrorCode::TooLarge, message));
             }
         }
@@ -477,8 +478,14 @@ pub(crate) mod tests {
             packer.push(rows.next().unwrap().unwrap()).map(|()| packer.finish().units).map_err(|e| e.code)
         };
         let half = MAX_TEXT / 2;
-        assert_eq!(push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {half}, 'y')")), Ok(MAX_TEXT as u32));
-        assert_eq!(push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {}, 'y')", half + 1)), Err(ErrorCode::TooLarge));
+        assert_eq!(
+            push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {half}, 'y')")),
+            Ok(MAX_TEXT as u32)
+        );
+        assert_eq!(
+            push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {}, 'y')", half + 1)),
+            Err(ErrorCode::TooLarge)
+        );
         assert_eq!(push(&format!("SELECT 'x', zeroblob({})", 2 * MAX_TEXT)), Ok(1));
     }
 }

@@ -1,7 +1,7 @@
 //! One SQL text, shared by every lane that runs it, and what the lanes learned of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -12,6 +12,8 @@ use crate::settings::{Pragma, skip_space};
 
 /// Steps from which on a statement counts as long: some hundred microseconds. Readers take up to 32 shorter ones at once.
 const LONG: i32 = 5_000;
+/// Runs after which a failure is forgotten: the writer then takes its chance again that it may have to undo a whole group.
+const LATELY: u16 = 1_000;
 
 /// A SQL text.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Statement {
     route: AtomicU8,
     /// Steps of SQLite's virtual machine that it takes: rises at once, falls slowly. 0 before it first ran.
     steps: AtomicI32,
+    /// Runs on the writer's lane until its last failure is forgotten.
+    suspect: AtomicU16,
     /// Set when it is one of zqlite's own pragmas.
     pub(crate) pragma: Option<Pragma>,
     /// Set when it changes the schema.
@@ -48,6 +52,7 @@ impl Statement {
             sql: sql.into(),
             route: AtomicU8::new(Route::Unknown as u8),
             steps: AtomicI32::new(0),
+            suspect: AtomicU16::new(0),
             pragma: Pragma::parse(sql),
             schema_change: SchemaChange::parse(sql),
         }
@@ -77,6 +82,19 @@ impl Statement {
     /// Whether a reader may be at it for so long that others should not wait behind it. One that never ran may.
     pub(crate) fn is_long(&self) -> bool {
         !(1..LONG).contains(&self.steps.load(Ordering::Relaxed))
+    }
+
+    /// Notes how it ended on the writer's lane, where it runs once at a time.
+    pub(crate) fn wrote(&self, well: bool) {
+        let before = self.suspect.load(Ordering::Relaxed);
+        if !well || before > 0 {
+            self.suspect.store(if well { before - 1 } else { LATELY }, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it will hardly fail now. A change of the schema may be several statements to SQLite.
+    pub(crate) fn has_not_failed_lately(&self) -> bool {
+        self.schema_change.is_none() && self.suspect.load(Ordering::Relaxed) == 0
     }
 
     /// Called by a lane that has prepared the statement and so knows.

@@ -119,7 +119,7 @@ fn stream(shared: &Arc<Shared>, lane: &mut Lane<'_>, job: Job) -> bool {
     lane.watch.nothing();
     match result {
         Ok(last) => {
-            shared.counters.ran(Operation::Stream, job.queued);
+            shared.counters.ran(Operation::Stream, job.queued.elapsed());
             outbox.finish(job.ticket, last);
             false
         }

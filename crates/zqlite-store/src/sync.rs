@@ -122,7 +122,7 @@ impl SyncLane {
                 Ok(Ran::Done { last, .. }) => {
                     // The writer keeps a log, which this connection has now read from.
                     kept.may = !shared.options.readonly;
-                    shared.counters.ran(Operation::Sync, queued);
+                    shared.counters.ran(Operation::Sync, queued.elapsed());
                     records.push(last);
                     Ok(records)
                 }

@@ -21,32 +21,43 @@ const LONGEST: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Room {
     wanted: bool,
+    /// Bytes of the file when it was last asked; 0 is not known. Asking costs more than the call: since Linux 6.13 a file
+    /// whose times were looked at gets new ones with its next write, which the next fdatasync may have to write too. A
+    /// commit of one page took 130 us with a look each, and 95 us without (ext4 without a journal, 0.08 ms fdatasync).
+    end: u64,
 }
 
 impl Room {
     /// A database in memory has no log.
     pub(crate) fn new(wanted: bool) -> Self {
-        Self { wanted }
+        Self { wanted, end: 0 }
     }
 
     /// Writes zeros behind the end of the file when the log, now `position` bytes long, comes near it. Only the writer
     /// appends to the log, so only it may call this, and not within a transaction.
     pub(crate) fn ahead_of(&mut self, connection: &Connection, position: u64) {
-        // A log that was made empty stays so until its next commit.
-        if !self.wanted || position == 0 {
+        if position == 0 {
+            // A log that was made empty stays so until its next commit.
+            self.end = 0;
+        }
+        if !self.wanted || position == 0 || position + LEAST <= self.end || self.end >= LONGEST {
             return;
         }
         let Some(mut log) = LogFile::of(connection) else { return };
         let Ok(end) = log.len() else { return };
+        self.end = end;
         if position > end || position + LEAST <= end || end >= LONGEST {
             return;
         }
         let zeros = vec![0; end.clamp(2 * LEAST, MOST) as usize];
-        if let Err(error) = log.write_all_at(&zeros, end).and_then(|()| log.sync_data()) {
-            // What space is left is for commits.
-            tracing::debug!(%error, "no room ahead of the write-ahead log");
-            let _ = log.set_len(end);
-            self.wanted = false;
+        match log.write_all_at(&zeros, end).and_then(|()| log.sync_data()) {
+            Ok(()) => self.end = end + zeros.len() as u64,
+            Err(error) => {
+                // What space is left is for commits.
+                tracing::debug!(%error, "no room ahead of the write-ahead log");
+                let _ = log.set_len(end);
+                self.wanted = false;
+            }
         }
         fail_point!("log.extended");
     }

@@ -1,8 +1,12 @@
 //! The writer lane: independent writes that wait together share one commit, and callback transactions take their turn.
 //!
-//! Members of a group must not hurt each other: each stands in its savepoint, nothing is delivered before COMMIT, and if
-//! one takes the whole transaction down (`OR ROLLBACK`, `RAISE(ROLLBACK)`, an interrupt), the others run again, each on
-//! its own.
+//! Members of a group must not hurt each other: nothing is delivered before COMMIT, a member that fails is undone alone, to
+//! its savepoint, and if one takes the whole transaction down (`OR ROLLBACK`, `RAISE(ROLLBACK)`, an interrupt), the others
+//! run again, each on its own.
+//!
+//! A savepoint costs as much as a small INSERT, since SQLite copies each page that is first changed within it. So
+//! a single statement that has not failed lately stands in none. If it fails after all, what it has left behind cannot be told
+//! (`OR FAIL`, triggers, a check after it): the whole transaction is rolled back, and all run again with savepoints.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use crate::connection::{BUSY_TIMEOUT, Lane, Opened};
 use crate::fault::fail_point;
-use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, TransactionId, Work};
+use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, Ticket, TransactionId, Work};
 use crate::metrics::{Counters, Operation, Waiting};
 use crate::queue::Turn;
 use crate::seat::Seat;
+use crate::statement::Route;
 use crate::store::Shared;
 use crate::wal::Room;
 use crate::{Error, ErrorCode, Options, Record, Result, sqlite};
@@ -26,6 +31,25 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// What a member will be told once its commit stands.
 type Answer = Result<Vec<Record>>;
+
+/// Which members of a group stand in savepoints.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoints {
+    /// Those that may have something to undo.
+    Where,
+    /// All.
+    Always,
+}
+
+/// What became of a transaction of several members.
+enum Outcome {
+    /// It ended; every member has its answer.
+    Ended,
+    /// A member took it down: the answers that are there are errors that stand, and members without one have to run again.
+    TakenDown,
+    /// A member without a savepoint failed. It was rolled back, and nobody has an answer.
+    Undone,
+}
 
 /// The writer's connection and what is kept beside it. Who has the turn of the writer's queue uses it.
 pub(crate) struct Desk {
@@ -123,10 +147,16 @@ impl Writer<'_, '_> {
                 }
             }
         }
+        let now = Instant::now();
+        let mut works = Vec::with_capacity(members.len());
         for (member, answer) in members.into_iter().zip(answers) {
             let unrun = || Err(Error::new(ErrorCode::Internal, "a member of a group was not run"));
-            self.reply(member, Operation::Write, answer.unwrap_or_else(unrun));
+            let Job { ticket, work, queued, .. } = member;
+            self.tell(ticket, Operation::Write, now.saturating_duration_since(queued), answer.unwrap_or_else(unrun));
+            works.push(work);
         }
+        // Nobody waits until what was asked is freed.
+        self.outbox.flush();
     }
 
     /// What a harness must notice: the answer is given before COMMIT.
@@ -138,7 +168,7 @@ impl Writer<'_, '_> {
             let failed = answer.is_err();
             self.reply(member, Operation::Write, answer);
             self.outbox.flush();
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(2));
             if failed {
                 self.lane.rollback();
             } else {
@@ -150,17 +180,26 @@ impl Writer<'_, '_> {
     /// Runs the members in one transaction. False when it was taken down: then the answers that are there are errors
     /// that stand, and the members without one have to run again.
     fn together(&mut self, members: &[Job], answers: &mut [Option<Answer>]) -> bool {
+        let mut outcome = self.attempt(members, answers, Savepoints::Where);
+        if matches!(outcome, Outcome::Undone) {
+            outcome = self.attempt(members, answers, Savepoints::Always);
+        }
+        matches!(outcome, Outcome::Ended)
+    }
+
+    fn attempt(&mut self, members: &[Job], answers: &mut [Option<Answer>], savepoints: Savepoints) -> Outcome {
         if let Err(error) = self.begin(BeginMode::Immediate, members) {
             // A member whose time ran out while another process wrote is no reason to fail the others.
-            let each = matches!(error.code, ErrorCode::Deadline | ErrorCode::Cancelled | ErrorCode::PoolTimeout);
-            if !each {
-                answers.iter_mut().for_each(|a| *a = Some(Err(error.clone())));
+            if matches!(error.code, ErrorCode::Deadline | ErrorCode::Cancelled | ErrorCode::PoolTimeout) {
+                return Outcome::TakenDown;
             }
-            return !each;
+            answers.iter_mut().for_each(|a| *a = Some(Err(error.clone())));
+            return Outcome::Ended;
         }
         fail_point!("writer.begun");
         for (i, member) in members.iter().enumerate() {
-            let answer = self.in_savepoint(member);
+            let bare = savepoints == Savepoints::Where && needs_no_savepoint(member);
+            let answer = if bare { self.member(member) } else { self.in_savepoint(member) };
             fail_point!("writer.member");
             if self.lane.connection.is_autocommit() {
                 // This member ended the transaction. Its own error stands; the work of the others is undone.
@@ -170,14 +209,20 @@ impl Writer<'_, '_> {
                     }
                 });
                 answers[i] = answer.err().map(Err);
-                return false;
+                return Outcome::TakenDown;
+            }
+            if bare && answer.is_err() && !only_reads(member) {
+                self.lane.rollback();
+                answers.iter_mut().for_each(|a| *a = None);
+                Counters::add(&self.shared.counters.reruns, i as u64 + 1);
+                return Outcome::Undone;
             }
             answers[i] = Some(answer);
         }
         if !answers.iter().any(|answer| matches!(answer, Some(Ok(_)))) {
             // Nothing to keep. A COMMIT could still fail, and with nobody to tell the store would go read-only.
             self.lane.rollback();
-            return true;
+            return Outcome::Ended;
         }
         if let Err(error) = self.commit(members.len()) {
             answers.iter_mut().for_each(|a| {
@@ -186,7 +231,7 @@ impl Writer<'_, '_> {
                 }
             });
         }
-        true
+        Outcome::Ended
     }
 
     /// Begins a transaction for `members`. The lock is free unless another process shares the file.
@@ -248,13 +293,18 @@ impl Writer<'_, '_> {
         };
         let result = result.and_then(|()| self.lane.check_indexes());
         self.lane.watch.nothing();
-        result?;
-        if sqlite::has_deferred_violations(self.lane.connection) {
+        let result = result.and_then(|()| {
+            if !sqlite::has_deferred_violations(self.lane.connection) {
+                return Ok(records);
+            }
             let mut error = Error::new(ErrorCode::Constraint, "FOREIGN KEY constraint failed");
             error.constraint = Some("foreignkey");
-            return Err(error);
+            Err(error)
+        });
+        if let Work::Run(call) = &member.work {
+            call.statement.wrote(result.is_ok());
         }
-        Ok(records)
+        result
     }
 
     fn commit(&mut self, members: usize) -> Result<()> {
@@ -284,8 +334,7 @@ impl Writer<'_, '_> {
 
     /// Why no write may be tried.
     fn refusal(&self, job: &Job) -> Option<Error> {
-        let writes = !matches!(&job.work, Work::Run(call) if call.statement.route() == crate::statement::Route::Read);
-        if !writes {
+        if only_reads(job) {
             return None;
         }
         if self.shared.options.readonly {
@@ -396,7 +445,10 @@ impl Writer<'_, '_> {
         let result = loop {
             records.clear();
             let result = self.lane.run_own(call, records);
-            let busy = records.first().and_then(|r| r.rows.as_ref()).is_some_and(|(_, row)| row.number_at_first() != Some(0.0));
+            let busy = records
+                .first()
+                .and_then(|r| r.rows.as_ref())
+                .is_some_and(|(_, row)| row.number_at_first() != Some(0.0));
             if result.is_err() || !busy || Instant::now() >= patience {
                 break result;
             }
@@ -421,11 +473,15 @@ impl Writer<'_, '_> {
     }
 
     fn reply(&mut self, job: Job, operation: Operation, answer: Answer) {
+        self.tell(job.ticket, operation, job.queued.elapsed(), answer);
+    }
+
+    fn tell(&mut self, ticket: Ticket, operation: Operation, took: Duration, answer: Answer) {
         match &answer {
-            Ok(_) => self.shared.counters.ran(operation, job.queued),
+            Ok(_) => self.shared.counters.ran(operation, took),
             Err(error) => self.shared.counters.failed(error),
         }
-        self.outbox.settle(job.ticket, answer);
+        self.outbox.settle(ticket, answer);
     }
 
     fn step_batch(&mut self, items: &[crate::BatchItem], records: &mut Vec<Record>) -> Result<()> {
@@ -441,4 +497,14 @@ impl Writer<'_, '_> {
         }
         result
     }
+}
+
+/// Whether it is so unlikely to have to be undone that a savepoint does not pay.
+fn needs_no_savepoint(member: &Job) -> bool {
+    matches!(&member.work, Work::Run(call) if call.statement.has_not_failed_lately())
+}
+
+/// Whether it leaves nothing to undo whatever becomes of it.
+fn only_reads(member: &Job) -> bool {
+    matches!(&member.work, Work::Run(call) if call.statement.route() == Route::Read)
 }

@@ -23,9 +23,7 @@ fn call(store: &Store, sql: &str, values: &[Value]) -> Call {
 
 /// The one number that a reading statement gives, read on this thread.
 fn number(lane: &mut zqlite_store::SyncLane, store: &Store, sql: &str) -> f64 {
-    let records = lane.run(&call(store, sql, &[]), Instant::now()).unwrap();
-    let (_, chunk) = records[0].rows.as_ref().unwrap();
-    f64::from_le_bytes(chunk.words[16..24].try_into().unwrap())
+    support::number(&lane.run(&call(store, sql, &[]), Instant::now()).unwrap())
 }
 
 #[test]

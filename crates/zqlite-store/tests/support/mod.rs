@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use zqlite_store::{
-    BatchItem, Call, Error, ErrorCode, Expect, Job, Nest, Options, Params, Record, Sink, Store, Ticket, TransactionId,
-    Want, Work,
+    BatchItem, Call, Error, ErrorCode, Expect, Item, Job, Nest, Options, Params, Record, Sink, Store, Ticket,
+    TransactionId, Want, Work,
 };
 
 pub type Answer = Result<Vec<Record>, Error>;
@@ -35,10 +35,13 @@ impl Sink for Inbox {
                     partial.entry(token).or_default().push(record);
                     last.then(|| Ok(partial.remove(&token).unwrap()))
                 }
-                Err(error) => Some(Err(error)),
+                Err(error) => {
+                    partial.remove(&token);
+                    Some(Err(error))
+                }
             };
             if let Some(answer) = done {
-                self.done.lock().insert(token, answer);
+                assert!(self.done.lock().insert(token, answer).is_none(), "call {token} was answered twice");
             }
         }
         self.arrived.notify_all();
@@ -56,7 +59,7 @@ impl Client {
     }
 
     pub fn open(path: &Path) -> Self {
-        Self::of(Store::open(Options { path: Some(path.to_owned()), ..Options::default() }).unwrap())
+        Self::of(Store::open(options(path)).unwrap())
     }
 
     pub fn memory() -> Self {
@@ -67,14 +70,19 @@ impl Client {
         Call { statement: self.store.statement(sql), params: Params::from_values(values), want: Want::Rows }
     }
 
+    pub fn item(&self, sql: &str, expect: Expect) -> BatchItem {
+        BatchItem { call: self.call(sql, &[]), expect }
+    }
+
+    pub fn job(&self, work: Work) -> (u32, Job) {
+        let token = self.inbox.next.fetch_add(1, Ordering::Relaxed);
+        let ticket = Ticket::new(self.inbox.clone(), token);
+        (token, Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None })
+    }
+
     /// Hands everything over at once, so that the writes among it share a group.
     pub fn start(&self, works: Vec<Work>) -> Vec<u32> {
-        let jobs = works.into_iter().map(|work| {
-            let token = self.inbox.next.fetch_add(1, Ordering::Relaxed);
-            let ticket = Ticket::new(self.inbox.clone(), token);
-            (token, Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None })
-        });
-        let (tokens, jobs): (Vec<_>, Vec<_>) = jobs.unzip();
+        let (tokens, jobs): (Vec<_>, Vec<_>) = works.into_iter().map(|work| self.job(work)).unzip();
         self.store.submit(jobs);
         tokens
     }
@@ -90,6 +98,15 @@ impl Client {
         }
     }
 
+    pub fn is_answered(&self, token: u32) -> bool {
+        self.inbox.done.lock().contains_key(&token)
+    }
+
+    /// How much has come of an answer that has not ended.
+    pub fn pieces(&self, token: u32) -> usize {
+        self.inbox.partial.lock().get(&token).map_or(0, Vec::len)
+    }
+
     pub fn all(&self, works: Vec<Work>) -> Vec<Answer> {
         self.start(works).into_iter().map(|token| self.wait(token)).collect()
     }
@@ -103,9 +120,7 @@ impl Client {
     }
 
     pub fn batch(&self, statements: &[&str]) -> Work {
-        Work::Batch(
-            statements.iter().map(|sql| BatchItem { call: self.call(sql, &[]), expect: Expect::default() }).collect(),
-        )
+        Work::Batch(statements.iter().map(|sql| self.item(sql, Expect::default())).collect())
     }
 
     pub fn try_run(&self, sql: &str) -> Answer {
@@ -127,6 +142,11 @@ impl Client {
     /// What a statement of one text returns; what is NULL is empty.
     pub fn text(&self, sql: &str) -> String {
         text(self.try_run(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// What a statement of one number returns.
+    pub fn number(&self, sql: &str) -> f64 {
+        number(&self.try_run(sql).unwrap_or_else(|error| panic!("{sql}: {error}")))
     }
 
     pub fn transaction(&self) -> Transaction<'_> {
@@ -175,8 +195,24 @@ pub fn text(answer: Answer) -> Result<String, Error> {
     answer.map(|records| records.into_iter().map(text).collect())
 }
 
+/// The number that is the first value of an answer.
+pub fn number(records: &[Record]) -> f64 {
+    let (_, chunk) = records[0].rows.as_ref().unwrap();
+    assert_eq!(chunk.words[8], 1, "not a number");
+    f64::from_le_bytes(chunk.words[16..24].try_into().unwrap())
+}
+
+/// What the last statement of an answer did.
+pub fn item_of(answer: &Answer) -> Item {
+    answer.as_ref().unwrap().last().unwrap().item.unwrap()
+}
+
 pub fn code<T: std::fmt::Debug>(answer: Result<T, Error>) -> ErrorCode {
     answer.expect_err("it should fail").code
+}
+
+pub fn options(path: &Path) -> Options {
+    Options { path: Some(path.to_owned()), ..Options::default() }
 }
 
 /// A store on a file of its own.
