@@ -98,6 +98,10 @@ interface Shape {
 export class Channel {
   /** Lets the calls be followed. */
   readonly tracer: Tracer
+  /** The number of the open store, which other channels of the process on the same file share. */
+  readonly store: number
+  /** Whether the database is in memory: synchronous reads wait for the writer there. */
+  readonly inMemory: boolean
   readonly #native: native.NativeDatabase
   readonly #writer = new Writer()
   readonly #statements = new Map<string, Interned>()
@@ -121,8 +125,10 @@ export class Channel {
   /** Has the native part's wake-up, which lives as long as the native part does, forget this. */
   readonly #detach: () => void
 
-  private constructor(database: native.NativeDatabase, tracer: Tracer, detach: () => void) {
+  private constructor(database: native.NativeDatabase, inMemory: boolean, tracer: Tracer, detach: () => void) {
     this.#native = database
+    this.inMemory = inMemory
+    this.store = database.storeNumber
     this.tracer = tracer
     this.#detach = detach
   }
@@ -132,7 +138,7 @@ export class Channel {
     // Opening may take a while, and nothing else may be keeping the process alive.
     const alive = setInterval(() => {}, 2 ** 31 - 1)
     try {
-      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), tracer, () => {
+      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), options.path === undefined, tracer, () => {
         channel = undefined
       })
       return channel
