@@ -100,6 +100,10 @@ interface Shape {
 export class Channel {
   /** Lets the calls be followed. */
   readonly tracer: Tracer
+  /** The number of the open store, which other channels of the process on the same file share. */
+  readonly store: number
+  /** Whether the database is in memory: synchronous reads wait for the writer there. */
+  readonly inMemory: boolean
   readonly #native: native.NativeDatabase
   readonly #writer = new Writer()
   readonly #statements = new Map<string, Interned>()
@@ -128,10 +132,12 @@ export class Channel {
   /** Has the native part's wake-up, which lives as long as the native part does, forget this. */
   readonly #detach: () => void
 
-  private constructor(database: native.NativeDatabase, { connectionTimeout, transactionTotal }: native.NativeOptions, tracer: Tracer, detach: () => void) {
+  private constructor(database: native.NativeDatabase, { connectionTimeout, transactionTotal, path }: native.NativeOptions, tracer: Tracer, detach: () => void) {
     this.#native = database
     this.connectionTimeout = connectionTimeout
     this.transactionTotal = transactionTotal
+    this.inMemory = path === undefined
+    this.store = database.storeNumber
     this.tracer = tracer
     this.#detach = detach
   }

@@ -312,15 +312,15 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Runs a reading statement whose rows are held back.
-    pub(crate) fn read_held(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
+    /// Runs a reading statement whose rows are held back; one that writes is refused with `refusal`.
+    pub(crate) fn read_held(&mut self, call: &Call, refusal: &str, records: &mut Vec<Record>) -> Result<()> {
         let ran = self.run(call, false, &mut keep(records))?;
         match ran {
             Ran::Done { last, .. } => {
                 records.push(last);
                 Ok(())
             }
-            Ran::Writes => Err(Error::new(ErrorCode::NotAllowed, "a stream reads; this statement writes")),
+            Ran::Writes => Err(Error::new(ErrorCode::NotAllowed, refusal)),
         }
     }
 

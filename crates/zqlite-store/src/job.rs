@@ -188,6 +188,8 @@ pub struct TransactionId(pub u64);
 pub enum Work {
     /// One statement on its own.
     Run(Call),
+    /// One reading statement within the budget of synchronous calls, where there is no connection but the writer's.
+    Read(Call),
     /// One reading statement, whose rows are delivered as the caller takes them.
     Stream(Call, Arc<Flow>),
     /// Several statements, all or nothing.

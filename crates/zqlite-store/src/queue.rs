@@ -384,7 +384,7 @@ fn step_of(work: &Work) -> Option<TransactionId> {
         Work::Step(id, _) | Work::StepBatch(id, _) | Work::Nest(id, _) | Work::Commit(id) | Work::Rollback(id) => {
             Some(*id)
         }
-        Work::Run(_) | Work::Stream(..) | Work::Batch(_) | Work::Maintain(_) | Work::Begin(..) => None,
+        Work::Run(_) | Work::Read(_) | Work::Stream(..) | Work::Batch(_) | Work::Maintain(_) | Work::Begin(..) => None,
     }
 }
 

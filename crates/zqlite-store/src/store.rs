@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -66,6 +66,28 @@ impl Shared {
         self.statements.intern(sql)
     }
 
+    /// Does the writer's work on the calling thread where the writer is idle, else waits for it; returns the pieces of the answer.
+    pub(crate) fn at_once(
+        self: &Arc<Self>,
+        work: Work,
+        queued: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Record>> {
+        let post = Arc::<Post>::default();
+        let ticket = Ticket::new(post.clone(), 0);
+        match self.writer.push_or_lead(Job { ticket, work, queued, deadline, cancel: None }) {
+            Lead::Turn(job) => {
+                let turn = Turn::Group(vec![job]);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer::work(self, turn))) {
+                    self.died("a synchronous write", &*panic);
+                }
+                self.writer.turn_over();
+            }
+            Lead::Waits { refused } => Counters::add(&self.counters.refused, refused),
+        }
+        post.wait()
+    }
+
     /// Fails the calls that have waited too long, or were given up while they waited.
     pub(crate) fn expire(&self) {
         for queue in [&self.readers, &self.streams, &self.writer] {
@@ -86,6 +108,7 @@ impl Shared {
 
 /// An open database. Clones share it; the last one to go closes it.
 pub struct Store {
+    number: u32,
     shared: Arc<Shared>,
     lanes: Mutex<Vec<JoinHandle<()>>>,
     reader_lanes: usize,
@@ -211,7 +234,9 @@ impl Store {
             settings,
             options,
         });
-        let mut store = Self { shared, lanes: Mutex::default(), reader_lanes, files };
+        static NUMBERS: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        let mut store = Self { number, shared, lanes: Mutex::default(), reader_lanes, files };
         if let Err(error) = store.spawn_all(readers, stewards) {
             // It is in no table yet, which is locked now and which closing would lock once more.
             let files = std::mem::take(&mut store.files);
@@ -242,6 +267,11 @@ impl Store {
         let lane = lane.map_err(|e| Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {e}")))?;
         self.lanes.lock().push(lane);
         Ok(())
+    }
+
+    /// Tells it from all other stores of this process.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The statement of a SQL text; the same text gives the same statement while anybody holds it.
@@ -292,19 +322,7 @@ impl Store {
         if !matches!(work, Work::Run(_) | Work::Batch(_)) {
             return Err(Error::new(ErrorCode::Internal, "only a statement or a batch runs at once"));
         }
-        let post = Arc::<Post>::default();
-        let ticket = Ticket::new(post.clone(), 0);
-        match self.shared.writer.push_or_lead(Job { ticket, work, queued: Instant::now(), deadline, cancel: None }) {
-            Lead::Turn(job) => {
-                let turn = Turn::Group(vec![job]);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer::work(&self.shared, turn))) {
-                    self.shared.died("a synchronous write", &*panic);
-                }
-                self.shared.writer.turn_over();
-            }
-            Lead::Waits { refused } => Counters::add(&self.shared.counters.refused, refused),
-        }
-        post.wait()
+        self.shared.at_once(work, Instant::now(), deadline)
     }
 
     /// Ends the waiting of calls that were given up; those that run notice it themselves.
@@ -325,7 +343,7 @@ impl Store {
     /// A connection for synchronous calls of one thread, to be dropped before the store.
     ///
     /// # Errors
-    /// `ERR_NOT_ALLOWED` for a database in memory, and as opening a file.
+    /// As opening a file.
     pub fn sync_lane(&self) -> Result<SyncLane> {
         SyncLane::open(&self.shared)
     }
