@@ -4,7 +4,8 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { GhostwireError } from '../src/errors.js';
 import { MemoryJournal, MemoryStore } from '../src/journal/memory.js';
-import { Filters, type FilterRule } from '../src/topology/filter.js';
+import type { FilterRule } from '../src/topology/filter.js';
+import { Filters } from '../src/topology/filters.js';
 import { aclPeer } from '../src/topology/topology.js';
 import { startNetwork, type TestNetwork } from './support/network.js';
 

@@ -14,7 +14,7 @@ import type { Directory } from '../peers/directory.js';
 import { publicRecord, type NetmapPeer, type Peer } from '../peers/peer.js';
 import type { CompiledPolicy } from '../policy/compile.js';
 import { relabelled } from '../policy/relabelled.js';
-import { Filters } from './filter.js';
+import { Filters } from './filters.js';
 import { Primaries, type Carried, type Remember } from './primaries.js';
 
 /** The part of the ACL engine used here. */
