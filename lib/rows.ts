@@ -216,10 +216,25 @@ function compile(names: readonly string[], tags: readonly number[], layout: Layo
     return `a${c}[i]`
   })
   // A computed key, because a plain `__proto__` in a literal sets the prototype.
-  const row = layout === 'arrays' ? `[${values.join(', ')}]` : `{ ${values.map((v, c) => `[${JSON.stringify(names[c])}]: ${v}`).join(', ')} }`
-  const body = `const { f64, i32, text } = r; ${before.join(' ')} for (let i = 0; i < n; i++) { ${each.join(' ')} out.push(${row}) }`
+  const [prelude, row] = layout === 'arrays' ? ['', `[${values.join(', ')}]`] : constructed(names, values)
+  const loop = `const { f64, i32, text } = r; ${before.join(' ')} for (let i = 0; i < n; i++) { ${each.join(' ')} out.push(${row}) }`
   // oxlint-disable-next-line no-new-func, typescript/no-implied-eval -- the names are quoted as JSON strings
-  return new Function('r', 'n', 'out', body) as Decode
+  return (new Function(`${prelude} return (r, n, out) => { ${loop} }`) as () => Decode)()
+}
+
+/**
+ * The code that makes a row: what goes before, and an expression. The row comes from a constructor, though it has no prototype of
+ * its own: of a literal V8 notes how long what it makes lives, and when it happens to look while one result is being decoded it
+ * allocates the rows of all that follow among the old, where they are found dead late and keep their texts alive.
+ */
+function constructed(names: readonly string[], values: readonly string[]): [string, string] {
+  // An assignment means something else to these: to `__proto__` always, to the others where Object.prototype is frozen.
+  if (names.some((name) => name in Object.prototype)) {
+    return ['', `{ ${values.map((value, c) => `[${JSON.stringify(names[c])}]: ${value}`).join(', ')} }`]
+  }
+  const params = values.map((_, c) => `a${c}`)
+  const body = params.map((param, c) => `this[${JSON.stringify(names[c])}] = ${param}`).join('; ')
+  return [`function Row(${params.join(', ')}) { ${body} } Row.prototype = Object.prototype;`, `new Row(${values.join(', ')})`]
 }
 
 /** The same, value by value. */

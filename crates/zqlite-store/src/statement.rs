@@ -11,7 +11,7 @@ use crate::index::{SchemaChange, TABLES};
 use crate::settings::Pragma;
 
 /// Steps from which on a statement counts as long: some hundred microseconds. Readers take up to 32 shorter ones at once.
-const LONG: i32 = 5_000;
+pub(crate) const LONG: i32 = 5_000;
 
 /// A SQL text.
 #[derive(Debug)]
@@ -74,9 +74,14 @@ impl Statement {
         self.steps.store(steps.max(before - before / 8).max(1), Ordering::Relaxed);
     }
 
-    /// Whether a reader may be at it for so long that others should not wait behind it. One that never ran may.
+    /// Notes that it took too long to have others wait behind it.
+    pub(crate) fn found_long(&self) {
+        self.took(LONG);
+    }
+
+    /// Whether others should not wait behind it. Of one that never ran it is found out.
     pub(crate) fn is_long(&self) -> bool {
-        !(1..LONG).contains(&self.steps.load(Ordering::Relaxed))
+        self.steps.load(Ordering::Relaxed) >= LONG
     }
 
     /// Called by a lane that has prepared the statement and so knows.

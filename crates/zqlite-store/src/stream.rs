@@ -9,6 +9,7 @@ use crate::connection::{self, Lane, Opened, Ran, Role};
 use crate::flow::{Flow, Room};
 use crate::job::{Job, Outbox, Work};
 use crate::metrics::{Operation, Waiting};
+use crate::priority;
 use crate::store::Shared;
 use crate::watch::Watch;
 use crate::{Call, Error, ErrorCode, Record, Result};
@@ -62,11 +63,11 @@ impl Drop for Count {
 }
 
 fn serve(shared: &Arc<Shared>) {
+    priority::lower();
     let mut opened: Option<Opened> = None;
     loop {
         let idle = Instant::now() + shared.options.pool.idle_timeout;
-        let Some(mut share) = shared.streams.take_share(usize::MAX, idle) else { return };
-        let Some(job) = share.take().pop() else { return };
+        let Some(job) = shared.streams.take_share(1, 1, idle).and_then(|mut share| share.pop()) else { return };
         let old = opened.as_ref().is_none_or(|o| o.since.elapsed() > shared.options.pool.max_lifetime);
         if old {
             match connection::open_lane(shared, Role::Stream) {
