@@ -172,7 +172,7 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, pace: Pace, outbox: &mut Ou
         if is_short {
             return Err(Error::new(ErrorCode::StepBudget, "a result of more than one piece"));
         }
-        outbox.piece(&job.ticket, record);
+        outbox.gather(&job.ticket, record);
         Ok(())
     };
     let overran = |result: &Result<Ran>| matches!(result, Err(error) if error.code == ErrorCode::StepBudget);

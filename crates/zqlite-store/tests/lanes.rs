@@ -311,6 +311,38 @@ fn a_large_result_comes_in_several_chunks() {
 }
 
 #[test]
+fn the_pieces_of_a_result_come_together_but_not_without_end() {
+    /// Counts the pieces of each delivery.
+    #[derive(Default)]
+    struct Deliveries(Mutex<Vec<usize>>, Condvar);
+    impl Sink for Deliveries {
+        fn deliver(&self, answers: &mut Vec<zqlite_store::Answer>) {
+            let last = answers.drain(..).map(|answer| (1, answer.last)).fold((0, false), |a, b| (a.0 + b.0, a.1 | b.1));
+            self.0.lock().push(last.0);
+            if last.1 {
+                self.1.notify_one();
+            }
+        }
+    }
+    let (_folder, client) = fresh();
+    let deliveries = |rows: i64| {
+        let sink = Arc::<Deliveries>::default();
+        let sql =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT hex(zeroblob(500)) FROM n";
+        let (_, mut job) = client.job(Work::Run(client.call(sql, &[Value::Integer(rows)], Want::Rows)));
+        job.ticket = Ticket::new(sink.clone(), 0);
+        let mut found = sink.0.lock();
+        client.store.submit([job]);
+        assert!(!sink.1.wait_for(&mut found, Duration::from_secs(20)).timed_out());
+        found.clone()
+    };
+    // 1 KB a row: a chunk is about 64 of them.
+    assert_eq!(deliveries(300), [5]);
+    let many = deliveries(3_000);
+    assert!(many.len() > 4 && many.iter().all(|pieces| *pieces <= 8), "{many:?}");
+}
+
+#[test]
 fn a_callback_transaction_owns_the_lane_until_it_ends() {
     let (_folder, client) = fresh();
     let id = TransactionId(1);
