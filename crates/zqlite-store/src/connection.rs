@@ -33,6 +33,8 @@ const FRAME_HEADER: u64 = 24;
 pub(crate) enum Role {
     Writer,
     Reader,
+    /// A reader of long statements.
+    Long,
     Stream,
     Steward,
     /// On the JavaScript thread: it waits for nobody.
@@ -62,7 +64,7 @@ impl Drop for Opened {
 /// # Errors
 /// As SQLite tells: `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
 pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure: &Arc<AtomicBool>) -> Result<Opened> {
-    let writable = !matches!(role, Role::Reader | Role::Stream | Role::Sync) && !options.readonly;
+    let writable = !matches!(role, Role::Reader | Role::Long | Role::Stream | Role::Sync) && !options.readonly;
     // Each connection stays on its lane's thread, so SQLite's own mutex on it is not needed.
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= if writable {
@@ -152,6 +154,7 @@ impl Opened {
             statements: LruCache::new(CACHED_STATEMENTS),
             settings: Applied::default(),
             packer: Packer::default(),
+            most_steps: None,
         }
     }
 }
@@ -177,6 +180,8 @@ pub(crate) struct Lane<'c> {
     statements: LruCache<u64, Prepared<'c>>,
     settings: Applied,
     packer: Packer,
+    /// Steps that a statement may take here, if they are bounded.
+    pub(crate) most_steps: Option<u64>,
 }
 
 /// What [`Lane::run`] found.
@@ -264,6 +269,8 @@ impl<'c> Lane<'c> {
             sqlite::clear_last_insert_rowid(connection);
         }
         call.params.bind(&mut prepared.statement)?;
+        // From here on: to prepare it may have meant to read the whole schema.
+        self.watch.bound(self.most_steps);
         let result = step(prepared, call.want, &mut self.packer, self.watch, emit);
         if readonly {
             call.statement.took(prepared.statement.reset_status(StatementStatus::VmStep));

@@ -17,8 +17,10 @@ use crate::fault::fail_point;
 use crate::index::{Indexes, Shelf};
 use crate::job::{Job, Post, Ticket, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
+use crate::options::cores;
 use crate::owner::{Identity, Owner, Use, open_error};
 use crate::queue::{Lead, Queue, Turn};
+use crate::reader::{Bustle, Pace};
 use crate::settings::{Pragma, Settings};
 use crate::setup::Attached;
 use crate::statement::{Route, Statement, Statements};
@@ -32,7 +34,11 @@ use crate::{Chunk, Error, ErrorCode, Item, Options, Record, Result, Shape, reade
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) settings: Settings,
-    pub(crate) readers: Queue,
+    /// Reading statements that take little.
+    pub(crate) short: Queue,
+    /// Those that take long.
+    pub(crate) long: Queue,
+    pub(crate) bustle: Bustle,
     pub(crate) streams: Queue,
     pub(crate) writer: Queue,
     /// Of whoever has the writer's turn; `None` when the lane has ended.
@@ -53,11 +59,21 @@ impl Shared {
         Counters::add(&self.counters.refused, refused);
     }
 
+    fn queues(&self) -> [&Queue; 4] {
+        [&self.short, &self.long, &self.streams, &self.writer]
+    }
+
+    /// Begins no reading statement before then.
+    pub(crate) fn hold_reads(&self, until: Option<Instant>) {
+        self.short.hold(until);
+        self.long.hold(until);
+    }
+
     /// Closes the database because a lane died.
     fn died(&self, lane: &str, panic: &(dyn Any + Send)) {
         tracing::error!(lane, panic = message(panic), "a lane died; the database closes");
         self.failed.store(true, Relaxed);
-        for queue in [&self.readers, &self.streams, &self.writer] {
+        for queue in self.queues() {
             queue.abort();
         }
     }
@@ -90,7 +106,7 @@ impl Shared {
 
     /// Fails the calls that have waited too long, or were given up while they waited.
     pub(crate) fn expire(&self) {
-        for queue in [&self.readers, &self.streams, &self.writer] {
+        for queue in self.queues() {
             queue.expire(|error| self.counters.note_expired(error));
         }
     }
@@ -191,6 +207,7 @@ impl Store {
 
     fn start(options: Options, files: Files) -> Result<Self> {
         let reader_lanes = options.reader_lanes();
+        let paces = || Pace::of_lanes(options.short_lanes(), options.long_lanes(), cores());
         let path = options.path.clone();
         let path = path.as_deref();
         let pressure = Arc::default();
@@ -205,9 +222,9 @@ impl Store {
         let shelf = Arc::default();
         let opened = opened.with_indexes(Role::Writer, &options, &shelf)?;
         let mut readers = Vec::new();
-        for _ in 0..reader_lanes {
-            let reader = connection::open(path, Role::Reader, &options, &pressure)?;
-            readers.push(reader.with_indexes(Role::Reader, &options, &shelf)?);
+        for pace in paces() {
+            let reader = connection::open(path, pace.role(), &options, &pressure)?;
+            readers.push((pace, reader.with_indexes(pace.role(), &options, &shelf)?));
         }
         let stewards = match path {
             Some(_) if !options.readonly => Some(connection::open(path, Role::Steward, &options, &pressure)?),
@@ -216,11 +233,9 @@ impl Store {
         };
         let queue = || Queue::new(options.pool.queue_limit, options.pool.connection_timeout);
         let shared = Arc::new(Shared {
-            readers: Queue::for_readers(
-                options.pool.queue_limit,
-                options.pool.connection_timeout,
-                options.long_lanes(),
-            ),
+            short: queue(),
+            long: queue(),
+            bustle: Bustle::default(),
             streams: queue(),
             writer: queue(),
             desk: Mutex::new(Some(Desk::new(&options, opened))),
@@ -247,11 +262,11 @@ impl Store {
         Ok(store)
     }
 
-    fn spawn_all(&self, readers: Vec<Opened>, steward: Option<Opened>) -> Result<()> {
-        let lanes = self.reader_lanes;
+    fn spawn_all(&self, readers: Vec<(Pace, Opened)>, steward: Option<Opened>) -> Result<()> {
         self.spawn("zqlite-writer".into(), writer::serve)?;
-        for (i, opened) in readers.into_iter().enumerate() {
-            self.spawn(format!("zqlite-read-{i}"), move |shared| reader::serve(shared, opened, lanes))?;
+        for (i, (pace, opened)) in readers.into_iter().enumerate() {
+            let kind = if pace.role() == Role::Long { "long" } else { "read" };
+            self.spawn(format!("zqlite-{kind}-{i}"), move |shared| reader::serve(shared, opened, pace))?;
         }
         self.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, steward))
     }
@@ -281,7 +296,7 @@ impl Store {
 
     /// Hands jobs to their lanes. Every one is answered through its ticket, also when it is refused here.
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
-        let (mut reads, mut streams, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut short, mut long, mut streams, mut writes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let has_readers = self.reader_lanes > 0;
         for job in jobs {
             match &job.work {
@@ -290,7 +305,7 @@ impl Store {
                         let answer = self.shared.pragma(pragma);
                         job.ticket.answer(answer);
                     } else if has_readers && call.statement.route() != Route::Write {
-                        reads.push(job);
+                        if call.statement.is_long() { &mut long } else { &mut short }.push(job);
                     } else {
                         writes.push(job);
                     }
@@ -300,8 +315,14 @@ impl Store {
             }
         }
         let started = streams.len();
-        let refused =
-            self.shared.readers.push(reads) + self.shared.streams.push(streams) + self.shared.writer.push(writes);
+        let shared = &self.shared;
+        if let Some(job) = short.last().or(writes.last()) {
+            shared.bustle.note(job.queued);
+        }
+        let refused = shared.short.push(short)
+            + shared.long.push(long)
+            + shared.streams.push(streams)
+            + shared.writer.push(writes);
         for _ in 0..started {
             StreamLanes::ensure(&self.shared);
         }
@@ -362,7 +383,7 @@ impl Store {
 
     /// The counters now.
     pub fn metrics(&self) -> Snapshot {
-        let waiting = (self.shared.readers.len() + self.shared.streams.len() + self.shared.writer.len()) as u64;
+        let waiting = self.shared.queues().map(|queue| queue.len() as u64).iter().sum();
         let connections = (self.reader_lanes + self.shared.stream_lanes.count()) as u64 + 1;
         let mut snapshot = self.shared.counters.snapshot(LaneGauge { connections, waiting });
         snapshot.wal_bytes = self.shared.steward.wal_bytes.load(Relaxed);
@@ -374,12 +395,18 @@ impl Drop for Store {
     /// Serves what waits, then stops the lanes and closes the file: the readers first, the writer last, so that the last
     /// connection moves the log into the file.
     fn drop(&mut self) {
-        self.shared.readers.close();
+        self.shared.short.close();
         self.shared.streams.close();
         self.shared.steward.close();
         let mut lanes = std::mem::take(&mut *self.lanes.lock());
         let writer = (!lanes.is_empty()).then(|| lanes.remove(0));
+        let others = lanes.split_off(lanes.len().min(self.shared.options.short_lanes()));
         for lane in lanes {
+            let _ = lane.join();
+        }
+        // Not before: a lane for short statements may find one of those that wait there to be long.
+        self.shared.long.close();
+        for lane in others {
             let _ = lane.join();
         }
         // Stream lanes are not joined, because they come and go; a stream that is paused ends when it next looks.

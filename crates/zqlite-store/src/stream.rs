@@ -9,6 +9,7 @@ use crate::connection::{self, Lane, Ran, Role};
 use crate::flow::{Flow, Room};
 use crate::job::{Job, Outbox, Work};
 use crate::metrics::{Operation, Waiting};
+use crate::priority;
 use crate::seat::Seat;
 use crate::store::Shared;
 use crate::watch::Watch;
@@ -70,12 +71,13 @@ impl Drop for Count {
 }
 
 fn serve(shared: &Arc<Shared>) {
+    priority::lower();
     let mut seat: Option<Seat> = None;
     let mut since = Instant::now();
     loop {
         let idle = Instant::now() + shared.options.pool.idle_timeout.max(LOOK);
-        let Some(mut share) = shared.streams.take_share(usize::MAX, idle) else { return };
-        let Some(job) = share.take().pop() else {
+        let Some(mut share) = shared.streams.take_share(1, 1, idle) else { return };
+        let Some(job) = share.pop() else {
             if shared.stream_lanes.is_kept(shared) {
                 continue;
             }

@@ -289,8 +289,11 @@ impl Writer<'_, '_> {
         let result = match &member.work {
             Work::Run(call) => self.lane.run_held(call, &mut records).map(|_| ()),
             Work::Read(call) => {
-                self.lane.watch.set_budget(self.shared.options.sync_steps, member.queued);
-                self.lane.read_held(call, "synchronous calls read; this statement writes", &mut records)
+                self.lane.watch.set_started(member.queued);
+                self.lane.most_steps = Some(self.shared.options.sync_steps);
+                let result = self.lane.read_held(call, "synchronous calls read; this statement writes", &mut records);
+                self.lane.most_steps = None;
+                result
             }
             Work::Stream(call, _) => self.lane.read_held(call, "a stream reads; this statement writes", &mut records),
             Work::Batch(items) => self.lane.run_batch(items, &mut records),
