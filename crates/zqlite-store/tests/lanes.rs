@@ -6,13 +6,15 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use support::{Client, code, item_of, options};
 use zqlite_store::{
-    BackupOptions, BeginMode, Cancel, CheckpointMode, ErrorCode, Expect, Flow, Maintenance, Nest, Options, Store,
-    TransactionId, Work,
+    BackupOptions, BeginMode, Cancel, CheckpointMode, ErrorCode, Expect, Flow, Maintenance, Nest, Options, Sink, Store,
+    Ticket, TransactionId, Work,
 };
 
 struct CancelOnDrop(Cancel);
@@ -286,7 +288,7 @@ fn the_pieces_of_a_result_come_together_but_not_without_end() {
         let sink = Arc::<Deliveries>::default();
         let sql =
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT hex(zeroblob(500)) FROM n";
-        let (_, mut job) = client.job(Work::Run(client.call(sql, &[Value::Integer(rows)], Want::Rows)));
+        let (_, mut job) = client.job(Work::Run(client.call(sql, &[Value::Integer(rows)])));
         job.ticket = Ticket::new(sink.clone(), 0);
         let mut found = sink.0.lock();
         client.store.submit([job]);
@@ -772,7 +774,7 @@ impl Endless {
     fn start(client: &Client) -> Self {
         let cancel = Cancel::default();
         for _ in 0..50 {
-            let (_, mut job) = client.job(Work::Run(client.call(Self::SQL, &[], Want::Rows)));
+            let (_, mut job) = client.job(Work::Run(client.call(Self::SQL, &[])));
             job.cancel = Some(cancel.clone());
             client.store.submit([job]);
         }
@@ -804,10 +806,10 @@ fn a_statement_that_turns_out_long_begins_again_and_is_answered_once() {
     for (which, rows, bytes) in
         [(0, 3, 1), (0, 300, 1000), (1, 3, 1), (1, 100_000, 1), (0, 3, 1), (1, 3, 1), (0, 300, 1000)]
     {
-        let call = client.call(held[which].sql(), &[Value::Integer(rows), Value::Integer(bytes)], Want::Rows);
+        let call = client.call(held[which].sql(), &[Value::Integer(rows), Value::Integer(bytes)]);
         // Beside others in one share, which must not notice.
         let mut works = vec![Work::Run(call)];
-        works.extend((0..20).map(|_| Work::Run(client.call("SELECT 7", &[], Want::Rows))));
+        works.extend((0..20).map(|_| Work::Run(client.call("SELECT 7", &[]))));
         let mut answers = client.all(works);
         let records = answers.remove(0).unwrap();
         let found: u32 = records
@@ -829,7 +831,7 @@ fn a_large_schema_makes_no_statement_long() {
     for i in 0..10 {
         // Has each lane read the schema again.
         client.one(Work::Batch(vec![create(format!("one_more_{i}"))])).unwrap();
-        let reads = (0..16).map(|_| Work::Run(client.call("SELECT count(*) FROM t", &[], Want::Rows)));
+        let reads = (0..16).map(|_| Work::Run(client.call("SELECT count(*) FROM t", &[])));
         assert!(client.all(reads.collect()).iter().all(Result::is_ok));
     }
 }
@@ -837,19 +839,19 @@ fn a_large_schema_makes_no_statement_long() {
 #[test]
 fn long_statements_go_on_while_short_ones_and_writes_never_stop() {
     let (_folder, client) = fresh();
-    let ended = std::sync::atomic::AtomicBool::new(false);
+    let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let client = Client::new(client.store.clone());
+                let client = Client::of(client.store.clone());
                 while !ended.load(Ordering::Relaxed) {
                     client.number("SELECT count(*) FROM t");
-                    client.run("INSERT OR REPLACE INTO t VALUES (1, 'x')").unwrap();
+                    client.run("INSERT OR REPLACE INTO t VALUES (1, 'x')");
                 }
             });
         }
         let sum = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT count(*) FROM n";
-        let works = (0..8).map(|_| Work::Run(client.call(sum, &[], Want::Rows))).collect();
+        let works = (0..8).map(|_| Work::Run(client.call(sum, &[]))).collect();
         let answers = client.all(works);
         ended.store(true, Ordering::Relaxed);
         answers.into_iter().for_each(|answer| drop(answer.unwrap()));
