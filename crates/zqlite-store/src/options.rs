@@ -136,7 +136,8 @@ impl Options {
         if self.path.is_none() {
             return 0;
         }
-        (2 * cores()).min((self.pool.max_connections.max(3) - 1) as usize)
+        // Beside them are the writer's connection, the steward's and at least one for streams.
+        (2 * cores()).min((self.pool.max_connections.max(5) - 3) as usize)
     }
 
     /// What a connection of that role gets of a cache of `bytes`, in KiB, as SQLite's `cache_size` counts: streams an eighth
