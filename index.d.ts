@@ -687,9 +687,11 @@ export declare class Database {
     /**
      * The first row of a reading statement, at once, on this thread: for a lookup in a table that is in memory anyway.
      * Nothing else happens on this thread meanwhile, so it waits for no lock, and has a budget of steps (`syncSteps` of
-     * {@link DatabaseOptions}). It sees what was committed before.
+     * {@link DatabaseOptions}). It sees what was committed before. Only on `':memory:'`, which has one connection, it waits for
+     * what the writer is at.
      *
-     * @throws {ZqliteError} `ERR_STEP_BUDGET`; `ERR_NOT_ALLOWED` for a statement that writes and for `':memory:'`
+     * @throws {ZqliteError} `ERR_STEP_BUDGET`; `ERR_NOT_ALLOWED` for a statement that writes; on `':memory:'`
+     *   `ERR_TRANSACTION_STATE` while a transaction goes on
      */
     getSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row | undefined;
     /** All rows of a reading statement, at once; see {@link getSync}. */
@@ -698,7 +700,8 @@ export declare class Database {
      * Runs one writing statement at once, on this thread, which waits until the change is on disk: nothing else happens on it
      * meanwhile, so this is for scripts and for what starts up. While other writes wait it waits its turn among them.
      *
-     * @throws {ZqliteError} as {@link execute}; `ERR_TRANSACTION_STATE` while a transaction of this object goes on
+     * @throws {ZqliteError} as {@link execute}; `ERR_TRANSACTION_STATE` while a transaction of this thread goes on in the
+     *   same file
      */
     executeSync(sql: string, params?: Params, options?: SyncCallOptions): ExecuteResult;
     /** As {@link executeBatchTransaction}, at once, on this thread; see {@link executeSync}. */

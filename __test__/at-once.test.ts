@@ -1,7 +1,7 @@
 /** Synchronous writes: they return when the change is on disk, and mix with all other calls. */
 import test, { type ExecutionContext } from 'ava'
 import { Database, type ErrorCode, ZqliteError } from 'zqlite'
-import { fresh } from './helpers'
+import { fresh, rejects } from './helpers'
 
 function code(t: ExecutionContext, call: () => unknown): ErrorCode | undefined {
   return t.throws(call, { instanceOf: ZqliteError })?.code
@@ -55,6 +55,40 @@ test('a transaction of this thread is not waited for', async (t) => {
   await begun
   db.executeSync('INSERT INTO t VALUES (3)')
   t.deepEqual(db.allSync('SELECT a FROM t'), [{ a: 2 }, { a: 3 }])
+})
+
+test('neither is one that another object on the same file has begun', async (t) => {
+  const first = await fresh(t)
+  const second = await Database.open(first.path)
+  t.teardown(() => second.close())
+  const other = await fresh(t)
+  const memory = await Database.open(':memory:')
+  t.teardown(() => memory.close())
+  for (const db of [first, other, memory]) db.executeSync('CREATE TABLE t (a)')
+  const insert = 'INSERT INTO t VALUES (1)'
+  const prepared = second.prepare(insert)
+  const refused = async (): Promise<void> => {
+    t.is(code(t, () => second.executeSync(insert, undefined, { timeout: '1m' })), 'ERR_TRANSACTION_STATE')
+    t.is(code(t, () => prepared.executeSync()), 'ERR_TRANSACTION_STATE')
+    t.is(code(t, () => second.executeBatchTransactionSync([{ sql: insert }])), 'ERR_TRANSACTION_STATE')
+  }
+  const begun = first.transaction(async (transaction) => {
+    await refused()
+    // What would wait for this very callback is refused too, in its asynchronous form.
+    for (const call of [second.execute(insert), second.executeBatchTransaction([{ sql: insert }]), second.transaction(async () => {})]) await rejects(t, 'ERR_TRANSACTION_STATE', call)
+    t.deepEqual(second.allSync('SELECT * FROM t'), [])
+    other.executeSync(insert)
+    memory.executeSync(insert)
+    await transaction.execute('INSERT INTO t VALUES (2)')
+  })
+  await refused()
+  const later = second.execute('INSERT INTO t VALUES (3)')
+  await begun
+  await later
+  second.executeSync('INSERT INTO t VALUES (4)')
+  await t.throwsAsync(second.transaction(() => Promise.reject(new Error('given up'))))
+  first.executeSync('INSERT INTO t VALUES (5)')
+  t.deepEqual(first.allSync('SELECT a FROM t'), [{ a: 2 }, { a: 3 }, { a: 4 }, { a: 5 }])
 })
 
 test('nothing is written to what is closed or read-only', async (t) => {

@@ -191,15 +191,30 @@ test('a prepared statement has every call', async (t) => {
   t.throws(() => select.getSync([1]), { code: 'ERR_CLOSED' })
 })
 
-test('a database in memory has every call but the synchronous ones', async (t) => {
-  const db = await Database.open(':memory:')
+test('a database in memory has every call but backup', async (t) => {
+  const db = await Database.open(':memory:', { syncSteps: 10_000 })
   t.teardown(() => db.close())
   await db.execute('CREATE TABLE t (id INTEGER PRIMARY KEY)')
   await db.execute('INSERT INTO t VALUES (1), (2)')
   const ids: unknown[] = []
   for await (const row of db.stream('SELECT id FROM t')) ids.push(row)
   t.deepEqual(ids, [{ id: 1 }, { id: 2 }])
-  t.is(t.throws(() => db.getSync('SELECT 1'), { instanceOf: ZqliteError }).code, 'ERR_NOT_ALLOWED')
+  t.deepEqual(db.getSync('SELECT max(id) AS most FROM t'), { most: 2 })
+  const later = db.execute('INSERT INTO t VALUES (9)')
+  const all = db.prepare('SELECT id FROM t WHERE id < ?')
+  t.deepEqual(all.allSync([9]), [{ id: 1 }, { id: 2 }])
+  await later
+  t.deepEqual(all.allSync([10]).at(-1), { id: 9 })
+  db.executeSync('DELETE FROM t WHERE id = 9')
+  const refused = (sql: string): string | undefined => t.throws(() => db.allSync(sql), { instanceOf: ZqliteError })?.code
+  t.is(refused('INSERT INTO t VALUES (4) RETURNING id'), 'ERR_NOT_ALLOWED')
+  t.is(refused('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n'), 'ERR_STEP_BUDGET')
+  await db.transaction(async (transaction) => {
+    await transaction.execute('INSERT INTO t VALUES (5)')
+    t.is(refused('SELECT id FROM t'), 'ERR_TRANSACTION_STATE')
+    t.is(t.throws(() => all.getSync([1]), { instanceOf: ZqliteError })?.code, 'ERR_TRANSACTION_STATE')
+    await transaction.execute('DELETE FROM t WHERE id = 5')
+  })
   t.true((await db.healthCheck()).connectivityOk)
   await rejects(t, 'ERR_NOT_ALLOWED', db.backup('never.db'))
   await rejects(t, 'ERR_NOT_ALLOWED', db.stream('INSERT INTO t VALUES (3)').next())

@@ -4,7 +4,7 @@ import { type BatchStatement, Database, type ErrorCode } from 'zqlite'
 import { fresh, rejects } from './helpers'
 
 /** Has what is called in between wait for one turn of the writer, so that it shares a group. */
-async function together<T>(db: Database, call: () => Promise<T>[]): Promise<PromiseSettledResult<T>[]> {
+async function together(db: Database, call: () => Promise<unknown>[]): Promise<PromiseSettledResult<unknown>[]> {
   let release = () => {}
   const began = new Promise<void>((resolve) => {
     void db.transaction(async () => {

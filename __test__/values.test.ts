@@ -84,7 +84,48 @@ test('column names of any kind', async (t) => {
   const [row] = await db.query('SELECT 1 AS "__proto__", 2 AS "constructor", 3 AS "a""b\nc", 4 AS "", 5 AS "grün"')
   t.deepEqual(Object.entries(row ?? {}), [['__proto__', 1], ['constructor', 2], ['a"b\nc', 3], ['', 4], ['grün', 5]])
   t.is(Object.getPrototypeOf(row), Object.prototype)
+  // Without those that every object has.
+  const [plain] = await db.query('SELECT 3 AS "a""b\nc", 4 AS "", 5 AS "grün", 6 AS "7", 8 AS "`${x}", 9 AS "]*/"')
+  t.deepEqual(Object.entries(plain ?? {}), [['7', 6], ['a"b\nc', 3], ['', 4], ['grün', 5], ['`${x}', 8], [']*/', 9]])
+  t.is(Object.getPrototypeOf(plain), Object.prototype)
   t.deepEqual(await db.get('SELECT 1 AS x, 2 AS x'), { x: 2 })
+  const wide = Array.from({ length: 1500 }, (_, i) => `c${i}`)
+  t.deepEqual(await db.get(`SELECT ${wide.map((name, i) => `${i} AS ${name}`).join(', ')}`), Object.fromEntries(wide.map((name, i) => [name, i])))
+})
+
+test('rows are plain where Object.prototype is frozen', async (t) => {
+  const { spawnSync } = await import('node:child_process')
+  const script = `Object.freeze(Object.prototype)
+    const { Database } = require('zqlite')
+    Database.open(':memory:').then(async (db) => console.log(JSON.stringify(await db.query('SELECT 1 AS a, 2 AS toString, 3 AS valueOf'))))`
+  const { stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' })
+  t.is(stdout.trim(), '[{"a":1,"toString":2,"valueOf":3}]')
+})
+
+test('rows are allocated among the young, however long those of earlier results lived', async (t) => {
+  const { spawnSync } = await import('node:child_process')
+  const script = `const { Database } = require('zqlite')
+    const { getHeapSpaceStatistics } = require('node:v8')
+    const old = () => getHeapSpaceStatistics().find((space) => space.space_name === 'old_space').space_used_size
+    const bytes = async (db, name) => {
+      const statement = db.prepare(\`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) SELECT i AS \${name}, i + 1 AS b FROM n\`)
+      for (let i = 0; i < 300; i++) {
+        const rows = await statement.query()
+        gc({ type: 'minor' })
+        if (rows.length !== 1000) throw new Error('rows are missing')
+      }
+      gc()
+      const before = old()
+      for (let i = 0; i < 20; i++) await statement.query()
+      return (old() - before) / 20_000
+    }
+    // The rows of the second are made by a literal, since every object has a property of that name: it shows that this is a test.
+    Database.open(':memory:').then(async (db) => console.log(JSON.stringify([await bytes(db, 'a'), await bytes(db, 'valueOf')])))`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '-e', script], { encoding: 'utf8' })
+  t.is(stderr, '')
+  const [constructed, literal] = JSON.parse(stdout) as [number, number]
+  t.true(constructed < 10, `${constructed} bytes a row among the old`)
+  t.true(literal > 30, `${literal} bytes a row of a literal among the old`)
 })
 
 test('text that is not UTF-8 arrives with replacement characters', async (t) => {
@@ -126,9 +167,11 @@ async function everyWay(db: Database, sql: string, params: Params = []): Promise
 
 test('every call gives the same, whatever the value', async (t) => {
   const db = await fresh(t)
-  const resizable = new ArrayBuffer(8, { maxByteLength: 16 })
+  // Of a newer edition of the language than the types are.
+  const resizable: ArrayBuffer & { resize?: (bytes: number) => void } = new (ArrayBuffer as unknown as new (bytes: number, options: object) => ArrayBuffer)(8, { maxByteLength: 16 })
   const following = new Uint8Array(resizable)
-  resizable.resize(4)
+  resizable.resize?.(4)
+  t.is(following.length, 4)
   const shared = new Uint8Array(new SharedArrayBuffer(4)).fill(9)
   const cases: [Value, unknown][] = [
     [-0, -0],

@@ -2,6 +2,7 @@
  * The way to the native part and back: calls made in one turn of the event loop leave together, answers come back many at
  * a time. One channel serves one {@link Database}.
  */
+import { setMaxListeners } from 'node:events'
 import * as native from '../native'
 import { callNative, fromNative, Failure, ZqliteError } from './errors'
 import { type Params, writeParams, Writer } from './params'
@@ -99,6 +100,10 @@ interface Shape {
 export class Channel {
   /** Lets the calls be followed. */
   readonly tracer: Tracer
+  /** The number of the open store, which other channels of the process on the same file share. */
+  readonly store: number
+  /** Whether the database is in memory: synchronous reads wait for the writer there. */
+  readonly inMemory: boolean
   readonly #native: native.NativeDatabase
   readonly #writer = new Writer()
   readonly #statements = new Map<string, Interned>()
@@ -127,10 +132,12 @@ export class Channel {
   /** Has the native part's wake-up, which lives as long as the native part does, forget this. */
   readonly #detach: () => void
 
-  private constructor(database: native.NativeDatabase, { connectionTimeout, transactionTotal }: native.NativeOptions, tracer: Tracer, detach: () => void) {
+  private constructor(database: native.NativeDatabase, { connectionTimeout, transactionTotal, path }: native.NativeOptions, tracer: Tracer, detach: () => void) {
     this.#native = database
     this.connectionTimeout = connectionTimeout
     this.transactionTotal = transactionTotal
+    this.inMemory = path === undefined
+    this.store = database.storeNumber
     this.tracer = tracer
     this.#detach = detach
   }
@@ -316,7 +323,7 @@ export class Channel {
       this.#flush()
       this.#native.cancel(token)
     }
-    signal?.addEventListener('abort', abort, { once: true })
+    if (signal !== undefined) listen(signal, abort)
     return () => {
       signal?.removeEventListener('abort', abort)
       this.#native.settled(token)
@@ -353,14 +360,16 @@ export class Channel {
    */
   async health(timeout: number, signal: AbortSignal | undefined): Promise<{ health: native.NativeHealth; metrics: native.NativeMetrics }> {
     if (signal?.aborted) throw cancelled(signal)
+    const late = new ZqliteError('ERR_DEADLINE', `the database did not answer within ${timeout} ms`)
+    if (timeout <= 0) throw late
     let giveUp: ((error: ZqliteError) => void) | undefined
-    const late = new Promise<never>((_, reject) => (giveUp = reject))
-    const timer = setTimeout(() => giveUp?.(new ZqliteError('ERR_DEADLINE', `the database did not answer within ${timeout} ms`)), Math.min(timeout, 2 ** 31 - 1))
+    const givenUp = new Promise<never>((_, reject) => (giveUp = reject))
+    const timer = setTimeout(() => giveUp?.(late), Math.min(timeout, 2 ** 31 - 1))
     const abort = (): void => giveUp?.(new ZqliteError('ERR_CANCELLED', 'the call was cancelled', { cause: signal?.reason }))
-    signal?.addEventListener('abort', abort, { once: true })
+    if (signal !== undefined) listen(signal, abort)
     if (this.#inFlight++ === 0) this.#alive.ref()
     try {
-      return { health: await Promise.race([this.#native.health(), late]), metrics: this.metrics() }
+      return { health: await Promise.race([this.#native.health(), givenUp]), metrics: this.metrics() }
     } catch (error) {
       throw fromNative(error)
     } finally {
@@ -374,7 +383,7 @@ export class Channel {
     if (signal?.aborted) throw cancelled(signal)
     const id = this.#nextBackup++
     const abort = (): void => this.#native.cancelBackup(id)
-    signal?.addEventListener('abort', abort, { once: true })
+    if (signal !== undefined) listen(signal, abort)
     if (this.#inFlight++ === 0) this.#alive.ref()
     try {
       return await this.#native.backup(id, options, progress)
@@ -534,6 +543,17 @@ export class Channel {
       if (pending) this.#settle(token, pending, new Failure(index, `${error.message}\0`, false, -1, 0))
     })
   }
+}
+
+const listenedTo = new WeakSet<AbortSignal>()
+
+/** One signal may be that of any number of calls, which is no leak that Node should warn of. */
+function listen(signal: AbortSignal, abort: () => void): void {
+  if (!listenedTo.has(signal)) {
+    listenedTo.add(signal)
+    setMaxListeners(0, signal)
+  }
+  signal.addEventListener('abort', abort, { once: true })
 }
 
 /** For a call that was given up before it was sent. */

@@ -8,7 +8,7 @@ import { type Metrics, toMetrics } from './metrics'
 import { type MigrateOptions, migrate, type Migration, type MigrationProgress, type MigrationResult } from './migrate'
 import type { Params } from './params'
 import { openMetricsText, type PromClientRegistry, prometheusText, registerPromClient, snapshotOf } from './prometheus'
-import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session, type SyncCallOptions } from './session'
+import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session, type SyncCall, type SyncCallOptions } from './session'
 import { SessionStatement, type Statement } from './statement'
 import { ChannelStream, type RowStream } from './stream'
 import { Tracer } from './tracing'
@@ -160,36 +160,37 @@ export class Database {
   /** A statement to run again and again. What is wrong with it shows when it first runs. */
   prepare<Row = Record<string, unknown>>(sql: string): Statement<Row> {
     this.#reading(sql, 'prepare()')
-    return new SessionStatement<Row>(sql, this.#session, this.#calls, (waits) => (waits === undefined ? this.#reading(sql, 'a prepared statement') : this.#atOnce(sql, waits)))
+    return new SessionStatement<Row>(sql, this.#session, this.#calls, (sync) => (sync === undefined ? this.#reading(sql, 'a prepared statement') : this.#atOnce(sql, sync)))
   }
 
   /**
    * The first row of a reading statement, at once, on this thread: for a lookup in a table that is in memory anyway.
    * Nothing else happens on this thread meanwhile, so it waits for no lock, and has a budget of steps (`syncSteps` of
-   * {@link DatabaseOptions}). It sees what was committed before.
+   * {@link DatabaseOptions}). It sees what was committed before. Only on `':memory:'`, which has one connection, it waits for
+   * what the writer is at.
    *
-   * @throws {ZqliteError} `ERR_STEP_BUDGET`; `ERR_NOT_ALLOWED` for a statement that writes and for `':memory:'`
+   * @throws {ZqliteError} `ERR_STEP_BUDGET`; `ERR_NOT_ALLOWED` for a statement that writes; on `':memory:'`
+   *   `ERR_TRANSACTION_STATE` while a transaction goes on
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as in get(), for callers
   getSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row | undefined {
-    this.#open()
-    return this.#session.runSync(Operation.First, this.#session.channel.intern(sql), params).rows[0] as Row | undefined
+    return this.#session.runSync(Operation.First, this.#atOnce(sql, 'getSync'), params).rows[0] as Row | undefined
   }
 
   /** All rows of a reading statement, at once; see {@link getSync}. */
   allSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row[] {
-    this.#open()
-    return this.#session.runSync(Operation.Rows, this.#session.channel.intern(sql), params).rows as Row[]
+    return this.#session.runSync(Operation.Rows, this.#atOnce(sql, 'allSync'), params).rows as Row[]
   }
 
   /**
    * Runs one writing statement at once, on this thread, which waits until the change is on disk: nothing else happens on it
    * meanwhile, so this is for scripts and for what starts up. While other writes wait it waits its turn among them.
    *
-   * @throws {ZqliteError} as {@link execute}; `ERR_TRANSACTION_STATE` while a transaction of this object goes on
+   * @throws {ZqliteError} as {@link execute}; `ERR_TRANSACTION_STATE` while a transaction of this thread goes on in the
+   *   same file
    */
   executeSync(sql: string, params?: Params, options?: SyncCallOptions): ExecuteResult {
-    return this.#session.executeSync(this.#atOnce(sql, 'executeSync()'), params, options)
+    return this.#session.executeSync(this.#atOnce(sql, 'executeSync'), params, options)
   }
 
   /** As {@link executeBatchTransaction}, at once, on this thread; see {@link executeSync}. */
@@ -389,10 +390,8 @@ export class Database {
    * @throws {ZqliteError} `ERR_TRANSACTION_STATE` within a transaction's callback, which it would wait for
    */
   async close(): Promise<void> {
-    if (this.#closing === undefined) {
-      this.#transactions.refuseInside('close()')
-      this.#closing = this.#close()
-    }
+    this.#transactions.refuseInside('close()')
+    this.#closing ??= this.#close()
     await this.#closing
   }
 
@@ -411,9 +410,10 @@ export class Database {
     if (this.#closing) throw new ZqliteError('ERR_CLOSED', 'the database is closed')
   }
 
-  #atOnce(sql: string, what: string): Interned {
+  #atOnce(sql: string, call: SyncCall): Interned {
     this.#open()
-    this.#transactions.refuseMeanwhile(what)
+    // What reads a file waits for nobody.
+    if (call === 'executeSync' || this.#session.channel.inMemory) this.#transactions.refuseMeanwhile(`${call}()`)
     return this.#session.channel.intern(sql)
   }
 

@@ -148,11 +148,11 @@ export async function migrate<Tx extends MigrationTransaction>(
     if (!dryRun) {
       const progress = { version, name, total: pending.length }
       onProgress?.({ ...progress, state: 'running', done: steps.length })
-      const applied = await apply(db, plan, migration, bounds()).catch((error: unknown) => {
+      const done = await apply(db, plan, migration, bounds()).catch((error: unknown) => {
         if (error instanceof ZqliteError && error.code === 'ERR_CANCELLED') cancelled(signal, migration)
         throw error
       })
-      if (!applied) continue
+      if (!done) continue
       onProgress?.({ ...progress, state: 'applied', done: steps.length + 1 })
     }
     steps.push({ version, name })

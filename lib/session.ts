@@ -22,6 +22,9 @@ export interface ExecuteResult {
   lastInsertRowid: number | bigint
 }
 
+/** A synchronous call of one statement. */
+export type SyncCall = 'getSync' | 'allSync' | 'executeSync'
+
 /** Options of a synchronous call that writes. */
 export type SyncCallOptions = Pick<CallOptions, 'timeout'>
 

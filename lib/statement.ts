@@ -2,7 +2,7 @@
 import type { Calls, Columns } from './calls'
 import { type Interned, Operation } from './channel'
 import type { Params } from './params'
-import type { CallOptions, ExecuteResult, Session, SyncCallOptions } from './session'
+import type { CallOptions, ExecuteResult, Session, SyncCall, SyncCallOptions } from './session'
 import { ChannelStream, type RowStream } from './stream'
 
 /**
@@ -37,10 +37,10 @@ export class SessionStatement<Row> implements Statement<Row> {
   readonly sql: string
   readonly #session: Session
   readonly #calls: Calls
-  /** The statement as the channel knows it now, and the check that it may be run; `waits` names a call that waits for the writer. */
-  readonly #find: (waits?: string) => Interned
+  /** The statement as the channel knows it now, and the check that it may be run; `sync` is a synchronous call. */
+  readonly #find: (sync?: SyncCall) => Interned
 
-  constructor(sql: string, session: Session, calls: Calls, find: (waits?: string) => Interned) {
+  constructor(sql: string, session: Session, calls: Calls, find: (sync?: SyncCall) => Interned) {
     this.sql = sql
     this.#session = session
     this.#calls = calls
@@ -52,7 +52,7 @@ export class SessionStatement<Row> implements Statement<Row> {
   }
 
   executeSync(params?: Params, options?: SyncCallOptions): ExecuteResult {
-    return this.#session.executeSync(this.#find('executeSync()'), params, options)
+    return this.#session.executeSync(this.#find('executeSync'), params, options)
   }
 
   async query(params?: Params, options?: CallOptions): Promise<Row[]> {
@@ -76,10 +76,10 @@ export class SessionStatement<Row> implements Statement<Row> {
   }
 
   getSync(params?: Params): Row | undefined {
-    return this.#session.runSync(Operation.First, this.#find(), params).rows[0] as Row | undefined
+    return this.#session.runSync(Operation.First, this.#find('getSync'), params).rows[0] as Row | undefined
   }
 
   allSync(params?: Params): Row[] {
-    return this.#session.runSync(Operation.Rows, this.#find(), params).rows as Row[]
+    return this.#session.runSync(Operation.Rows, this.#find('allSync'), params).rows as Row[]
   }
 }

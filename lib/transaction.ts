@@ -50,16 +50,26 @@ const NEST_BEGIN = 0
 const NEST_RELEASE = 1
 const NEST_UNDO = 2
 
+/** Transactions of this thread on one file, by whichever of its database objects. */
+interface Ongoing {
+  /** Those that have the writer, or wait for it. */
+  begun: number
+  /** Those whose callback runs. */
+  running: number
+  /** Only there while one runs: following asynchronous calls costs every promise of the process a little. */
+  inside: AsyncLocalStorage<symbol> | undefined
+}
+
+/** By the number of the store; only those on which there is one. */
+const ongoing = new Map<number, Ongoing>()
+
 /** Runs callback transactions on a channel. */
 export class Transactions {
   readonly #channel: Channel
   #next = 1
-  /** Those that have the writer, or wait for it. */
+  /** Those of this object that have the writer, or wait for it. */
   #begun = 0
-  #running = 0
   #settled: (() => void) | undefined
-  /** Only there while a transaction runs: following asynchronous calls costs every promise of the process a little. */
-  #inside: AsyncLocalStorage<symbol> | undefined
 
   constructor(channel: Channel) {
     this.#channel = channel
@@ -67,14 +77,16 @@ export class Transactions {
 
   /** Throws when the caller is within a transaction's callback: it would wait for itself. */
   refuseInside(what: string): void {
-    if (this.#running > 0 && this.#inside?.getStore() !== undefined) {
-      throw new ZqliteError('ERR_TRANSACTION_STATE', `${what} on the database object inside a transaction's callback would wait for that transaction; use the object given to the callback`)
+    if (ongoing.size > 0 && ongoing.get(this.#channel.store)?.inside?.getStore() !== undefined) {
+      throw new ZqliteError('ERR_TRANSACTION_STATE', `${what} on a database object inside a transaction's callback would wait for that transaction; use the object given to the callback`)
     }
   }
 
   /** Throws while a transaction of this thread goes on: it could not, if this thread waited for the writer. */
   refuseMeanwhile(what: string): void {
-    if (this.#begun > 0) throw new ZqliteError('ERR_TRANSACTION_STATE', `${what} would wait for a transaction of this thread, which could not go on meanwhile; use the asynchronous form`)
+    if (ongoing.size > 0 && ongoing.has(this.#channel.store)) {
+      throw new ZqliteError('ERR_TRANSACTION_STATE', `${what} would wait for a transaction of this thread, which could not go on meanwhile; use the asynchronous form`)
+    }
   }
 
   /** Waits for those that have begun, no longer than one may take. */
@@ -101,20 +113,25 @@ export class Transactions {
     this.refuseInside('a transaction')
     const session = new Session(this.#channel, this.#next++)
     const begin = () => session.control(Operation.Begin, modes.indexOf(mode), bounds.of(undefined))
+    const { store } = this.#channel
+    const here = ongoing.get(store) ?? { begun: 0, running: 0, inside: undefined }
+    ongoing.set(store, here)
+    here.begun++
     this.#begun++
     try {
       await this.#channel.tracer.traced(channels.acquire, { operation: 'transaction', lane: 'writer' }, begin)
-      return await this.#call(callback, session, bounds)
+      return await this.#call(here, callback, session, bounds)
     } finally {
+      if (--here.begun === 0) ongoing.delete(store)
       if (--this.#begun === 0) this.#settled?.()
     }
   }
 
-  async #call<T>(callback: (transaction: Transaction) => Promise<T>, session: Session, bounds: Bounds): Promise<T> {
-    this.#inside ??= new AsyncLocalStorage()
-    this.#running++
+  async #call<T>(here: Ongoing, callback: (transaction: Transaction) => Promise<T>, session: Session, bounds: Bounds): Promise<T> {
+    here.inside ??= new AsyncLocalStorage()
+    here.running++
     try {
-      const result = await this.#inside.run(Symbol('transaction'), callback, new CallbackTransaction(session, bounds))
+      const result = await here.inside.run(Symbol('transaction'), callback, new CallbackTransaction(session, bounds))
       bounds.check()
       await session.control(Operation.Commit)
       return result
@@ -123,9 +140,9 @@ export class Transactions {
       await session.control(Operation.Rollback).catch(() => {})
       throw error
     } finally {
-      if (--this.#running === 0) {
-        this.#inside?.disable()
-        this.#inside = undefined
+      if (--here.running === 0) {
+        here.inside?.disable()
+        here.inside = undefined
       }
     }
   }

@@ -48,6 +48,7 @@ mod error;
 mod filter;
 mod intervals;
 mod lanes;
+mod list_builder;
 mod lists;
 mod parties;
 mod peer;

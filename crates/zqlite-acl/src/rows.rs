@@ -68,13 +68,18 @@ impl Dense {
     }
 
     #[inline]
+    pub(crate) fn view(&self) -> DenseView<'_> {
+        DenseView { masks: &self.masks, words: &self.words }
+    }
+
+    #[inline]
     pub(crate) fn mask(&self, group: usize) -> u64 {
-        self.masks.get(group).copied().unwrap_or(0)
+        self.view().mask(group)
     }
 
     #[inline]
     pub(crate) fn word(&self, word: usize) -> u64 {
-        self.words.get(word).copied().unwrap_or(0)
+        self.view().word(word)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -84,6 +89,25 @@ impl Dense {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
         let words = self.masks.iter().enumerate().flat_map(|(group, &mask)| ones(mask).map(move |at| group * FAN + at));
         words.flat_map(|word| ones(self.word(word)).map(move |bit| (word * FAN + bit) as Slot))
+    }
+}
+
+/// A [`Dense`] for loops, which find its memory once.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseView<'a> {
+    masks: &'a [u64],
+    words: &'a [u64],
+}
+
+impl DenseView<'_> {
+    #[inline]
+    pub(crate) fn mask(&self, group: usize) -> u64 {
+        self.masks.get(group).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub(crate) fn word(&self, word: usize) -> u64 {
+        self.words.get(word).copied().unwrap_or(0)
     }
 }
 

@@ -348,14 +348,16 @@ impl Flat {
         let mut slots = [0 as Slot; LANES];
         let depth = self.pass_rows(&addresses[..count], &mut slots);
         self.settle(&addresses[..count], &mut slots, depth);
-        let mut asking = 0;
-        let mut asked = [0u8; LANES];
-        for lane in 0..count {
-            found[lane] = slots[lane].into();
-            asked[asking] = lane as u8;
-            asking += usize::from(slots[lane] == ASK);
+        for (found, &slot) in found.iter_mut().zip(&slots[..count]) {
+            *found = slot.into();
         }
-        if asking > 0 {
+        if slots[..count].iter().fold(false, |any, &slot| any | (slot == ASK)) {
+            let mut asking = 0;
+            let mut asked = [0u8; LANES];
+            for (lane, &slot) in slots[..count].iter().enumerate() {
+                asked[asking] = lane as u8;
+                asking += usize::from(slot == ASK);
+            }
             let lane_of = |at: usize| usize::from(asked[at]) % LANES;
             let addresses: [L; LANES] = std::array::from_fn(|at| addresses[lane_of(at).min(count - 1)]);
             let mut answers = [0; LANES];
@@ -482,9 +484,11 @@ impl Flat {
                 go_on!(lane, slot);
             }
         }
-        for lane in 0..count {
-            let short = roots.short[(addresses[lane].high() >> (REACH - SHORT)) as usize];
-            slots[lane] = select_unpredictable(slots[lane] == 0, short, slots[lane]);
+        if slots[..count].iter().fold(false, |any, &slot| any | (slot == 0)) {
+            for lane in 0..count {
+                let short = roots.short[(addresses[lane].high() >> (REACH - SHORT)) as usize];
+                slots[lane] = select_unpredictable(slots[lane] == 0, short, slots[lane]);
+            }
         }
     }
 

@@ -148,17 +148,18 @@ impl LookupTable {
     /// As [`lookup_v4`](Self::lookup_v4), for IPv6 addresses in network byte order. IPv4-mapped ones are IPv4.
     pub fn lookup_v6(&self, addresses: &[[u8; 16]], mut put: impl FnMut(usize, Option<u32>)) {
         let mut found = [0; LANES];
-        let mut bits = [0; LANES];
         for (chunk, addresses) in addresses.chunks(LANES).enumerate() {
-            let mut any_mapped = false;
-            for (bits, address) in bits.iter_mut().zip(addresses) {
-                *bits = from_bytes(address);
-                any_mapped |= is_mapped(*bits);
+            self.find_all(addresses, &mut found);
+            // The first half of a mapped address is zero, and hardly one of another.
+            if addresses.iter().fold(false, |any, address| any | (address.high() == 0)) {
+                for (found, &address) in found.iter_mut().zip(addresses) {
+                    let bits = u128::from_be_bytes(address);
+                    if is_mapped(bits) {
+                        *found = self.find(Address::v6(bits));
+                    }
+                }
             }
-            let bits = &bits[..addresses.len()];
-            self.find_all(bits, &mut found);
-            for (at, &bits) in bits.iter().enumerate() {
-                let found = if any_mapped && is_mapped(bits) { self.find(Address::v6(bits)) } else { found[at] };
+            for (at, &found) in found[..addresses.len()].iter().enumerate() {
                 put(chunk * LANES + at, value(found));
             }
         }
@@ -190,15 +191,6 @@ impl LookupTable {
             }
         }
     }
-}
-
-/// Two loads and two swaps of bytes; the conversion of all 16 at once is compiled to a shuffle of single bytes.
-#[inline(always)]
-fn from_bytes(address: &[u8; 16]) -> u128 {
-    let (mut high, mut low) = ([0; 8], [0; 8]);
-    high.copy_from_slice(&address[..8]);
-    low.copy_from_slice(&address[8..]);
-    u128::from(u64::from_be_bytes(high)) << 64 | u128::from(u64::from_be_bytes(low))
 }
 
 fn places(addresses: &[Address], family: Family) -> impl Iterator<Item = (usize, u128)> {

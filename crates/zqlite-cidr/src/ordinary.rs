@@ -43,9 +43,7 @@ pub(crate) fn address(text: &[u8]) -> Option<(Written, usize)> {
 /// instructions that not every processor has.
 #[inline(always)]
 fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
-    let mut bytes = [0u8; 16];
-    bytes.iter_mut().zip(text).for_each(|(byte, &character)| *byte = character);
-    let word = u128::from_le_bytes(bytes);
+    let word = first_bytes(text)?;
     // In the high bit of each byte; exact, as no sum carries into the next one.
     const EACH: u128 = u128::MAX / 255;
     let (low, high) = (EACH * 0x7f, EACH * 0x80);
@@ -78,6 +76,21 @@ fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
         start = end + 1;
     }
     (!wrong).then_some((bits, length))
+}
+
+/// Up to 16 bytes, and zeros behind them; `None` for fewer than the shortest address has. Read as a whole or in two parts that
+/// overlap: bytes written one by one could not be read as one word at once.
+#[inline(always)]
+fn first_bytes(text: &[u8]) -> Option<u128> {
+    if let Some(all) = text.first_chunk() {
+        return Some(u128::from_le_bytes(*all));
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        let last = u128::from(u64::from_le_bytes(*last)) << (8 * (text.len() - 8));
+        return Some(u128::from(u64::from_le_bytes(*first)) | last);
+    }
+    let &[a, b, c, d, e, f, g] = text else { return None };
+    Some(u64::from_le_bytes([a, b, c, d, e, f, g, 0]).into())
 }
 
 /// The four characters in front of one, the last in the lowest byte.

@@ -3,7 +3,7 @@
 //!
 //! Only the steps that most addresses take: behind them the ways part, and a gather costs as much for one lane as for
 //! eight, so that the plain code, which lists the lanes that go on, was measured to be faster. All groups of a batch take a step before any takes the next, and each asks for its next lines at once, so that the
-//! misses of 64 addresses overlap.
+//! misses of all of them overlap.
 
 use std::arch::x86_64::*;
 

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array};
+use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
 use zqlite_cidr::{Address, AddressRange};
@@ -283,11 +283,19 @@ impl NativeAclEngine {
     }
 
     #[napi]
-    pub fn visible_peers(&self, peer: f64, direction: String, at: f64) -> napi::Result<Uint32Array> {
-        guard(|| {
+    pub fn visible_peers<'env>(
+        &self,
+        env: &'env Env,
+        peer: f64,
+        direction: String,
+        at: f64,
+    ) -> napi::Result<Uint32ArraySlice<'env>> {
+        let seen = guard(|| {
             let (peer, direction, at) = (argument("peer", peer)?, way(&direction)?, argument("at", at)?);
-            self.engine.borrow().visible_peers(peer, direction, at).map(Into::into).map_err(unknown)
-        })
+            self.engine.borrow().visible_peers(peer, direction, at).map_err(unknown)
+        })?;
+        // Copied: memory that V8 does not own costs it more to have, and to give back.
+        Uint32ArraySlice::copy_from(env, seen)
     }
 
     #[napi]
@@ -306,11 +314,18 @@ impl NativeAclEngine {
     }
 
     #[napi]
-    pub fn visible_classes(&self, of: f64, direction: String, at: f64) -> napi::Result<Uint32Array> {
-        guard(|| {
+    pub fn visible_classes<'env>(
+        &self,
+        env: &'env Env,
+        of: f64,
+        direction: String,
+        at: f64,
+    ) -> napi::Result<Uint32ArraySlice<'env>> {
+        let seen = guard(|| {
             let (class, direction, at) = (argument("class", of)?, way(&direction)?, argument("at", at)?);
-            self.engine.borrow().visible_classes(class, direction, at).map(Into::into).map_err(unknown)
-        })
+            self.engine.borrow().visible_classes(class, direction, at).map_err(unknown)
+        })?;
+        Uint32ArraySlice::copy_from(env, seen)
     }
 
     #[napi]

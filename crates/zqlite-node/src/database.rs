@@ -133,6 +133,12 @@ impl NativeDatabase {
         self.store.as_ref().ok_or_else(closed)
     }
 
+    /// The number of the store, which all objects of the process on the same file share.
+    #[napi(getter)]
+    pub fn store_number(&self) -> napi::Result<u32> {
+        guard(|| Ok(self.store()?.number()))
+    }
+
     /// The number by which requests name this SQL text from now on.
     #[napi]
     pub fn intern(&mut self, sql: String) -> napi::Result<u32> {
@@ -195,7 +201,7 @@ impl NativeDatabase {
                 self.sync = Some(store.sync_lane()?);
             }
             let answer = match self.sync.as_mut() {
-                Some(lane) => lane.run(&call, queued),
+                Some(lane) => lane.run(call, queued),
                 None => Err(Error::new(ErrorCode::Internal, "there is no synchronous connection")),
             };
             Ok(self.answer(answer))

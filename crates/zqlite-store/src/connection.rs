@@ -33,6 +33,8 @@ const FRAME_HEADER: u64 = 24;
 pub(crate) enum Role {
     Writer,
     Reader,
+    /// A reader of long statements.
+    Long,
     Stream,
     Steward,
     /// On the JavaScript thread: it waits for nobody.
@@ -62,7 +64,7 @@ impl Drop for Opened {
 /// # Errors
 /// As SQLite tells: `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
 pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure: &Arc<AtomicBool>) -> Result<Opened> {
-    let writable = !matches!(role, Role::Reader | Role::Stream | Role::Sync) && !options.readonly;
+    let writable = !matches!(role, Role::Reader | Role::Long | Role::Stream | Role::Sync) && !options.readonly;
     // Each connection stays on its lane's thread, so SQLite's own mutex on it is not needed.
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= if writable {
@@ -76,6 +78,10 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
         Some(path) => Connection::open_with_flags(path, flags)?,
         None => Connection::open_in_memory_with_flags(flags)?,
     };
+    if writable && role == Role::Writer {
+        // First of all: other pragmas read the file, and so settle how it is laid out.
+        options.setup.format(&connection)?;
+    }
     let busy_timeout = match role {
         Role::Sync => Duration::ZERO,
         Role::Writer if options.shared => SHARED_BUSY_TIMEOUT,
@@ -87,9 +93,6 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    if writable && role == Role::Writer {
-        options.setup.format(&connection)?;
-    }
     if path.is_some() && writable && role == Role::Writer {
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
@@ -151,6 +154,7 @@ impl Opened {
             statements: LruCache::new(CACHED_STATEMENTS),
             settings: Applied::default(),
             packer: Packer::default(),
+            most_steps: None,
         }
     }
 }
@@ -176,6 +180,8 @@ pub(crate) struct Lane<'c> {
     statements: LruCache<u64, Prepared<'c>>,
     settings: Applied,
     packer: Packer,
+    /// Steps that a statement may take here, if they are bounded.
+    pub(crate) most_steps: Option<u64>,
 }
 
 /// What [`Lane::run`] found.
@@ -263,6 +269,8 @@ impl<'c> Lane<'c> {
             sqlite::clear_last_insert_rowid(connection);
         }
         call.params.bind(&mut prepared.statement)?;
+        // From here on: to prepare it may have meant to read the whole schema.
+        self.watch.bound(self.most_steps);
         let result = step(prepared, call.want, &mut self.packer, self.watch, emit);
         if readonly {
             call.statement.took(prepared.statement.reset_status(StatementStatus::VmStep));
@@ -311,15 +319,15 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Runs a reading statement whose rows are held back.
-    pub(crate) fn read_held(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
+    /// Runs a reading statement whose rows are held back; one that writes is refused with `refusal`.
+    pub(crate) fn read_held(&mut self, call: &Call, refusal: &str, records: &mut Vec<Record>) -> Result<()> {
         let ran = self.run(call, false, &mut keep(records))?;
         match ran {
             Ran::Done { last, .. } => {
                 records.push(last);
                 Ok(())
             }
-            Ran::Writes => Err(Error::new(ErrorCode::NotAllowed, "a stream reads; this statement writes")),
+            Ran::Writes => Err(Error::new(ErrorCode::NotAllowed, refusal)),
         }
     }
 

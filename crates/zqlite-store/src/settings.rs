@@ -212,7 +212,7 @@ impl Settings {
 }
 
 /// What stands behind white space and comments.
-fn skip_space(mut sql: &str) -> &str {
+pub(crate) fn skip_space(mut sql: &str) -> &str {
     loop {
         sql = sql.trim_start();
         let end = if sql.starts_with("--") {

@@ -66,8 +66,9 @@ const OWN_PRAGMAS: &[&str] = &[
     "data_version",
 ];
 
-/// Pragmas that say how a new file is laid out, and so come before anything is written to it.
-const FORMAT_PRAGMAS: &[&str] = &["auto_vacuum", "encoding", "page_size"];
+/// Pragmas that say how a new file is laid out, and so come before anything is written to it; in the order in which they are
+/// set, as the later ones look at the file, which settles its encoding.
+const FORMAT_PRAGMAS: &[&str] = &["encoding", "page_size", "auto_vacuum"];
 
 fn is_among(names: &[&str], name: &str) -> bool {
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
@@ -79,8 +80,12 @@ impl Setup {
     /// # Errors
     /// As [`Self::apply`].
     pub(crate) fn format(&self, connection: &Connection) -> Result<()> {
-        let pragmas = self.pragmas.iter().filter(|(name, _)| is_among(FORMAT_PRAGMAS, name));
-        pragmas.into_iter().try_for_each(|(name, value)| set(connection, name, value))
+        for format in FORMAT_PRAGMAS {
+            for (name, value) in self.pragmas.iter().filter(|(name, _)| name.eq_ignore_ascii_case(format)) {
+                set(connection, name, value)?;
+            }
+        }
+        Ok(())
     }
 
     /// `writable` is whether attached files may be made and written.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,9 +17,12 @@ use crate::fault::fail_point;
 use crate::index::{Indexes, Shelf};
 use crate::job::{Job, Post, Ticket, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
+use crate::options::cores;
 use crate::owner::{Identity, Owner, Use, open_error};
 use crate::queue::{Lead, Queue, Turn};
+use crate::reader::{Bustle, Pace};
 use crate::settings::{Pragma, Settings};
+use crate::setup::Attached;
 use crate::statement::{Route, Statement, Statements};
 use crate::steward::{self, Health, Signal};
 use crate::stream::StreamLanes;
@@ -31,7 +34,11 @@ use crate::{Chunk, Error, ErrorCode, Item, Options, Record, Result, Shape, reade
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) settings: Settings,
-    pub(crate) readers: Queue,
+    /// Reading statements that take little.
+    pub(crate) short: Queue,
+    /// Those that take long.
+    pub(crate) long: Queue,
+    pub(crate) bustle: Bustle,
     pub(crate) streams: Queue,
     pub(crate) writer: Queue,
     /// Of whoever has the writer's turn; `None` when the lane has ended.
@@ -52,11 +59,21 @@ impl Shared {
         Counters::add(&self.counters.refused, refused);
     }
 
+    fn queues(&self) -> [&Queue; 4] {
+        [&self.short, &self.long, &self.streams, &self.writer]
+    }
+
+    /// Begins no reading statement before then.
+    pub(crate) fn hold_reads(&self, until: Option<Instant>) {
+        self.short.hold(until);
+        self.long.hold(until);
+    }
+
     /// Closes the database because a lane died.
     fn died(&self, lane: &str, panic: &(dyn Any + Send)) {
         tracing::error!(lane, panic = message(panic), "a lane died; the database closes");
         self.failed.store(true, Relaxed);
-        for queue in [&self.readers, &self.streams, &self.writer] {
+        for queue in self.queues() {
             queue.abort();
         }
     }
@@ -65,9 +82,31 @@ impl Shared {
         self.statements.intern(sql)
     }
 
+    /// Does the writer's work on the calling thread where the writer is idle, else waits for it; returns the pieces of the answer.
+    pub(crate) fn at_once(
+        self: &Arc<Self>,
+        work: Work,
+        queued: Instant,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Record>> {
+        let post = Arc::<Post>::default();
+        let ticket = Ticket::new(post.clone(), 0);
+        match self.writer.push_or_lead(Job { ticket, work, queued, deadline, cancel: None }) {
+            Lead::Turn(job) => {
+                let turn = Turn::Group(vec![job]);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer::work(self, turn))) {
+                    self.died("a synchronous write", &*panic);
+                }
+                self.writer.turn_over();
+            }
+            Lead::Waits { refused } => Counters::add(&self.counters.refused, refused),
+        }
+        post.wait()
+    }
+
     /// Fails the calls that have waited too long, or were given up while they waited.
     pub(crate) fn expire(&self) {
-        for queue in [&self.readers, &self.streams, &self.writer] {
+        for queue in self.queues() {
             queue.expire(|error| self.counters.note_expired(error));
         }
     }
@@ -85,6 +124,7 @@ impl Shared {
 
 /// An open database. Clones share it; the last one to go closes it.
 pub struct Store {
+    number: u32,
     shared: Arc<Shared>,
     lanes: Mutex<Vec<JoinHandle<()>>>,
     reader_lanes: usize,
@@ -96,7 +136,21 @@ pub struct Store {
 #[derive(Default)]
 struct Files {
     owned: Vec<Owner>,
-    _used: Vec<Use>,
+    used: Vec<Use>,
+}
+
+impl Files {
+    /// Takes those that are attached.
+    fn take(&mut self, options: &Options) -> Result<()> {
+        for Attached { path, readonly, .. } in &options.setup.attach {
+            if *readonly || options.readonly {
+                self.used.extend(Use::of(path));
+            } else {
+                self.owned.push(Owner::take(path, options.shared)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Open stores of this process, so that several threads of JavaScript share one.
@@ -112,13 +166,14 @@ impl Store {
     /// `ERR_LOCKED_BY_PROCESS`, `ERR_CANNOT_OPEN`, `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_DISK_FULL`, `ERR_IO`.
     pub fn open(options: Options) -> Result<Arc<Self>> {
         let Some(path) = options.path.clone() else {
-            return Ok(Arc::new(Self::start(options, Files::default())?));
+            let mut files = Files::default();
+            files.take(&options)?;
+            return Ok(Arc::new(Self::start(options, files)?));
         };
-        let attached = &options.setup.attach;
         if options.readonly {
             std::fs::metadata(&path).map_err(|e| open_error(&path, &e))?;
-            let used = std::iter::once(&path).chain(attached.iter().map(|attached| &attached.path));
-            let files = Files { owned: Vec::new(), _used: used.filter_map(|path| Use::of(path)).collect() };
+            let mut files = Files { owned: Vec::new(), used: Use::of(&path).into_iter().collect() };
+            files.take(&options)?;
             return Ok(Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?));
         }
         let patience = Instant::now() + CLOSING_PATIENCE;
@@ -141,12 +196,8 @@ impl Store {
             let owner = Owner::take(&path, options.shared)?;
             fail_point!("open.owned");
             let identity = owner.identity;
-            let mut owned = vec![owner];
-            for attached in attached.iter().filter(|attached| !attached.readonly) {
-                owned.push(Owner::take(&attached.path, options.shared)?);
-            }
-            let used = attached.iter().filter(|attached| attached.readonly);
-            let files = Files { owned, _used: used.filter_map(|attached| Use::of(&attached.path)).collect() };
+            let mut files = Files { owned: vec![owner], used: Vec::new() };
+            files.take(&options)?;
             let store = Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?);
             open.insert(identity, Arc::downgrade(&store));
             fail_point!("open.ready");
@@ -156,6 +207,7 @@ impl Store {
 
     fn start(options: Options, files: Files) -> Result<Self> {
         let reader_lanes = options.reader_lanes();
+        let paces = || Pace::of_lanes(options.short_lanes(), options.long_lanes(), cores());
         let path = options.path.clone();
         let path = path.as_deref();
         let pressure = Arc::default();
@@ -170,9 +222,9 @@ impl Store {
         let shelf = Arc::default();
         let opened = opened.with_indexes(Role::Writer, &options, &shelf)?;
         let mut readers = Vec::new();
-        for _ in 0..reader_lanes {
-            let reader = connection::open(path, Role::Reader, &options, &pressure)?;
-            readers.push(reader.with_indexes(Role::Reader, &options, &shelf)?);
+        for pace in paces() {
+            let reader = connection::open(path, pace.role(), &options, &pressure)?;
+            readers.push((pace, reader.with_indexes(pace.role(), &options, &shelf)?));
         }
         let stewards = match path {
             Some(_) if !options.readonly => Some(connection::open(path, Role::Steward, &options, &pressure)?),
@@ -181,11 +233,9 @@ impl Store {
         };
         let queue = || Queue::new(options.pool.queue_limit, options.pool.connection_timeout);
         let shared = Arc::new(Shared {
-            readers: Queue::for_readers(
-                options.pool.queue_limit,
-                options.pool.connection_timeout,
-                options.long_lanes(),
-            ),
+            short: queue(),
+            long: queue(),
+            bustle: Bustle::default(),
             streams: queue(),
             writer: queue(),
             desk: Mutex::new(Some(Desk::new(&options, opened))),
@@ -199,7 +249,9 @@ impl Store {
             settings,
             options,
         });
-        let mut store = Self { shared, lanes: Mutex::default(), reader_lanes, files };
+        static NUMBERS: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBERS.fetch_add(1, Relaxed);
+        let mut store = Self { number, shared, lanes: Mutex::default(), reader_lanes, files };
         if let Err(error) = store.spawn_all(readers, stewards) {
             // It is in no table yet, which is locked now and which closing would lock once more.
             let files = std::mem::take(&mut store.files);
@@ -210,11 +262,11 @@ impl Store {
         Ok(store)
     }
 
-    fn spawn_all(&self, readers: Vec<Opened>, steward: Option<Opened>) -> Result<()> {
-        let lanes = self.reader_lanes;
+    fn spawn_all(&self, readers: Vec<(Pace, Opened)>, steward: Option<Opened>) -> Result<()> {
         self.spawn("zqlite-writer".into(), writer::serve)?;
-        for (i, opened) in readers.into_iter().enumerate() {
-            self.spawn(format!("zqlite-read-{i}"), move |shared| reader::serve(shared, opened, lanes))?;
+        for (i, (pace, opened)) in readers.into_iter().enumerate() {
+            let kind = if pace.role() == Role::Long { "long" } else { "read" };
+            self.spawn(format!("zqlite-{kind}-{i}"), move |shared| reader::serve(shared, opened, pace))?;
         }
         self.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, steward))
     }
@@ -232,6 +284,11 @@ impl Store {
         Ok(())
     }
 
+    /// Tells it from all other stores of this process.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
     /// The statement of a SQL text; the same text gives the same statement while anybody holds it.
     pub fn statement(&self, sql: &str) -> Arc<Statement> {
         self.shared.statement(sql)
@@ -239,7 +296,7 @@ impl Store {
 
     /// Hands jobs to their lanes. Every one is answered through its ticket, also when it is refused here.
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
-        let (mut reads, mut streams, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut short, mut long, mut streams, mut writes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let has_readers = self.reader_lanes > 0;
         for job in jobs {
             match &job.work {
@@ -248,7 +305,7 @@ impl Store {
                         let answer = self.shared.pragma(pragma);
                         job.ticket.answer(answer);
                     } else if has_readers && call.statement.route() != Route::Write {
-                        reads.push(job);
+                        if call.statement.is_long() { &mut long } else { &mut short }.push(job);
                     } else {
                         writes.push(job);
                     }
@@ -258,8 +315,14 @@ impl Store {
             }
         }
         let started = streams.len();
-        let refused =
-            self.shared.readers.push(reads) + self.shared.streams.push(streams) + self.shared.writer.push(writes);
+        let shared = &self.shared;
+        if let Some(job) = short.last().or(writes.last()) {
+            shared.bustle.note(job.queued);
+        }
+        let refused = shared.short.push(short)
+            + shared.long.push(long)
+            + shared.streams.push(streams)
+            + shared.writer.push(writes);
         for _ in 0..started {
             StreamLanes::ensure(&self.shared);
         }
@@ -280,19 +343,7 @@ impl Store {
         if !matches!(work, Work::Run(_) | Work::Batch(_)) {
             return Err(Error::new(ErrorCode::Internal, "only a statement or a batch runs at once"));
         }
-        let post = Arc::<Post>::default();
-        let ticket = Ticket::new(post.clone(), 0);
-        match self.shared.writer.push_or_lead(Job { ticket, work, queued: Instant::now(), deadline, cancel: None }) {
-            Lead::Turn(job) => {
-                let turn = Turn::Group(vec![job]);
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| writer::work(&self.shared, turn))) {
-                    self.shared.died("a synchronous write", &*panic);
-                }
-                self.shared.writer.turn_over();
-            }
-            Lead::Waits { refused } => Counters::add(&self.shared.counters.refused, refused),
-        }
-        post.wait()
+        self.shared.at_once(work, Instant::now(), deadline)
     }
 
     /// Ends the waiting of calls that were given up; those that run notice it themselves.
@@ -313,7 +364,7 @@ impl Store {
     /// A connection for synchronous calls of one thread, to be dropped before the store.
     ///
     /// # Errors
-    /// `ERR_NOT_ALLOWED` for a database in memory, and as opening a file.
+    /// As opening a file.
     pub fn sync_lane(&self) -> Result<SyncLane> {
         SyncLane::open(&self.shared)
     }
@@ -332,7 +383,7 @@ impl Store {
 
     /// The counters now.
     pub fn metrics(&self) -> Snapshot {
-        let waiting = (self.shared.readers.len() + self.shared.streams.len() + self.shared.writer.len()) as u64;
+        let waiting = self.shared.queues().map(|queue| queue.len() as u64).iter().sum();
         let connections = (self.reader_lanes + self.shared.stream_lanes.count()) as u64 + 1;
         let mut snapshot = self.shared.counters.snapshot(LaneGauge { connections, waiting });
         snapshot.wal_bytes = self.shared.steward.wal_bytes.load(Relaxed);
@@ -344,12 +395,18 @@ impl Drop for Store {
     /// Serves what waits, then stops the lanes and closes the file: the readers first, the writer last, so that the last
     /// connection moves the log into the file.
     fn drop(&mut self) {
-        self.shared.readers.close();
+        self.shared.short.close();
         self.shared.streams.close();
         self.shared.steward.close();
         let mut lanes = std::mem::take(&mut *self.lanes.lock());
         let writer = (!lanes.is_empty()).then(|| lanes.remove(0));
+        let others = lanes.split_off(lanes.len().min(self.shared.options.short_lanes()));
         for lane in lanes {
+            let _ = lane.join();
+        }
+        // Not before: a lane for short statements may find one of those that wait there to be long.
+        self.shared.long.close();
+        for lane in others {
             let _ = lane.join();
         }
         // Stream lanes are not joined, because they come and go; a stream that is paused ends when it next looks.
@@ -364,7 +421,7 @@ impl Drop for Store {
         // A writer that died has left its connection here, which must be closed before the file is given up.
         *self.shared.desk.lock() = None;
         fail_point!("close.writer-gone");
-        let main = self.files.owned.first().map(|owner| owner.identity);
+        let main = self.files.owned.first().filter(|_| self.shared.options.path.is_some()).map(|owner| owner.identity);
         // Before the entry: who finds none takes the file at once.
         self.files = Files::default();
         if let Some(identity) = main {

@@ -1,4 +1,5 @@
-//! Connections for synchronous reads: on the caller's own thread, reading only, waiting for nobody.
+//! Connections for synchronous reads: on the caller's own thread, reading only, waiting for nobody. A database in memory has
+//! one connection, which a read borrows from the writer as a synchronous write does.
 //!
 //! SQLite locks the log for each read and lets go of it afterwards, two system calls each, a fifth of a point read. So a
 //! connection keeps its snapshot from one call to the next while nobody commits, which it sees where SQLite itself
@@ -10,6 +11,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::connection::{self, Lane, Ran, Role};
+use crate::job::Work;
 use crate::metrics::Operation;
 use crate::seat::Seat;
 use crate::sqlite::{LogHead, log_head};
@@ -21,7 +23,8 @@ use crate::{Call, Error, ErrorCode, Record, Result};
 /// began. To be dropped before its store.
 pub struct SyncLane {
     shared: Arc<Shared>,
-    reading: Arc<Mutex<Reading>>,
+    /// `None` for a database in memory.
+    reading: Option<Arc<Mutex<Reading>>>,
 }
 
 struct Reading {
@@ -83,40 +86,43 @@ impl Kept {
 
 impl SyncLane {
     /// # Errors
-    /// `ERR_NOT_ALLOWED` for a database in memory, whose one connection is the writer's.
+    /// As opening a connection fails.
     pub(crate) fn open(shared: &Arc<Shared>) -> Result<Self> {
         if shared.options.path.is_none() {
-            let message =
-                "a database in memory has one connection, which another thread uses; only asynchronous calls reach it";
-            return Err(Error::new(ErrorCode::NotAllowed, message));
+            return Ok(Self { shared: shared.clone(), reading: None });
         }
         let seat = Seat::new(connection::open_lane(shared, Role::Sync)?);
         let reading = Arc::new(Mutex::new(Reading { seat, kept: Kept::default() }));
         shared.sync_lanes.0.lock().push(Arc::downgrade(&reading));
-        Ok(Self { shared: shared.clone(), reading })
+        Ok(Self { shared: shared.clone(), reading: Some(reading) })
     }
 
-    /// Runs a reading statement, asked for then, and returns the pieces of its answer.
+    /// Runs a reading statement, asked for then, and returns the pieces of its answer. On a database in memory it waits for
+    /// what the writer is at.
     ///
     /// # Errors
     /// `ERR_NOT_ALLOWED` for a statement that writes, `ERR_STEP_BUDGET` for one that takes too long, and as SQLite tells.
-    pub fn run(&mut self, call: &Call, queued: Instant) -> Result<Vec<Record>> {
+    pub fn run(&mut self, call: Call, queued: Instant) -> Result<Vec<Record>> {
         let shared = &self.shared;
         if let Some(pragma) = &call.statement.pragma {
             return shared.pragma(pragma).map(|record| vec![record]);
         }
-        let mut reading = self.reading.lock();
+        let Some(reading) = &self.reading else {
+            return shared.at_once(Work::Read(call), queued, None);
+        };
+        let mut reading = reading.lock();
         let Reading { seat, kept } = &mut *reading;
         seat.with(|lane| {
             lane.refresh(shared);
             kept.renew(lane);
-            lane.watch.set_budget(shared.options.sync_steps, queued);
+            lane.most_steps = Some(shared.options.sync_steps);
+            lane.watch.set_started(queued);
             let mut records = Vec::new();
             let mut keep = |record: Record, _: &Watch| {
                 records.push(record);
                 Ok(())
             };
-            let result = lane.run(call, false, &mut keep);
+            let result = lane.run(&call, false, &mut keep);
             lane.watch.nothing();
             match result {
                 Ok(Ran::Done { last, .. }) => {

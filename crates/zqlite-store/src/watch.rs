@@ -106,10 +106,14 @@ impl Watch {
         self.looks.store(u64::MAX, Relaxed);
     }
 
-    /// Bounds the next call, which began then, to this many steps of SQLite's virtual machine, about.
-    pub(crate) fn set_budget(&self, steps: u64, began: Instant) {
+    /// Bounds what follows to this many steps of SQLite's virtual machine, about.
+    pub(crate) fn bound(&self, steps: Option<u64>) {
+        self.looks.store(steps.map_or(u64::MAX, |steps| steps / STEPS_PER_LOOK as u64), Relaxed);
+    }
+
+    /// The next call began then.
+    pub(crate) fn set_started(&self, began: Instant) {
         self.started.store(began.saturating_duration_since(self.epoch).as_nanos() as u64, Relaxed);
-        self.looks.store(steps / STEPS_PER_LOOK as u64, Relaxed);
     }
 
     /// Whether what follows is the lane's own; returns what held before.

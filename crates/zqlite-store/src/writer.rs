@@ -152,7 +152,8 @@ impl Writer<'_, '_> {
         for (member, answer) in members.into_iter().zip(answers) {
             let unrun = || Err(Error::new(ErrorCode::Internal, "a member of a group was not run"));
             let Job { ticket, work, queued, .. } = member;
-            self.tell(ticket, Operation::Write, now.saturating_duration_since(queued), answer.unwrap_or_else(unrun));
+            let operation = if matches!(work, Work::Read(_)) { Operation::Sync } else { Operation::Write };
+            self.tell(ticket, operation, now.saturating_duration_since(queued), answer.unwrap_or_else(unrun));
             works.push(work);
         }
         // Nobody waits until what was asked is freed.
@@ -287,7 +288,14 @@ impl Writer<'_, '_> {
         let mut records = Vec::with_capacity(1);
         let result = match &member.work {
             Work::Run(call) => self.lane.run_held(call, &mut records).map(|_| ()),
-            Work::Stream(call, _) => self.lane.read_held(call, &mut records),
+            Work::Read(call) => {
+                self.lane.watch.set_started(member.queued);
+                self.lane.most_steps = Some(self.shared.options.sync_steps);
+                let result = self.lane.read_held(call, "synchronous calls read; this statement writes", &mut records);
+                self.lane.most_steps = None;
+                result
+            }
+            Work::Stream(call, _) => self.lane.read_held(call, "a stream reads; this statement writes", &mut records),
             Work::Batch(items) => self.lane.run_batch(items, &mut records),
             _ => Err(Error::new(ErrorCode::Internal, "not a member of a group")),
         };
@@ -501,10 +509,16 @@ impl Writer<'_, '_> {
 
 /// Whether it is so unlikely to have to be undone that a savepoint does not pay.
 fn needs_no_savepoint(member: &Job) -> bool {
-    matches!(&member.work, Work::Run(call) if call.statement.has_not_failed_lately())
+    match &member.work {
+        Work::Run(call) => call.statement.has_not_failed_lately(),
+        work => matches!(work, Work::Read(_)),
+    }
 }
 
 /// Whether it leaves nothing to undo whatever becomes of it.
 fn only_reads(member: &Job) -> bool {
-    matches!(&member.work, Work::Run(call) if call.statement.route() == Route::Read)
+    match &member.work {
+        Work::Run(call) => call.statement.route() == Route::Read,
+        work => matches!(work, Work::Read(_)),
+    }
 }

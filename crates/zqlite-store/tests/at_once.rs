@@ -23,7 +23,7 @@ fn call(store: &Store, sql: &str, values: &[Value]) -> Call {
 
 /// The one number that a reading statement gives, read on this thread.
 fn number(lane: &mut zqlite_store::SyncLane, store: &Store, sql: &str) -> f64 {
-    support::number(&lane.run(&call(store, sql, &[]), Instant::now()).unwrap())
+    support::number(&lane.run(call(store, sql, &[]), Instant::now()).unwrap())
 }
 
 #[test]
@@ -178,4 +178,105 @@ fn a_log_that_is_written_without_a_pause_begins_anew() {
         most = most.max(store.metrics().wal_bytes);
     }
     assert!(most < 24 << 20, "{most} bytes of log");
+}
+
+#[test]
+fn what_was_handed_over_before_goes_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::open(&folder.path().join("t.db"));
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY, by TEXT)");
+    for _ in 0..200 {
+        // The writer's thread has to wake first, which the caller is quicker than.
+        let before = client.start(vec![client.member("INSERT INTO t (by) VALUES ('lane')")]);
+        let here = support::item_of(&run(&client.store, "INSERT INTO t (by) VALUES ('caller')", &[]));
+        let there = support::item_of(&client.wait(before[0]));
+        assert!(there.last_insert_rowid < here.last_insert_rowid);
+    }
+}
+
+#[test]
+fn what_comes_while_a_caller_writes_is_served_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = Client::open(&folder.path().join("t.db"));
+    client.run("CREATE TABLE t (a)");
+    let store = client.store.clone();
+    let long = std::thread::spawn(move || {
+        let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)";
+        run(&store, &format!("INSERT INTO t {numbers} SELECT i FROM n"), &[]).unwrap();
+    });
+    while client.store.metrics().active == 0 && !long.is_finished() {
+        std::thread::yield_now();
+    }
+    // Nothing more comes that could wake the writer's thread.
+    client.run("INSERT INTO t VALUES (0)");
+    long.join().unwrap();
+    assert_eq!(client.number("SELECT count(*) FROM t"), 300_001.0);
+}
+
+#[test]
+fn a_call_whose_time_is_over_does_not_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    for options in [Options::default(), support::options(&folder.path().join("t.db"))] {
+        let store = Store::open(options).unwrap();
+        run(&store, "CREATE TABLE t (a)", &[]).unwrap();
+        let insert = Work::Run(call(&store, "INSERT INTO t VALUES (1)", &[]));
+        assert_eq!(code(store.write_sync(insert, Some(Instant::now()))), ErrorCode::Deadline);
+        let mut lane = store.sync_lane().unwrap();
+        assert_eq!(number(&mut lane, &store, "SELECT count(*) FROM t"), 0.0);
+        let expired = store.metrics().expired;
+        assert_eq!(expired, 1);
+    }
+}
+
+#[test]
+fn indexes_follow_a_write_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for options in [Options::default(), support::options(&folder.path().join("t.db"))] {
+        let store = Store::open(options).unwrap();
+        run(&store, "CREATE TABLE r (id INTEGER PRIMARY KEY, p TEXT)", &[]).unwrap();
+        run(&store, "CREATE INDEX r_p ON r USING cidr (p)", &[]).unwrap();
+        run(&store, "INSERT INTO r VALUES (1, '10.0.0.0/8')", &[]).unwrap();
+        assert_eq!(code(run(&store, "INSERT INTO r VALUES (2, 'nowhere')", &[])), ErrorCode::IndexRow);
+        run(&store, "INSERT INTO r VALUES (3, '10.1.0.0/16')", &[]).unwrap();
+        let mut lane = store.sync_lane().unwrap();
+        // The row id that an address is found under, here and in what is asked without SQL.
+        assert_eq!(number(&mut lane, &store, "SELECT id FROM cidr_lookup('r_p', '10.1.2.3')"), 3.0);
+        let index = store.indexes().cidr("r_p");
+        let found = || index.lookup("10.1.2.3").unwrap().unwrap().1;
+        assert_eq!(found(), [3]);
+        run(&store, "DELETE FROM r WHERE id = 3", &[]).unwrap();
+        assert_eq!(number(&mut lane, &store, "SELECT id FROM cidr_lookup('r_p', '10.1.2.3')"), 1.0);
+        assert_eq!(found(), [1]);
+        assert_eq!(number(&mut lane, &store, "SELECT count(*) FROM r"), 1.0);
+    }
+}
+
+#[test]
+fn a_database_in_memory_is_read_at_once_within_the_same_bounds() {
+    let store = Store::open(Options { sync_steps: 10_000, ..Options::default() }).unwrap();
+    let client = Client::of(store.clone());
+    client.run("CREATE TABLE t (a)");
+    let mut lane = store.sync_lane().unwrap();
+    for i in 1..=50 {
+        // Beside calls of the lane, whose group a read may then be part of.
+        let waiting = client.start((0..4).map(|_| client.member("INSERT INTO t VALUES (1)")).collect());
+        assert_eq!(number(&mut lane, &store, "SELECT count(*) FROM t"), 4.0 * f64::from(i));
+        waiting.into_iter().for_each(|token| drop(client.wait(token).unwrap()));
+    }
+    let mut fails = |sql: &str| code(lane.run(call(&store, sql, &[]), Instant::now()));
+    assert_eq!(fails("INSERT INTO t VALUES (2)"), ErrorCode::NotAllowed);
+    assert_eq!(fails("DELETE FROM t RETURNING a"), ErrorCode::NotAllowed);
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+    assert_eq!(fails(endless), ErrorCode::StepBudget);
+    // The budget is of that call alone.
+    let long =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT count(*) FROM n";
+    assert_eq!(client.number(long), 100_000.0);
+    assert_eq!(client.number("SELECT count(*) FROM t"), 200.0);
+    // One that uses its budget up takes nobody with it.
+    let reader = std::thread::spawn(move || code(lane.run(call(&store, endless, &[]), Instant::now())));
+    while !reader.is_finished() {
+        client.run("INSERT INTO t VALUES (3)");
+    }
+    assert_eq!(reader.join().unwrap(), ErrorCode::StepBudget);
 }

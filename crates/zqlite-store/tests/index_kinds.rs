@@ -410,7 +410,7 @@ fn readers_of_other_kinds_have_them_too() {
         let mut lane = writer.store.sync_lane().unwrap();
         writer.run("UPDATE t SET v = '10.0.0.7' WHERE id = 2");
         assert_eq!(agrees(&reader, kind), agrees(&writer, kind));
-        let found = text(lane.run(&writer.call(&kind.held(), &[]), std::time::Instant::now()));
+        let found = text(lane.run(writer.call(&kind.held(), &[]), std::time::Instant::now()));
         assert_eq!(found.unwrap(), agrees(&writer, kind));
     }
 }

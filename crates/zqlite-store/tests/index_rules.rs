@@ -420,6 +420,17 @@ fn what_cannot_be_indexed_is_refused() {
 }
 
 #[test]
+fn rows_that_change_under_a_name_that_does_not_last_are_noticed() {
+    let (_folder, client) = routes();
+    let transaction = client.transaction();
+    transaction.run("ALTER TABLE routes RENAME TO roads");
+    transaction.run("INSERT INTO roads VALUES (5, '10.5.0.0/16', 'e')");
+    transaction.run("ALTER TABLE roads RENAME TO routes");
+    transaction.commit().unwrap();
+    assert!(client.text(HELD).contains("5=10.5.0.0/16"));
+}
+
+#[test]
 fn alter_is_followed() {
     let (folder, client) = routes();
     client.run("ALTER TABLE routes RENAME COLUMN prefix TO net");
@@ -721,7 +732,7 @@ fn functions_tell_what_is_wrong() {
 fn the_synchronous_connection_has_them_too() {
     let (_folder, client) = routes();
     let mut lane = client.store.sync_lane().unwrap();
-    let mut ask = |sql: &str| text(lane.run(&client.call(sql, &[]), std::time::Instant::now()));
+    let mut ask = |sql: &str| text(lane.run(client.call(sql, &[]), std::time::Instant::now()));
     assert_eq!(ask(HELD).unwrap(), client.text(HELD));
     client.run("INSERT INTO routes VALUES (7, '10.7.0.0/16', 'x')");
     assert_eq!(ask(HELD).unwrap(), client.text(HELD));

@@ -80,7 +80,8 @@ impl Client {
         Ok(Self::of(Store::open(Options::default())?))
     }
 
-    fn of(store: Arc<Store>) -> Self {
+    /// A caller of an open store.
+    pub fn of(store: Arc<Store>) -> Self {
         Self { store, inbox: Arc::default(), next: AtomicU32::new(0) }
     }
 

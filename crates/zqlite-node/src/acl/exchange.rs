@@ -35,7 +35,7 @@ impl Exchange {
 }
 
 /// The longest text of an address has 45 characters; what is longer is none, and stays so when it is cut here.
-const LONGEST: usize = 64;
+const LONGEST: usize = 48;
 
 pub(super) struct ShortText {
     bytes: [u8; LONGEST],
