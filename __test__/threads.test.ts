@@ -104,3 +104,67 @@ test('a query without an end goes with the thread that asked for it', async (t) 
   const late = sleep(20_000).then(() => 'late')
   t.is(await Promise.race([db.close().then(() => 'closed'), late]), 'closed')
 })
+
+const everything = `
+  const { workerData } = require('node:worker_threads')
+  const { Database } = require('zqlite')
+  const path = workerData ?? process.argv[1]
+  void (async () => {
+    const db = await Database.open(path)
+    const many = 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT i, hex(i) FROM n'
+    const forever = async (call) => { for (;;) { await call().catch(() => {}); await new Promise((resolve) => setImmediate(resolve)) } }
+    let n = 0
+    for (let i = 0; i < 4; i++) void forever(async () => { const mine = ++n; await db.execute('INSERT INTO t VALUES (?)', [mine]); if (!workerData) require('node:fs').writeSync(1, mine + '\\n') })
+    void forever(async () => { for await (const row of db.stream(many)) if (row.i % 1000 === 0) await null })
+    void forever(() => db.query(many, [], { signal: AbortSignal.timeout(20) }))
+    void forever(() => db.backup(path + '.copy' + process.pid, { overwrite: true, pagesPerStep: 1 }))
+    void forever(() => db.healthCheck())
+    void forever(() => db.vacuum())
+    void forever(() => db.checkpoint('truncate', { timeout: 50 }))
+    void forever(() => db.transaction(async (tx) => { await tx.execute('INSERT INTO t VALUES (-1)'); await new Promise((resolve) => setTimeout(resolve, 3)); throw new Error('undone') }))
+    void forever(async () => { db.executeSync('INSERT INTO t VALUES (-2)'); db.allSync('SELECT * FROM t LIMIT 100') })
+    await db.stream(many).next()
+    setTimeout(() => process.exit(7), 100 + 200 * Math.random())
+  })()
+`
+
+test('a process that exits in the middle of everything at once neither crashes nor hangs, and leaves what it acknowledged', async (t) => {
+  const db = await fresh(t)
+  const { path } = db
+  await db.execute('CREATE TABLE t (n INTEGER)')
+  await db.close()
+  let all = 0
+  for (let round = 0; round < 5; round++) {
+    const child = spawn(process.execPath, ['-e', everything, path], { cwd: __dirname, stdio: ['ignore', 'pipe', 'inherit'], timeout: 20_000, killSignal: 'SIGKILL' })
+    const acknowledged: number[] = []
+    createInterface({ input: child.stdout }).on('line', (line) => acknowledged.push(Number(line)))
+    t.deepEqual(await once(child, 'close'), [7, null])
+    all += acknowledged.length
+    const again = await Database.open(path)
+    const there = new Set((await again.values('SELECT n FROM t')).map(([n]) => n as number))
+    t.deepEqual(acknowledged.filter((n) => !there.has(n)), [])
+    t.false(there.has(-1))
+    t.deepEqual(await again.get('PRAGMA integrity_check'), { integrity_check: 'ok' })
+    await again.execute('DELETE FROM t')
+    await again.close()
+  }
+  t.true(all > 0)
+})
+
+test('threads that exit or are ended in the middle of everything at once leave the database to the others', async (t) => {
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE t (n INTEGER)')
+  for (let round = 0; round < 8; round++) {
+    const worker = new Worker(everything, { eval: true, workerData: db.path })
+    const ended = once(worker, 'exit')
+    if (round % 2 === 0) {
+      await once(worker, 'online')
+      await sleep(80 + 20 * round)
+      await worker.terminate()
+    }
+    t.not(await Promise.race([ended, sleep(20_000).then(() => 'hangs')]), 'hangs')
+    await db.execute('INSERT INTO t VALUES (0)', [], { timeout: '20s' })
+  }
+  t.deepEqual(await db.get('SELECT count(*) AS n FROM t WHERE n = -1'), { n: 0 })
+  t.deepEqual(await db.get('PRAGMA integrity_check'), { integrity_check: 'ok' })
+})

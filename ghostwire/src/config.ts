@@ -17,8 +17,8 @@ import { formatDuration, formatSize, parseDuration, parseSize } from './units.js
 /** How a value is written; numbers in memory are milliseconds or bytes. */
 type Unit = 'duration' | 'size';
 
-const duration = (fallback: string, description: string) =>
-  Type.Integer({ minimum: 0, default: parseDuration(fallback), unit: 'duration', description });
+const duration = (fallback: string, description: string, minimum = 0) =>
+  Type.Integer({ minimum, default: parseDuration(fallback), unit: 'duration', description });
 const port = (fallback: number, description: string) => Type.Integer({ minimum: 0, maximum: 65_535, default: fallback, description });
 const text = (fallback: string, description: string) => Type.String({ default: fallback, maxLength: 4_096, description });
 /** A table of names and values, checked by zqlite when the database is opened. */
@@ -41,9 +41,9 @@ const SCHEMA = Type.Object({
   pool: Type.Object({
     min_connections: Type.Integer({ default: 10, minimum: 1, maximum: 200, description: 'Connections kept open.' }),
     max_connections: Type.Integer({ default: 100, minimum: 5, maximum: 200, description: 'Connections and waiting slots at most.' }),
-    connection_timeout: duration('30s', 'Longest wait for a connection.'),
+    connection_timeout: duration('30s', 'Longest wait for a connection.', 1),
     idle_timeout: duration('10m', 'Idle connections above the minimum close after this.'),
-    max_lifetime: duration('30m', 'A connection is replaced after this.'),
+    max_lifetime: duration('30m', 'A connection is replaced after this.', 100),
     health_check_interval: duration('60s', 'How often it is checked that the database can be read.'),
   }),
   server: Type.Object({
