@@ -12,21 +12,49 @@ const LONGEST: usize = 39;
 /// Digits of the longest group.
 const GROUP: usize = 4;
 
-/// What a character of an IPv6 address is: the value of a digit, or one of these.
-const COLON: u8 = 16;
-const OTHER: u8 = 64;
+/// What is looked at of a text: the longest address, and what stands behind it.
+const ROOM: usize = 48;
 
-const CLASSES: [u8; 256] = {
-    let mut classes = [OTHER; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        classes[b"0123456789abcdef"[digit] as usize] = digit as u8;
-        classes[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
-        digit += 1;
+/// The characters of a text, each on its own: loops over all of them that are compiled to vector instructions.
+struct Characters {
+    /// Values of hexadecimal digits, behind as much room as a group takes. Of other characters they mean nothing.
+    digits: [u8; GROUP + ROOM],
+    /// Bit by bit, from the first character on.
+    colons: u64,
+    dots: u64,
+    /// Neither these nor digits.
+    others: u64,
+}
+
+impl Characters {
+    #[inline(always)]
+    fn of(text: &[u8]) -> Self {
+        let mut bytes = [0u8; ROOM];
+        let count = text.len().min(ROOM);
+        bytes[..count].copy_from_slice(&text[..count]);
+        let mut digits = [0u8; GROUP + ROOM];
+        let [mut colons, mut dots, mut others] = [[0u8; ROOM]; 3];
+        for at in 0..ROOM {
+            let byte = bytes[at];
+            let (decimal, letter) = (byte.wrapping_sub(b'0'), (byte | 0x20).wrapping_sub(b'a'));
+            let (is_decimal, is_letter) = (u8::from(decimal < 10), u8::from(letter < 6));
+            digits[GROUP + at] = if is_decimal == 1 { decimal } else { letter.wrapping_add(10) };
+            colons[at] = u8::from(byte == b':');
+            dots[at] = u8::from(byte == b'.');
+            others[at] = 1 ^ (is_decimal | is_letter | colons[at] | dots[at]);
+        }
+        Self { digits, colons: bits(&colons), dots: bits(&dots), others: bits(&others) }
     }
-    classes[b':' as usize] = COLON;
-    classes
-};
+}
+
+/// The lowest bits of bytes, as one number.
+#[inline(always)]
+fn bits(bytes: &[u8; ROOM]) -> u64 {
+    let words = bytes.as_chunks::<8>().0.iter().enumerate();
+    // The product has the lowest bit of each byte, in their order, at the top.
+    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    words.fold(0, |all, (at, word)| all | bits(word) << (8 * at))
+}
 
 /// The address that `text` begins with, up to a character that none of its family can have, and its length; `None` if it is
 /// of another form than four groups between dots or groups between colons, or of none.
@@ -35,8 +63,14 @@ pub(crate) fn address(text: &[u8]) -> Option<(Written, usize)> {
     if let Some((bits, length)) = ipv4(text) {
         return Some((Written { family: Family::V4, bits: bits.into() }, length));
     }
-    let (bits, length) = ipv6(text)?;
-    Some((Written { family: Family::V6, bits }, length))
+    let Characters { digits, colons, dots, others } = Characters::of(text);
+    let length = (others | 1 << ROOM).trailing_zeros() as usize;
+    let text = (1 << length) - 1;
+    let (colons, dots) = (colons & text, dots & text);
+    if colons == 0 || dots > 0 || length > LONGEST {
+        return None;
+    }
+    Some((Written { family: Family::V6, bits: ipv6(&digits, colons, length)? }, length))
 }
 
 /// All four octets are taken out of one word, as in Lemire's "Parsing IP addresses crazily fast" (2023), without
@@ -95,32 +129,16 @@ fn first_bytes(text: &[u8]) -> Option<u128> {
 
 /// The four characters in front of one, the last in the lowest byte.
 #[inline(always)]
-fn before(classes: &[u8; GROUP + LONGEST + 1], at: usize) -> u32 {
+fn before(digits: &[u8; GROUP + ROOM], at: usize) -> u32 {
     let mut four = [0; GROUP];
-    if let Some(there) = classes.get(at..at + GROUP) {
+    if let Some(there) = digits.get(at..at + GROUP) {
         four.copy_from_slice(there);
     }
     u32::from_be_bytes(four)
 }
 
 #[inline(always)]
-fn ipv6(text: &[u8]) -> Option<(u128, usize)> {
-    // Room in front, so that the last digits of the first group can be taken as if it were a long one.
-    let mut classes = [0u8; GROUP + LONGEST + 1];
-    let (mut colons, mut length) = (0u64, 0);
-    for (at, &byte) in text.iter().take(LONGEST + 1).enumerate() {
-        let class = CLASSES[usize::from(byte)];
-        if class == OTHER {
-            break;
-        }
-        classes[GROUP + at] = class;
-        colons |= u64::from(class == COLON) << at;
-        length = at + 1;
-    }
-    // With a dot behind it the last group is the first octet of an IPv4 address.
-    if colons == 0 || length > LONGEST || text.get(length) == Some(&b'.') {
-        return None;
-    }
+fn ipv6(digits: &[u8; GROUP + ROOM], colons: u64, length: usize) -> Option<u128> {
     let count = colons.count_ones() as usize;
     let gaps = colons & colons >> 1;
     if count > 8 || !(gaps == 0 || gaps.is_power_of_two()) {
@@ -131,12 +149,12 @@ fn ipv6(text: &[u8]) -> Option<(u128, usize)> {
     for _ in 0..=count {
         let end = ends.trailing_zeros() as usize;
         ends &= ends - 1;
-        let digits = end - start;
-        let nibbles = before(&classes, end) & ((1u64 << (8 * digits.min(GROUP))) - 1) as u32;
+        let width = end - start;
+        let nibbles = before(digits, end) & ((1u64 << (8 * width.min(GROUP))) - 1) as u32;
         let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff;
         groups[filled % 16] = (bytes | bytes >> 8) as u16;
-        filled += usize::from(digits > 0);
-        wrong |= digits > GROUP;
+        filled += usize::from(width > 0);
+        wrong |= width > GROUP;
         start = end + 1;
     }
     // What a gap leaves empty: the field between its colons, and the end of the text that it stands at.
@@ -148,13 +166,13 @@ fn ipv6(text: &[u8]) -> Option<(u128, usize)> {
     }
     let all = groups[..8].iter().fold(0, |bits: u128, &group| bits << 16 | u128::from(group));
     if gaps == 0 {
-        return Some((all, length));
+        return Some(all);
     }
     // How many groups stand before the gap, and the others at the end.
     let head = if gap == 0 { 0 } else { (colons & ((1 << gap) - 1)).count_ones() + 1 };
     let behind = u128::MAX.checked_shr(16 * head).unwrap_or(0);
     let tail = (all & behind) >> (16 * (8 - filled as u32) - u32::from(filled == 0));
-    Some((all & !behind | tail, length))
+    Some(all & !behind | tail)
 }
 
 #[cfg(test)]
