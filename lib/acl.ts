@@ -528,27 +528,19 @@ function decision(code: number): AclDecision {
 }
 
 /** See {@link AclEngine.decideBatch}. */
-export function decideBatch(engine: Pick<native.NativeAclEngine, 'decideBatch'>, batch: AclBatch): AclDecisions {
-  const { sources, destinations, protocols, ports, at = Date.now() } = batch
-  const codes = new Float64Array(protocols.length)
-  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, codes))
-  return decisions(codes)
+export function decideBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclBatch): AclDecisions {
+  const { rules, allowed } = answers(protocols.length)
+  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, rules, allowed))
+  return { allowed, rules }
 }
 
 /** See {@link AclEngine.decideAddressesBatch}. */
-export function decideAddressesBatch(engine: Pick<native.NativeAclEngine, 'decideAddressesBatch'>, batch: AclAddressBatch): AclDecisions {
-  const { sources, destinations, protocols, ports, at = Date.now() } = batch
-  const codes = new Float64Array(protocols.length)
-  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, codes))
-  return decisions(codes)
+export function decideAddressesBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclAddressBatch): AclDecisions {
+  const { rules, allowed } = answers(protocols.length)
+  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, rules, allowed))
+  return { allowed, rules }
 }
 
-function decisions(rules: Float64Array): AclDecisions {
-  const allowed = new Uint8Array(rules.length)
-  for (let i = 0; i < rules.length; i++) {
-    const code = rules[i] as number
-    if (code >= 0) allowed[i] = 1
-    else rules[i] = -1 - code
-  }
-  return { allowed, rules }
+function answers(count: number): AclDecisions {
+  return { allowed: new Uint8Array(count), rules: new Float64Array(count) }
 }

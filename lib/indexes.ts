@@ -169,11 +169,11 @@ export class NativeAcl implements AclIndex {
   }
 
   decideBatch(batch: AclBatch): AclDecisions {
-    return decideBatch(this.#native, batch)
+    return decideBatch(callNative(() => this.#native.snapshot()), batch)
   }
 
   decideAddressesBatch(batch: AclAddressBatch): AclDecisions {
-    return decideAddressesBatch(this.#native, batch)
+    return decideAddressesBatch(callNative(() => this.#native.snapshot()), batch)
   }
 
   snapshot(): AclEngine {

@@ -226,7 +226,7 @@ mod tests {
             }
             plain.set_rules(now.clone()).unwrap();
             let lists = lists.get(&engine, 0).unwrap();
-            turned.set(turned.get() + usize::from(!lists.turned.is_empty()));
+            turned.set(turned.get() + usize::from(!lists.store.turned.is_empty()));
             let number = |address: Address| u32::try_from(address.bits()).unwrap_or(7);
             let columns: (Vec<u32>, Vec<u32>, Vec<u8>, Vec<u16>) = (
                 queries.iter().map(|query| number(query.source)).collect(),

@@ -10,11 +10,12 @@ use zqlite_cidr::{Address, Family};
 
 use crate::engine::{Class, DESTINATION, Engine, Entry, SOURCE};
 use crate::error::UnknownId;
-use crate::lists::{Found, Lists};
+use crate::lists::{Found, service};
+use crate::names::Named;
 use crate::peer::PeerId;
 use crate::query::{Columns, Decision, Explanation, MatchingRule, Query};
 use crate::rows::{FACTORED, Row, RowId, Rows, Slot, ones};
-use crate::rule::{Action, Rule};
+use crate::rule::{Action, Rule, RuleId};
 use crate::selector::Selector;
 
 /// One side of a question.
@@ -78,11 +79,13 @@ impl Engine {
     pub fn decide(&self, query: &Query<PeerId>) -> Result<Decision, UnknownId> {
         let source = self.member(query.source)?;
         let destination = self.member(query.destination)?;
-        let from = self.class(SOURCE, source);
-        let decision = self.decision(&question(from, self.class(DESTINATION, destination), query));
+        let decision = self.decide_by_names(source, destination, query).unwrap_or_else(|| {
+            self.decision(&question(self.class(SOURCE, source), self.class(DESTINATION, destination), query))
+        });
         if decision.allowed || !self.routes(destination) {
             return Ok(decision);
         }
+        let from = self.class(SOURCE, source);
         let routed = self.routed(from, query);
         Ok(routed.map_or(decision, |address| self.decision(&question(from, self.behind(address, destination), query))))
     }
@@ -132,7 +135,7 @@ impl Engine {
             return;
         };
         lists.decide_each(self, questions, at, |index, found| match (found, ask(index)) {
-            (Found::Rule(slot), _) => put(index, self.of_slot(lists, slot)),
+            (Found::Rule(slot), _) => put(index, self.of_slot(slot, |slot| lists.id(slot))),
             (Found::Unsure, Some(query)) => put(index, self.decide_addresses(&query)),
             (Found::Unsure, None) => {}
         });
@@ -201,23 +204,52 @@ impl Engine {
         if held(&query.source) || held(&query.destination) {
             return None;
         }
-        match lists.decide(self, query) {
-            Found::Unsure => None,
-            Found::Rule(slot) if self.entries.len() <= self.ordered => Some(self.of_slot(lists, slot)),
-            Found::Rule(slot) => {
+        self.answered(
+            lists.decide(self, query),
+            |slot| lists.id(slot),
+            || {
                 let source = self.nobody(SOURCE, query.source);
                 let packets = Packets::between(query.source.family(), query.destination.family());
-                let question =
-                    Question { packets, ..question(source, self.nobody(DESTINATION, query.destination), query) };
-                let first = slot.and_then(|slot| self.entries.get(slot));
+                Question { packets, ..question(source, self.nobody(DESTINATION, query.destination), query) }
+            },
+        )
+    }
+
+    /// By lists of rules of the selectors that two classes have, where they know.
+    #[inline]
+    fn decide_by_names(&self, source: u32, destination: u32, query: &Query<PeerId>) -> Option<Decision> {
+        let names = self.names.get(self, 1)?;
+        let selectors = |class: u32| self.classes.get(class).map(|class| class.signature.selectors.as_ref());
+        let service = service(query.protocol, query.port);
+        let asked = Named { selectors: [selectors(source)?, selectors(destination)?], service, at: query.at };
+        self.answered(
+            names.decide(self, asked),
+            |slot| names.id(slot),
+            || question(self.class(SOURCE, source), self.class(DESTINATION, destination), query),
+        )
+    }
+
+    /// What lists have found, and the tail.
+    #[inline]
+    fn answered(
+        &self,
+        found: Found,
+        id: impl Fn(Slot) -> Option<RuleId>,
+        question: impl FnOnce() -> Question,
+    ) -> Option<Decision> {
+        match found {
+            Found::Unsure => None,
+            Found::Rule(slot) if self.entries.len() <= self.ordered => Some(self.of_slot(slot, id)),
+            Found::Rule(slot) => {
+                let (question, first) = (question(), slot.and_then(|slot| self.entries.get(slot)));
                 Some(decided(self.with_rows(&question, |found| self.first_in_tail(&question, found, first))))
             }
         }
     }
 
     #[inline]
-    fn of_slot(&self, lists: &Lists, slot: Option<Slot>) -> Decision {
-        let rule = slot.and_then(|slot| lists.id(slot));
+    fn of_slot(&self, slot: Option<Slot>, id: impl Fn(Slot) -> Option<RuleId>) -> Decision {
+        let rule = slot.and_then(id);
         Decision { allowed: slot.is_some_and(|slot| !self.denies.contains(slot)), rule }
     }
 

@@ -16,7 +16,8 @@ use zqlite_cidr::{Address, Prefix};
 use crate::classes::ClassId;
 use crate::cow::{List, Map, Pages, Sorted};
 use crate::intervals::Intervals;
-use crate::lists::LazyLists;
+use crate::lists::{Lazy, Lists};
+use crate::names::NameLists;
 use crate::peer::{Peer, PeerId};
 use crate::rows::{Dense, EMPTY, RowId, Rows, Slot};
 use crate::rule::{Rule, RuleId};
@@ -77,8 +78,9 @@ pub struct Engine {
     pub(crate) selectors: Pages<Named>,
     pub(crate) by_selector: Map<Selector, u32>,
     pub(crate) spans: Spans,
-    /// Of the rules in order.
-    pub(crate) lists: Arc<LazyLists>,
+    /// Of the rules in order, for questions about addresses and about peers.
+    pub(crate) lists: Arc<Lazy<Lists>>,
+    pub(crate) names: Arc<Lazy<NameLists>>,
 
     pub(crate) peers: Map<PeerId, Member>,
     pub(crate) by_address: Map<Address, PeerId>,
@@ -210,6 +212,7 @@ impl Engine {
             by_selector: Map::default(),
             spans: Spans::default(),
             lists: Arc::default(),
+            names: Arc::default(),
             peers: Map::default(),
             by_address: Map::default(),
             addresses: Sorted::default(),
@@ -241,7 +244,7 @@ impl Engine {
 
     /// Bytes that the rows and lists of rules take.
     pub fn row_bytes(&self) -> usize {
-        self.rows.bytes() + self.lists.bytes()
+        self.rows.bytes() + self.lists.bytes() + self.names.bytes()
     }
 
     /// A rule as it is now.

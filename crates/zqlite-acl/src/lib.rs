@@ -50,6 +50,7 @@ mod intervals;
 mod lanes;
 mod list_builder;
 mod lists;
+mod names;
 mod parties;
 mod peer;
 mod peers;

@@ -1,4 +1,4 @@
-//! Makes [`Lists`] of the rules in order.
+//! Makes [`Lists`] and [`NameLists`] of the rules in order.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,11 @@ use zqlite_cidr::{AddressRange, Family};
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{LANES, level};
-use crate::lists::{ALONE, Half, Head, LONG_ANY, List, Lists, PAIRED, RICHER, service};
+use crate::lists::{ALONE, Half, Head, LONG_ANY, List, Lists, Made, PAIRED, RICHER, Store, service};
+use crate::names::NameLists;
 use crate::ranks::Ranks;
 use crate::rows::Slot;
-use crate::rule::Rule;
+use crate::rule::{Rule, RuleId};
 
 /// A rule takes at most this many items in the list of one selector; else one that is [`RICHER`].
 const MANY: usize = 16;
@@ -46,17 +47,16 @@ struct Builder<'a> {
     held: [Vec<Option<Range>>; 2],
     /// By side: how many intervals there are.
     intervals: [usize; 2],
-    numbers: Vec<u32>,
-    /// See [`List::TURNED`].
-    turned: Vec<u32>,
+    /// Whether who has no owner is asked about, to whom rules that compare owners say nothing.
+    ownerless: bool,
+    store: Store,
     /// Numbers that the lists may take.
     room: usize,
 }
 
-impl Lists {
-    /// `None` when memory is short.
-    pub(crate) fn new(engine: &Engine) -> Option<Self> {
-        let room = engine.options.row_memory.saturating_sub(engine.rows.bytes());
+impl Made for Lists {
+    fn make(engine: &Engine) -> Option<Self> {
+        let room = engine.options.row_memory.saturating_sub(engine.row_bytes());
         let mut ranges: Vec<Option<AddressRange>> = vec![None; engine.selectors.len()];
         for (selector, &id) in engine.by_selector.iter() {
             if let Some(range) = ranges.get_mut(id as usize) {
@@ -84,29 +84,64 @@ impl Lists {
             ranges.iter().enumerate().map(hold).collect()
         });
         let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
-        // The first number stands for the list without items.
-        let mut builder = Builder { engine, held, intervals, numbers: vec![0], turned: Vec::new(), room: room / 4 };
-        let both = engine.any_both.iter().filter(|slot| (*slot as usize) < engine.ordered);
-        let both: Vec<Item> = both
-            .filter_map(|slot| Some((slot, engine.rule_in(slot)?)))
-            .flat_map(|(slot, rule)| alone(slot, rule))
-            .collect();
-        if both.len() > LONG_ANY {
-            return None;
-        }
-        let any = builder.put(&both, ALONE);
+        let mut builder = Builder { engine, held, intervals, ownerless: true, store: Store::new(), room: room / 4 };
+        let any = builder.any_both()?;
         let [source, destination] = ranks;
         let halves = [builder.half(SOURCE, source)?, builder.half(DESTINATION, destination)?];
-        let ids = (0..engine.ordered as Slot).map(|slot| engine.rule_in(slot).map_or(0, |rule| rule.id)).collect();
-        let Builder { numbers, turned, .. } = builder;
-        let mut this = Self { level: level(), halves, any, numbers, turned, ids, bytes: 0 };
+        let mut this = Self { level: level(), halves, any, store: builder.store, ids: ids(engine), bytes: 0 };
         let half = |half: &Half| {
             half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
         };
-        this.bytes = this.halves.iter().map(half).sum::<usize>()
-            + 4 * (this.numbers.capacity() + this.turned.capacity())
-            + 8 * this.ids.capacity();
+        this.bytes = this.halves.iter().map(half).sum::<usize>() + this.store.bytes() + 8 * this.ids.capacity();
         (this.bytes <= room).then_some(this)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Made for NameLists {
+    fn make(engine: &Engine) -> Option<Self> {
+        let room = engine.options.row_memory.saturating_sub(engine.row_bytes());
+        let count = engine.selectors.len();
+        // A selector is found by its number: an interval of its own.
+        let held = [SOURCE, DESTINATION].map(|_| (0..count as u32).map(|id| Some((id, 0))).collect());
+        let mut builder =
+            Builder { engine, held, intervals: [count; 2], ownerless: false, store: Store::new(), room: room / 4 };
+        let any_both = builder.any_both()?;
+        let mut any = [const { Vec::new() }; 2];
+        let mut paired = [const { Vec::new() }; 2];
+        for side in [SOURCE, DESTINATION] {
+            for id in 0..count as u32 {
+                let (with_other, without) = builder.items(side, id);
+                paired[side].push(builder.put_paired(&with_other, count));
+                any[side].push(builder.merged([without.as_slice()].into_iter()));
+                if builder.store.numbers.len() > builder.room {
+                    return None;
+                }
+            }
+        }
+        let ids = ids(engine);
+        let mut this = Self { level: level(), paired, any, any_both, store: builder.store, ids, bytes: 0 };
+        this.bytes = 4 * count * size_of::<List>() + this.store.bytes() + 8 * this.ids.capacity();
+        (this.bytes <= room).then_some(this)
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// The ids of the rules in order.
+fn ids(engine: &Engine) -> Vec<RuleId> {
+    (0..engine.ordered as Slot).map(|slot| engine.rule_in(slot).map_or(0, |rule| rule.id)).collect()
+}
+
+impl Store {
+    /// The first number stands for the list without items.
+    fn new() -> Self {
+        Self { numbers: vec![0], turned: Vec::new() }
     }
 }
 
@@ -127,7 +162,7 @@ impl Builder<'_> {
             any[id as usize] = without;
             events.push((first, true, id));
             events.push((first + following + 1, false, id));
-            if self.numbers.len() > self.room {
+            if self.store.numbers.len() > self.room {
                 return None;
             }
         }
@@ -185,11 +220,34 @@ impl Builder<'_> {
                 }
             };
             heads.push(head);
-            if self.numbers.len() > self.room {
+            if self.store.numbers.len() > self.room {
                 return None;
             }
         }
         Some(Half { ranks, heads, lists })
+    }
+
+    /// Rules with `*` on both sides; `None` when they are many.
+    fn any_both(&mut self) -> Option<List> {
+        let engine = self.engine;
+        let slots = engine.any_both.iter().filter(|slot| (*slot as usize) < engine.ordered);
+        let rules = slots.filter_map(|slot| Some((slot, engine.rule_in(slot)?)));
+        let items: Vec<Item> = rules.flat_map(|(slot, rule)| self.alone(slot, rule)).collect();
+        (items.len() <= LONG_ANY).then(|| self.put(&items, ALONE))
+    }
+
+    /// The items of a rule without the other side.
+    fn alone(&self, slot: Slot, rule: &Rule) -> Vec<Item> {
+        if rule.same_owner && self.ownerless {
+            return Vec::new();
+        }
+        match services(rule).filter(|services| services.len() <= MANY) {
+            Some(services) => {
+                let mark = mark(slot, !rule.same_owner);
+                services.into_iter().map(|service| Item { other: ALL, service, mark }).collect()
+            }
+            None => vec![Item { other: ALL, service: ALL, mark: mark(slot, false) }],
+        }
     }
 
     /// One list of several; without them when it would be long.
@@ -208,22 +266,22 @@ impl Builder<'_> {
         let (mut paired, mut any) = (Vec::new(), Vec::new());
         for slot in uses(engine, side, id) {
             let (Some(entry), Some(rule)) = (engine.entries.get(slot), engine.rule_in(slot)) else { continue };
-            // A rule with `*` here as well stands elsewhere, and nobody's addresses have no owner.
-            if engine.sides[side].any.contains(slot) || rule.same_owner {
+            // A rule with `*` here as well stands elsewhere.
+            if engine.sides[side].any.contains(slot) || (rule.same_owner && self.ownerless) {
                 continue;
             }
             if engine.sides[1 - side].any.contains(slot) {
-                any.extend(alone(slot, rule));
+                any.extend(self.alone(slot, rule));
                 continue;
             }
             let others = entry.named[1 - side].iter().filter_map(|&id| self.held[1 - side][id as usize]);
             let (services, exact) = services(rule).map_or((vec![ALL], false), |services| (services, true));
             let others: Vec<Range> = others.take(MANY + 1).collect();
             if others.len() * services.len() > MANY {
-                paired.push(Item { other: ALL, service: ALL, mark: slot << 1 | RICHER });
+                paired.push(Item { other: ALL, service: ALL, mark: mark(slot, false) });
                 continue;
             }
-            let mark = slot << 1 | if exact { 0 } else { RICHER };
+            let mark = mark(slot, exact && !rule.same_owner);
             paired.extend(
                 others.into_iter().flat_map(|other| services.iter().map(move |&service| Item { other, service, mark })),
             );
@@ -234,12 +292,12 @@ impl Builder<'_> {
     /// A list with the other side, which has so many intervals: turned when it is long and that takes little memory.
     fn put_paired(&mut self, items: &[Item], intervals: usize) -> List {
         if items.len() > TURNED && intervals <= WORTH * items.len() {
-            let (numbers, turned) = (self.numbers.len(), self.turned.len());
+            let (numbers, turned) = (self.store.numbers.len(), self.store.turned.len());
             if self.turn(items, intervals) {
                 return List { at: turned as u32, len: List::TURNED };
             }
-            self.numbers.truncate(numbers);
-            self.turned.truncate(turned);
+            self.store.numbers.truncate(numbers);
+            self.store.turned.truncate(turned);
         }
         self.put(items, PAIRED)
     }
@@ -254,13 +312,13 @@ impl Builder<'_> {
             );
         }
         events.sort_unstable();
-        let (start, mut written) = (self.turned.len(), 0);
+        let (start, mut written) = (self.store.turned.len(), 0);
         let mut holding: Vec<u32> = Vec::new();
         for events in events.chunk_by(|a, b| a.0 == b.0) {
             let Some(&(rank, ..)) = events.first() else { continue };
             let end = (start + rank as usize).min(start + intervals);
-            let list = self.turned.last().copied().filter(|_| self.turned.len() > start).unwrap_or(0);
-            self.turned.resize(end, list);
+            let list = self.store.turned.last().copied().filter(|_| self.store.turned.len() > start).unwrap_or(0);
+            self.store.turned.resize(end, list);
             for &(_, begins, at) in events {
                 match holding.binary_search(&at) {
                     Err(place) if begins => holding.insert(place, at),
@@ -274,32 +332,32 @@ impl Builder<'_> {
                 break;
             }
             written += holding.len();
-            if written > COPIES * items.len() || self.numbers.len() > self.room {
+            if written > COPIES * items.len() || self.store.numbers.len() > self.room {
                 return false;
             }
-            let list = if holding.is_empty() { 0 } else { self.numbers.len() as u32 };
-            self.turned.push(list);
+            let list = if holding.is_empty() { 0 } else { self.store.numbers.len() as u32 };
+            self.store.turned.push(list);
             if list != 0 {
-                self.numbers.push(holding.len() as u32);
+                self.store.numbers.push(holding.len() as u32);
                 let holding: Vec<Item> = holding.iter().filter_map(|&at| items.get(at as usize).copied()).collect();
                 self.put(&holding, ALONE);
             }
         }
-        let list = self.turned.last().copied().filter(|_| self.turned.len() > start).unwrap_or(0);
-        self.turned.resize(start + intervals, list);
+        let list = self.store.turned.last().copied().filter(|_| self.store.turned.len() > start).unwrap_or(0);
+        self.store.turned.resize(start + intervals, list);
         true
     }
 
     fn put(&mut self, items: &[Item], numbers: usize) -> List {
-        let at = self.numbers.len() as u32;
+        let at = self.store.numbers.len() as u32;
         for items in items.chunks(LANES) {
             if numbers == PAIRED {
-                self.numbers.extend(items.iter().map(|item| item.other.0));
-                self.numbers.extend(items.iter().map(|item| item.other.1));
+                self.store.numbers.extend(items.iter().map(|item| item.other.0));
+                self.store.numbers.extend(items.iter().map(|item| item.other.1));
             }
-            self.numbers.extend(items.iter().map(|item| item.service.0));
-            self.numbers.extend(items.iter().map(|item| item.service.1));
-            self.numbers.extend(items.iter().map(|item| item.mark));
+            self.store.numbers.extend(items.iter().map(|item| item.service.0));
+            self.store.numbers.extend(items.iter().map(|item| item.service.1));
+            self.store.numbers.extend(items.iter().map(|item| item.mark));
         }
         List { at, len: items.len() as u32 }
     }
@@ -311,15 +369,9 @@ fn uses(engine: &Engine, side: usize, selector: u32) -> impl Iterator<Item = Slo
     all.filter(|slot| (*slot as usize) < engine.ordered)
 }
 
-/// The items of a rule without the other side.
-fn alone(slot: Slot, rule: &Rule) -> Vec<Item> {
-    if rule.same_owner {
-        return Vec::new();
-    }
-    match services(rule).filter(|services| services.len() <= MANY) {
-        Some(services) => services.into_iter().map(|service| Item { other: ALL, service, mark: slot << 1 }).collect(),
-        None => vec![Item { other: ALL, service: ALL, mark: slot << 1 | RICHER }],
-    }
+/// How a rule stands in lists, and whether what stands beside it says all of it.
+fn mark(slot: Slot, exact: bool) -> u32 {
+    slot << 1 | if exact { 0 } else { RICHER }
 }
 
 /// The [services](service) of a rule as ranges; `None` when that is not all it takes.

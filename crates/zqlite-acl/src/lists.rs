@@ -29,7 +29,7 @@ pub(crate) const RICHER: u32 = 1;
 const TRIES: usize = 4;
 
 /// Items for one question in the lists of a side; with more, rows are quicker.
-const LONG: usize = 2048;
+pub(crate) const LONG: usize = 2048;
 
 /// The same, of rules with `*` on the other side, and with `*` on both.
 pub(crate) const LONG_ANY: usize = 512;
@@ -41,16 +41,30 @@ pub(crate) const PAIRED: usize = 5;
 pub(crate) const ALONE: usize = 3;
 
 /// Lists that are made when they have become worth it. Snapshots share them.
-#[derive(Debug, Default)]
-pub(crate) struct LazyLists {
+#[derive(Debug)]
+pub(crate) struct Lazy<T> {
     asked: AtomicUsize,
-    lists: OnceLock<Option<Lists>>,
+    lists: OnceLock<Option<T>>,
 }
 
-impl LazyLists {
+impl<T> Default for Lazy<T> {
+    fn default() -> Self {
+        Self { asked: AtomicUsize::new(0), lists: OnceLock::new() }
+    }
+}
+
+/// What [`Lazy`] makes.
+pub(crate) trait Made: Sized {
+    /// Of the rules in order; `None` when memory is short.
+    fn make(engine: &Engine) -> Option<Self>;
+
+    fn bytes(&self) -> usize;
+}
+
+impl<T: Made> Lazy<T> {
     /// The lists, if they are there; `more` questions are about to be asked.
     #[inline]
-    pub(crate) fn get(&self, engine: &Engine, more: usize) -> Option<&Lists> {
+    pub(crate) fn get(&self, engine: &Engine, more: usize) -> Option<&T> {
         if let Some(lists) = self.lists.get() {
             return lists.as_ref();
         }
@@ -59,12 +73,12 @@ impl LazyLists {
         if asked < 64 + engine.ordered / 16 {
             return None;
         }
-        self.lists.get_or_init(|| Lists::new(engine)).as_ref()
+        self.lists.get_or_init(|| T::make(engine)).as_ref()
     }
 
     /// Bytes that the lists take, 0 before they are made.
     pub(crate) fn bytes(&self) -> usize {
-        self.lists.get().and_then(Option::as_ref).map_or(0, |lists| lists.bytes)
+        self.lists.get().and_then(Option::as_ref).map_or(0, T::bytes)
     }
 }
 
@@ -118,12 +132,18 @@ pub(crate) struct Lists {
     pub(crate) halves: [Half; 2],
     /// Rules with `*` on both sides, by slot.
     pub(crate) any: List,
-    pub(crate) numbers: Vec<u32>,
-    /// For each interval of a [turned](List::TURNED) list where in `numbers` the length of its list stands, and its items behind.
-    pub(crate) turned: Vec<u32>,
+    pub(crate) store: Store,
     /// By slot.
     pub(crate) ids: Vec<RuleId>,
     pub(crate) bytes: usize,
+}
+
+/// The items of lists.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) numbers: Vec<u32>,
+    /// For each interval of a [turned](List::TURNED) list where in `numbers` the length of its list stands, and its items behind.
+    pub(crate) turned: Vec<u32>,
 }
 
 /// What the lists know.
@@ -181,7 +201,7 @@ impl Lists {
         let heads = [self.head(SOURCE, ranks[SOURCE]), self.head(DESTINATION, ranks[DESTINATION])];
         let side = shorter(&heads);
         prefetch(&self.halves[side].lists, heads[side].lists as usize);
-        heads.iter().for_each(|head| prefetch(&self.numbers, head.any.at as usize));
+        heads.iter().for_each(|head| prefetch(&self.store.numbers, head.any.at as usize));
     }
 
     /// Asks for the memory of the first items.
@@ -191,11 +211,11 @@ impl Lists {
         let side = shorter(&heads);
         for list in self.of(side, &heads[side]).iter().take(4) {
             if list.len == List::TURNED {
-                prefetch(&self.numbers, self.turned_at(*list, ranks[1 - side]) as usize);
+                prefetch(&self.store.numbers, self.store.turned_at(*list, ranks[1 - side]) as usize);
                 continue;
             }
-            prefetch(&self.numbers, list.at as usize);
-            prefetch(&self.numbers, list.at as usize + 16);
+            prefetch(&self.store.numbers, list.at as usize);
+            prefetch(&self.store.numbers, list.at as usize + 16);
         }
     }
 
@@ -203,11 +223,6 @@ impl Lists {
     fn of(&self, side: usize, head: &Head) -> &[List] {
         let from = head.lists as usize;
         self.halves[side].lists.get(from..from + head.count as usize).unwrap_or(&[])
-    }
-
-    #[inline(always)]
-    fn turned_at(&self, list: List, rank: u32) -> u32 {
-        self.turned.get(list.at as usize + rank as usize).copied().unwrap_or(0)
     }
 
     /// The id of the rule in a slot.
@@ -224,32 +239,52 @@ impl Lists {
         if heads.iter().any(|head| head.any.len == Head::NONE) || heads[side].items as usize > LONG {
             return Found::Unsure;
         }
-        let mut after = 0;
-        for _ in 0..TRIES {
+        first_live(engine, asked.at, |after| {
             let mut best = u32::MAX;
             // The later a list is read, the more of it comes behind what was found already, and is left out.
-            best = self.search_alone(lanes, self.any, asked.service, best, after);
+            best = self.store.search_alone(lanes, self.any, asked.service, best, after);
             for head in &heads {
-                best = self.search_alone(lanes, head.any, asked.service, best, after);
+                best = self.store.search_alone(lanes, head.any, asked.service, best, after);
             }
             for list in self.of(side, &heads[side]) {
-                best = self.search_paired(lanes, *list, asked.ranks[1 - side], asked.service, best, after);
+                best = self.store.search_paired(lanes, *list, asked.ranks[1 - side], asked.service, best, after);
             }
-            if best == u32::MAX {
-                return Found::Rule(None);
-            }
-            let slot = best >> 1;
-            if engine.is_live(slot, asked.at) {
-                return if best & RICHER == 0 { Found::Rule(Some(slot)) } else { Found::Unsure };
-            }
-            after = best + 1;
+            best
+        })
+    }
+}
+
+/// The rule that decides, of what `search` finds: the lowest mark from a given one on that matches.
+#[inline(always)]
+pub(crate) fn first_live(engine: &Engine, at: i64, search: impl Fn(u32) -> u32) -> Found {
+    let mut after = 0;
+    for _ in 0..TRIES {
+        let best = search(after);
+        if best == u32::MAX {
+            return Found::Rule(None);
         }
-        Found::Unsure
+        let slot = best >> 1;
+        if engine.is_live(slot, at) {
+            return if best & RICHER == 0 { Found::Rule(Some(slot)) } else { Found::Unsure };
+        }
+        after = best + 1;
+    }
+    Found::Unsure
+}
+
+impl Store {
+    pub(crate) fn bytes(&self) -> usize {
+        4 * (self.numbers.capacity() + self.turned.capacity())
+    }
+
+    #[inline(always)]
+    fn turned_at(&self, list: List, rank: u32) -> u32 {
+        self.turned.get(list.at as usize + rank as usize).copied().unwrap_or(0)
     }
 
     /// The lowest mark from `after` on among those that match, and `best`.
     #[inline(always)]
-    fn search_alone(&self, lanes: impl Lanes, list: List, service: u32, mut best: u32, after: u32) -> u32 {
+    pub(crate) fn search_alone(&self, lanes: impl Lanes, list: List, service: u32, mut best: u32, after: u32) -> u32 {
         let (mut at, mut left) = (list.at as usize, list.len as usize);
         loop {
             let count = left.min(LANES);
@@ -267,8 +302,17 @@ impl Lists {
         }
     }
 
+    /// The same in a list with the other side, where the question has this number.
     #[inline(always)]
-    fn search_paired(&self, lanes: impl Lanes, list: List, rank: u32, service: u32, mut best: u32, after: u32) -> u32 {
+    pub(crate) fn search_paired(
+        &self,
+        lanes: impl Lanes,
+        list: List,
+        rank: u32,
+        service: u32,
+        mut best: u32,
+        after: u32,
+    ) -> u32 {
         if list.len == List::TURNED {
             let at = self.turned_at(list, rank);
             let len = self.numbers.get(at as usize).copied().unwrap_or(0);

@@ -1,6 +1,7 @@
 //! The rule engine as JavaScript holds it; `lib/acl.ts` names and documents it.
 
 mod answers;
+mod batch;
 mod exchange;
 mod given;
 mod packed;
@@ -9,7 +10,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array, Uint32ArraySlice};
+use napi::bindgen_prelude::{
+    Float64Array, Float64ArraySlice, Function, FunctionCallContext, Object, Uint8ArraySlice, Uint32Array,
+    Uint32ArraySlice,
+};
 use napi_derive::napi;
 use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
 use zqlite_cidr::{Address, AddressRange};
@@ -18,6 +22,7 @@ use zqlite_store::{Error, ErrorCode};
 use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
+use self::batch::{Answers, same_length};
 use self::exchange::{Exchange, short_text};
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
@@ -107,7 +112,7 @@ impl NativeAclEngine {
         })
     }
 
-    /// One answer to each question: see [`code`].
+    /// The rule that decides each question, `NaN` if none does, and 1 where it allows, 0 elsewhere.
     #[napi]
     pub fn decide_batch(
         &self,
@@ -116,18 +121,18 @@ impl NativeAclEngine {
         protocols: &[u8],
         ports: &[u16],
         at: f64,
-        mut codes: napi::bindgen_prelude::Float64ArraySlice<'_>,
+        rules: Float64ArraySlice<'_>,
+        allowed: Uint8ArraySlice<'_>,
     ) -> napi::Result<()> {
         guard(|| {
             let at = argument("at", at)?;
-            // SAFETY: the array belongs to the facade, which made it for this call; nobody else writes or reads it.
-            let codes = unsafe { codes.as_mut() };
-            same_length(&[sources.len(), destinations.len(), protocols.len(), ports.len(), codes.len()])?;
+            let mut answers = Answers::new(rules, allowed)?;
+            same_length(&[sources.len(), destinations.len(), protocols.len(), ports.len(), answers.len()])?;
             let engine = self.engine.borrow();
             let ends = sources.iter().zip(destinations);
-            for (((ends, &protocol), &port), answer) in ends.zip(protocols).zip(ports).zip(codes) {
+            for (index, ((ends, &protocol), &port)) in ends.zip(protocols).zip(ports).enumerate() {
                 let query = Query { source: *ends.0, destination: *ends.1, protocol, port, at };
-                *answer = engine.decide(&query).map(code).map_err(unknown)?;
+                answers.put(index, engine.decide(&query).map_err(unknown)?);
             }
             Ok(())
         })
@@ -142,30 +147,25 @@ impl NativeAclEngine {
         protocols: &[u8],
         ports: &[u16],
         at: f64,
-        mut codes: napi::bindgen_prelude::Float64ArraySlice<'_>,
+        rules: Float64ArraySlice<'_>,
+        allowed: Uint8ArraySlice<'_>,
     ) -> napi::Result<()> {
         guard(|| {
             let at = argument("at", at)?;
-            // SAFETY: the array belongs to the facade, which made it for this call; nobody else writes or reads it.
-            let codes = unsafe { codes.as_mut() };
-            let words = if sources.len() == 4 * codes.len() { 4 } else { 1 };
-            let count = codes.len() * words;
-            same_length(&[count, sources.len(), destinations.len()])?;
-            same_length(&[codes.len(), protocols.len(), ports.len()])?;
+            let mut answers = Answers::new(rules, allowed)?;
+            let words = if sources.len() == 4 * answers.len() { 4 } else { 1 };
+            same_length(&[answers.len() * words, sources.len(), destinations.len()])?;
+            same_length(&[answers.len(), protocols.len(), ports.len()])?;
             let engine = self.engine.borrow();
             if words == 1 {
                 let questions = Columns { sources, destinations, protocols, ports };
-                engine.decide_v4_batch(questions, at, |index, decision| {
-                    if let Some(answer) = codes.get_mut(index) {
-                        *answer = code(decision);
-                    }
-                });
+                engine.decide_v4_batch(questions, at, |index, decision| answers.put(index, decision));
                 return Ok(());
             }
             let ends = sources.chunks_exact(words).zip(destinations.chunks_exact(words));
-            for (((ends, &protocol), &port), answer) in ends.zip(protocols).zip(ports).zip(codes) {
+            for (index, ((ends, &protocol), &port)) in ends.zip(protocols).zip(ports).enumerate() {
                 let query = Query { source: from_words(ends.0), destination: from_words(ends.1), protocol, port, at };
-                *answer = code(engine.decide_addresses(&query));
+                answers.put(index, engine.decide_addresses(&query));
             }
             Ok(())
         })
@@ -394,13 +394,6 @@ fn code(decision: Decision) -> f64 {
         Some(id) if decision.allowed => id as f64,
         Some(id) => -1.0 - id as f64,
     }
-}
-
-fn same_length(lengths: &[usize]) -> Result<(), Error> {
-    if lengths.windows(2).all(|pair| pair[0] == pair[1]) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorCode::Type, "the arrays of a batch must be of one length"))
 }
 
 fn from_words(words: &[u32]) -> Address {

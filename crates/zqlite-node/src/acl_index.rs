@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use napi::Either;
-use napi::bindgen_prelude::Float64ArraySlice;
 use napi_derive::napi;
 use zqlite_store::{AclIndex, Error, SqlValue};
 
@@ -88,34 +87,6 @@ impl NativeAclIndex {
             open(&self.closed)?;
             Ok(NativeAclEngine::of(self.index.engine()?))
         })
-    }
-
-    /// As [`NativeAclEngine::decide_batch`], all of one moment.
-    #[napi]
-    pub fn decide_batch(
-        &self,
-        sources: &[u32],
-        destinations: &[u32],
-        protocols: &[u8],
-        ports: &[u16],
-        at: f64,
-        codes: Float64ArraySlice<'_>,
-    ) -> napi::Result<()> {
-        self.snapshot()?.decide_batch(sources, destinations, protocols, ports, at, codes)
-    }
-
-    /// As [`NativeAclEngine::decide_addresses_batch`], all of one moment.
-    #[napi]
-    pub fn decide_addresses_batch(
-        &self,
-        sources: &[u32],
-        destinations: &[u32],
-        protocols: &[u8],
-        ports: &[u16],
-        at: f64,
-        codes: Float64ArraySlice<'_>,
-    ) -> napi::Result<()> {
-        self.snapshot()?.decide_addresses_batch(sources, destinations, protocols, ports, at, codes)
     }
 
     #[napi]
