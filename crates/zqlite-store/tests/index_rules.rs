@@ -720,7 +720,7 @@ fn functions_tell_what_is_wrong() {
 fn the_synchronous_connection_has_them_too() {
     let (_folder, client) = routes();
     let mut lane = client.store.sync_lane().unwrap();
-    let mut ask = |sql: &str| text(lane.run(&client.call(sql, &[]), std::time::Instant::now()));
+    let mut ask = |sql: &str| text(lane.run(client.call(sql, &[]), std::time::Instant::now()));
     assert_eq!(ask(HELD).unwrap(), client.text(HELD));
     client.run("INSERT INTO routes VALUES (7, '10.7.0.0/16', 'x')");
     assert_eq!(ask(HELD).unwrap(), client.text(HELD));
