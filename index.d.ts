@@ -423,6 +423,8 @@ export declare interface BackupOptions {
         total: number;
     }) => void;
     signal?: AbortSignal;
+    /** It takes at most this long, else `ERR_DEADLINE`. */
+    timeout?: Duration;
 }
 
 /** What a statement of a batch did and returned. */
@@ -597,6 +599,13 @@ export declare class CidrTable {
      * @param length default: that of an address, so that the next free address is found
      */
     nextFree(pool: string, length?: number): string | undefined;
+    /**
+     * Gives what {@link nextFree} would find this value, so that it is taken: faster than finding and inserting. An `undefined`
+     * answer changed nothing.
+     *
+     * @param value an integer from 0 to 2^32-1
+     */
+    allocate(pool: string, value: number, length?: number): string | undefined;
     /** The table as bytes, for {@link load}. */
     save(): Uint8Array;
     /**
@@ -632,8 +641,8 @@ export declare type Column = Float64Array | (number | bigint | string | Uint8Arr
 export declare interface Columns {
     rows: number;
     /**
-     * By name: a `Float64Array` where every value is a number, else an array of values. Of columns that share a name the last
-     * one stands.
+     * By name: a `Float64Array` where every value is a number, also where there is none, else an array of values. Of columns
+     * that share a name the last one stands.
      */
     columns: Record<string, Column>;
 }
@@ -735,23 +744,27 @@ export declare class Database {
     acl(name: string): AclIndex;
     /** SQLite's plan for a statement, which is not run. */
     explainQuery(sql: string, params?: Params, options?: CallOptions): Promise<QueryPlanStep[]>;
-    /** Asks, beside all lanes, whether the database can be read. Never rejects while the database is open. */
-    healthCheck(): Promise<Health>;
+    /**
+     * Asks, beside all lanes, whether the database can be read. What is wrong is told in the answer, also that there was none
+     * within `timeout` (default: `pool.connectionTimeout`); it rejects only when it is cancelled or the database was closed before.
+     */
+    healthCheck(options?: CallOptions): Promise<Health>;
     /**
      * Copies the database as it is now to another file, while reads and writes go on. The copy has its name only when it is
      * complete and on disk. It needs no more memory than a few pages; the write-ahead log grows by what is written meanwhile.
      *
      * @returns the pages copied
-     * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already or cannot be made, `ERR_DISK_FULL`, `ERR_IO`,
-     *   `ERR_CANCELLED`; `ERR_NOT_ALLOWED` for `':memory:'`
+     * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already, is in use, or cannot be made, `ERR_LOCKED_BY_PROCESS`
+     *   when another process uses it or another backup goes there, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`;
+     *   `ERR_NOT_ALLOWED` for `':memory:'`
      */
     backup(path: string, options?: BackupOptions): Promise<number>;
     /** Moves the write-ahead log into the database file. That happens by itself; this is for who copies the file. */
-    checkpoint(mode?: CheckpointMode): Promise<CheckpointResult>;
+    checkpoint(mode?: CheckpointMode, options?: CallOptions): Promise<CheckpointResult>;
     /** Rewrites the file without its free pages. Writes wait meanwhile; the file's size is needed once more on disk. */
-    vacuum(): Promise<void>;
+    vacuum(options?: CallOptions): Promise<void>;
     /** The size of the database and what it consists of. */
-    stats(): Promise<DatabaseStats>;
+    stats(options?: CallOptions): Promise<DatabaseStats>;
     /** The counters now. */
     metrics(): Metrics;
     /** The counters as Prometheus reads them: text format 0.0.4, or OpenMetrics 1.0. */
@@ -765,7 +778,12 @@ export declare class Database {
      * @throws {ZqliteError} `ERR_MIGRATION` when one that was applied is missing or was changed, or newer code has been here
      */
     migrate(migrations: readonly Migration<Transaction>[] | string | URL, options?: MigrateOptions): Promise<MigrationResult>;
-    /** Refuses new calls, waits for those in flight, closes the file. Calling it again waits for the same. */
+    /**
+     * Refuses new calls, ends streams (with `ERR_CLOSED`, as they may be read at any pace), waits for the other calls in flight and
+     * for transactions, closes the file. Calling it again waits for the same.
+     *
+     * @throws {ZqliteError} `ERR_TRANSACTION_STATE` within a transaction's callback, which it would wait for
+     */
     close(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
 }
@@ -791,7 +809,10 @@ export declare interface DatabaseOptions {
         path: string;
         readonly?: boolean;
     }>;
-    /** Pragmas for every connection, other than those that zqlite sets itself. */
+    /**
+     * Pragmas for every connection, other than those that zqlite sets itself; `page_size`, `auto_vacuum` and `encoding` hold for
+     * a new file, those that begin with `zqlite_` for the database.
+     */
     pragmas?: Record<string, string | number | boolean>;
     /** SQLite's run-time limits for every connection. */
     limits?: Limits;
@@ -1115,8 +1136,10 @@ export declare interface MigrateOptions {
     dryRun?: boolean;
     /** Called before and after each step. What it throws ends the migration at that place. */
     onProgress?: (progress: MigrationProgress) => void;
-    /** Looked at before each step. Steps that were applied remain. */
+    /** Undoes the step that runs, and ends the migration. Steps that were applied remain. */
     signal?: AbortSignal;
+    /** All steps together take at most this long, else `ERR_DEADLINE`, as with the signal. */
+    timeout?: Duration;
 }
 
 /** One step of the schema. */
@@ -1133,8 +1156,8 @@ export declare interface Migration<Tx extends MigrationTransaction = MigrationTr
 
 /** What {@link migrate} needs of a database. */
 export declare interface MigrationDatabase<Tx extends MigrationTransaction = MigrationTransaction> {
-    query<Row = Record<string, unknown>>(sql: string, params?: Params): Promise<Row[]>;
-    transaction<T>(callback: (transaction: Tx) => Promise<T>): Promise<T>;
+    query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]>;
+    transaction<T>(callback: (transaction: Tx) => Promise<T>, options?: CallOptions): Promise<T>;
 }
 
 /** The file and the program do not agree on what has been applied. Nothing was changed. */
@@ -1193,7 +1216,7 @@ export declare type Params = readonly Value[] | {
 
 /** Bounds of lanes and waiting calls. */
 export declare interface PoolOptions {
-    /** Connections kept open, 1 to 200; default 10. */
+    /** Connections that stay open however long they are idle, 1 to 200; default 10. */
     minConnections?: number;
     /** Connections and waiting slots at most, 5 to 200; default 100. */
     maxConnections?: number;
@@ -1335,6 +1358,8 @@ export declare interface TransactionLimits {
 export declare interface TransactionOptions {
     /** Gives the transaction up: it is rolled back, and rejects with `ERR_CANCELLED`. */
     signal?: AbortSignal;
+    /** Waiting for the writer lane and all of the transaction together take at most this long, else `ERR_DEADLINE`. */
+    timeout?: Duration;
     /**
      * When it takes the write lock of the file: at once (`immediate`, the default, and `exclusive`), or with its first write
      * (`deferred`), which makes a difference only to other processes that share the file.

@@ -24,7 +24,8 @@ test('columns are typed arrays where they are numbers', async (t) => {
   t.is(columns['half']?.[49_999], 25_000)
   t.is(columns['text']?.[12_345], 'n12346')
   t.deepEqual(columns['odd']?.slice(0, 3), [1, null, 3])
-  t.deepEqual(await db.columns('SELECT 1 AS a WHERE 0'), { rows: 0, columns: {} })
+  t.deepEqual(await db.columns('SELECT 1 AS a WHERE 0'), { rows: 0, columns: { a: new Float64Array() } })
+  t.deepEqual(await db.columns('CREATE TABLE t (a)'), { rows: 0, columns: {} })
 })
 
 test('every layout gives the same for results of any mixture', async (t) => {

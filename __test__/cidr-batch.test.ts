@@ -128,6 +128,37 @@ test('the next free address and prefix of a pool', (t) => {
   t.throws(() => table.nextFree(pool, 28), { code: 'ERR_TYPE', message: /length must be from 29 to 32/ })
 })
 
+test('allocate finds what nextFree does, and takes it', (t) => {
+  const prefix = fc.tuple(fc.nat({ max: 255 }), fc.integer({ min: 24, max: 32 })).map(([last, length]) => `100.64.0.${last & (256 - 2 ** (32 - length))}/${length}`)
+  const lengths = fc.option(fc.integer({ min: 25, max: 32 }), { nil: undefined })
+  fc.assert(
+    fc.property(fc.array(prefix, { maxLength: 20 }), fc.array(fc.tuple(lengths, fc.boolean()), { maxLength: 60, size: 'max' }), (taken, wanted) => {
+      const [plain, table] = [new CidrTable(), new CidrTable()]
+      for (const one of taken) for (const each of [plain, table]) each.insert(one, 1)
+      for (const [value, [length, mapped]] of wanted.entries()) {
+        const pool = mapped && length === undefined ? '::ffff:100.64.0.0/120' : '100.64.0.0/25'
+        const free = plain.nextFree(pool, length)
+        if (free !== undefined) plain.insert(free, value)
+        t.is(table.allocate(pool, value, length), free)
+      }
+      t.deepEqual(table.entries(), plain.entries())
+    }),
+    { numRuns: 200 },
+  )
+})
+
+test('what allocate refuses changes nothing', (t) => {
+  const table = new CidrTable()
+  t.throws(() => table.allocate('10.0.0.1/8', 1), { code: 'ERR_CIDR_SYNTAX', instanceOf: ZqliteError })
+  t.throws(() => table.allocate('10.0.0.0/24', 2 ** 32), { code: 'ERR_TYPE', message: /value must be an integer/ })
+  t.throws(() => table.allocate('10.0.0.0/24', 1, 23), { code: 'ERR_TYPE', message: /length must be from 24 to 32/ })
+  t.throws(() => table.allocate(5 as unknown as string, 1), { instanceOf: ZqliteError })
+  t.is(table.size, 0)
+  t.is(new CidrTable({ hostBits: 'mask' }).allocate('10.0.0.1/24', 1), '10.0.0.0/32')
+  t.is(table.allocate('2001:db8::/126', 7), '2001:db8::/128')
+  t.is(table.get('2001:db8::'), 7)
+})
+
 test('insertAll changes nothing when one prefix is not valid', (t) => {
   const table = new CidrTable()
   t.throws(() => table.insertAll(['10.0.0.0/8', '10.0.0.1/8'], Uint32Array.of(1, 2)), { code: 'ERR_CIDR_SYNTAX', message: /prefixes\[1\] is not an IP prefix/ })

@@ -164,17 +164,32 @@ test('progress is told before and after each step', async (t) => {
   ])
 })
 
-test('the signal ends it between steps', async (t) => {
+test('the signal ends it, and undoes the step that runs', async (t) => {
   const db = await fresh(t)
   const controller = new AbortController()
   const onProgress = ({ version, state }: MigrationProgress) => {
     if (version === 2 && state === 'running') controller.abort(new Error('enough'))
   }
   const error = await rejects(t, 'ERR_CANCELLED', migrate(db, all, { signal: controller.signal, onProgress }))
-  t.is(error.message, 'cancelled before migration 3 (upper)')
+  t.is(error.message, 'cancelled at migration 2 (rows)')
   t.is((error.cause as Error).message, 'enough')
-  t.deepEqual(await versions(db), [1, 2])
+  t.deepEqual(await versions(db), [1])
   await rejects(t, 'ERR_CANCELLED', migrate(db, all, { signal: AbortSignal.abort() }))
+  t.deepEqual((await migrate(db, all)).steps.map(({ version }) => version), [2, 3])
+})
+
+test('its time is for all steps, and for the writer that it waits for', async (t) => {
+  const db = await fresh(t)
+  await rejects(t, 'ERR_DEADLINE', migrate(db, all, { timeout: 0 }))
+  const endless = { version: 1, name: 'endless', up: 'CREATE TABLE t AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n' }
+  await rejects(t, 'ERR_DEADLINE', migrate(db, [endless], { timeout: '100ms' }))
+  await db.transaction(async () => rejects(t, 'ERR_TRANSACTION_STATE', migrate(db, all)))
+  let release = () => {}
+  const held = db.transaction(() => new Promise<void>((resolve) => (release = resolve)))
+  await rejects(t, 'ERR_DEADLINE', migrate(db, all, { timeout: 50 }))
+  release()
+  await held
+  t.is((await migrate(db, all, { timeout: '20s' })).to, 3)
 })
 
 test('two who migrate at once apply each step once', async (t) => {

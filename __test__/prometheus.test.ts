@@ -1,7 +1,7 @@
 /** What monitoring systems read: the rules of both text formats, and the same through prom-client. */
 import test from 'ava'
 import { Counter, Registry } from 'prom-client'
-import { ZqliteError } from 'zqlite'
+import { errorCatalogue, ZqliteError } from 'zqlite'
 import { type MetricsSnapshot, OPENMETRICS_CONTENT_TYPE, openMetricsText, PROMETHEUS_CONTENT_TYPE, prometheusText, registerPromClient, snapshotOf } from '../dist/lib/prometheus.js'
 import { fresh, rejects } from './helpers'
 
@@ -232,6 +232,30 @@ test('what the snapshot throws fails the scrape', async (t) => {
     throw new ZqliteError('ERR_CLOSED', 'the database is closed')
   })
   t.is((await t.throwsAsync(register.metrics(), { instanceOf: ZqliteError })).code, 'ERR_CLOSED')
+})
+
+test('every metric is there from the beginning, with its labels', async (t) => {
+  const db = await fresh(t)
+  const { samples } = parse(db.prometheus())
+  const series = [...samples.keys()].filter((name) => !name.includes('_bucket'))
+  const of = (name: string) => series.filter((given) => given === name || given.startsWith(`${name}{`) || [`${name}_sum`, `${name}_count`].some((part) => given === part || given.startsWith(`${part}{`)))
+  const lanes = ['operation="read",lane="reader"', 'operation="write",lane="writer"', 'operation="transaction",lane="writer"', 'operation="stream",lane="stream"', 'operation="sync",lane="sync"']
+  t.deepEqual(of('zqlite_queries_total').toSorted(), lanes.map((labels) => `zqlite_queries_total{${labels}}`).toSorted())
+  t.deepEqual(of('zqlite_query_duration_seconds').toSorted(), lanes.flatMap((labels) => ['sum', 'count'].map((part) => `zqlite_query_duration_seconds_${part}{${labels}}`)).toSorted())
+  t.deepEqual(of('zqlite_query_errors_total').toSorted(), Object.keys(errorCatalogue).map((code) => `zqlite_query_errors_total{code="${code}"}`).toSorted())
+  for (const lane of ['reader', 'writer', 'stream']) t.is(samples.get(`zqlite_queue_wait_seconds_count{lane="${lane}"}`), 0)
+  for (const name of ['zqlite_pool_timeouts_total', 'zqlite_connections_active', 'zqlite_transactions_started_total', 'zqlite_transactions_committed_total', 'zqlite_post_quantum_operations_total', 'zqlite_wal_bytes', 'zqlite_group_size_count', 'zqlite_checkpoint_duration_seconds_count']) t.is(samples.get(name), 0, name)
+  t.true((samples.get('zqlite_connections_idle') ?? 0) >= 2)
+  t.is([...samples.keys()].find((name) => name.startsWith('zqlite_query_duration_seconds_bucket')), `zqlite_query_duration_seconds_bucket{${lanes[0]},le="0.00001"}`)
+  // prom-client has the same, and no others.
+  const register = new Registry()
+  t.teardown(db.registerPromClient(register))
+  t.deepEqual([...(await scrape(register)).samples.keys()].toSorted(), [...samples.keys()].toSorted())
+  await db.execute('CREATE TABLE t (a)')
+  await db.checkpoint('truncate')
+  await db.execute('INSERT INTO t VALUES (zeroblob(5000000))')
+  for (let i = 0; i < 100 && db.metrics().checkpoints.counts.every((n) => n === 0); i++) await new Promise((resolve) => setTimeout(resolve, 50))
+  t.true(parse(db.prometheus('openmetrics')).samples.get('zqlite_checkpoint_duration_seconds_count')! > 0)
 })
 
 test('the counters of a database arrive, and SQL never does', async (t) => {

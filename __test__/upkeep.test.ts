@@ -1,5 +1,6 @@
 /** Looking after a database: health, plans, size, checkpoints, vacuum, backups, settings. */
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test from 'ava'
 import { Database, ZqliteError } from 'zqlite'
@@ -92,7 +93,56 @@ test('files, pragmas and limits of every connection', async (t) => {
   t.deepEqual(await db.get('SELECT id FROM other.t'), { id: 7 })
   t.deepEqual(db.getSync('SELECT id FROM other.t'), { id: 7 })
   await rejects(t, 'ERR_TOO_LARGE', db.query(`SELECT '${'x'.repeat(2_000)}'`))
+  for await (const row of db.stream('SELECT id FROM other.t')) t.deepEqual(row, { id: 7 })
   await rejects(t, 'ERR_LOCKED_BY_PROCESS', Database.open(join(folder(t), 'second.db'), { attach: { other } }))
+  await rejects(t, 'ERR_LOCKED_BY_PROCESS', Database.open(':memory:', { attach: { other } }))
+  await rejects(t, 'ERR_LOCKED_BY_PROCESS', Database.open(other))
+  const beside = await Database.open(':memory:', { attach: { other: { path: other, readonly: true } } })
+  t.teardown(() => beside.close())
+  t.deepEqual(await beside.get('SELECT id FROM other.t'), { id: 7 })
+  await rejects(t, 'ERR_READONLY', beside.execute('INSERT INTO other.t VALUES (8)'))
+})
+
+test('a file attached to a database in memory is private, owned, and may have any name', async (t) => {
+  const odd = join(folder(t), "a b'c?d#e%f&é.db")
+  const db = await Database.open(':memory:', { attach: { odd } })
+  await db.execute('CREATE TABLE odd.t (id INTEGER PRIMARY KEY)')
+  await db.execute('INSERT INTO odd.t VALUES (1)')
+  t.is(statSync(odd).mode & 0o777, 0o600)
+  await rejects(t, 'ERR_LOCKED_BY_PROCESS', Database.open(odd))
+  await db.close()
+  const again = await Database.open(odd)
+  t.deepEqual(await again.query('SELECT id FROM t'), [{ id: 1 }])
+  await again.close()
+})
+
+test('an extension is loaded into every connection, and by no SQL', async (t) => {
+  const path = folder(t)
+  // It notes each connection that it is loaded into, which is all that an extension has to be.
+  const source = `#include <fcntl.h>
+#include <unistd.h>
+int sqlite3_noted_init(void *db, char **error, const void *api) {
+  int file = open(NOTES, O_WRONLY | O_CREAT | O_APPEND, 0600);
+  write(file, "x", 1);
+  close(file);
+  return 0;
+}`
+  const notes = join(path, 'notes')
+  writeFileSync(join(path, 'noted.c'), source)
+  execFileSync('cc', ['-shared', '-fPIC', '-w', `-DNOTES="${notes}"`, '-o', join(path, 'noted.so'), join(path, 'noted.c')])
+  const loaded = (): number => (existsSync(notes) ? statSync(notes).size : 0)
+  const none = await fresh(t)
+  for (const refused of [none.query('SELECT load_extension(?)', [join(path, 'noted.so')]), none.execute('SELECT load_extension(?)', [join(path, 'noted.so')])]) await rejects(t, 'ERR_NOT_ALLOWED', refused)
+  t.is(loaded(), 0)
+  const db = await fresh(t, { extensions: [join(path, 'noted.so')] })
+  const { connectionsIdle, connectionsActive } = db.metrics()
+  // The steward has one that is counted nowhere.
+  t.is(loaded(), connectionsIdle + connectionsActive + 1)
+  db.getSync('SELECT 1')
+  t.is(loaded(), connectionsIdle + connectionsActive + 2)
+  for await (const _ of db.stream('SELECT 1'));
+  t.is(loaded(), connectionsIdle + connectionsActive + 3)
+  await rejects(t, 'ERR_NOT_ALLOWED', db.query('SELECT load_extension(?)', [join(path, 'noted.so')]))
 })
 
 for (const [options, word] of [
@@ -118,9 +168,51 @@ test("zqlite's own pragmas take effect, read back, and are errors when misspelle
   t.deepEqual(await db.get('PRAGMA zqlite_mesh_optimization = on'), { zqlite_mesh_optimization: 1 })
   t.deepEqual(await db.get('PRAGMA zqlite_rtree'), { zqlite_rtree: 1 })
   t.deepEqual(await db.get('SELECT 1 AS one'), { one: 1 })
-  const error = await rejects(t, 'ERR_SQL', db.query('PRAGMA zqlite_cash_size = 5'))
-  t.true(error.message.includes('zqlite_cache_size'))
-  await rejects(t, 'ERR_SQL', db.query('PRAGMA zqlite_bitmap = 1'))
+  for (const sql of ['PRAGMA zqlite_cash_size = 5', '-- a comment\n/* and another */ pragma Zqlite_cash_size(5)', 'PRAGMA zqlite_compression = on']) {
+    const error = await rejects(t, 'ERR_SQL', db.query(sql))
+    t.true(error.message.includes('did you mean'), error.message)
+    t.throws(() => db.getSync(sql), { code: 'ERR_SQL' })
+    t.throws(() => db.executeSync(sql), { code: 'ERR_SQL' })
+  }
+  t.deepEqual(db.getSync('PRAGMA zqlite_cache_size'), { zqlite_cache_size: 536_870_912 })
+  // Where one would be ignored it is refused, misspelled or not.
+  for (const sql of ['PRAGMA zqlite_cache_size', 'PRAGMA zqlite_cash_size']) {
+    for (const call of [db.executeBatchTransaction([{ sql }]), db.stream(sql).next(), db.transaction(async (tx) => tx.query(sql)), db.query(`EXPLAIN ${sql}`)]) await rejects(t, 'ERR_NOT_ALLOWED', call as Promise<unknown>)
+  }
+  await rejects(t, 'ERR_NOT_ALLOWED', db.query('PRAGMA main.zqlite_cache_size = 5'))
+  for (const name of ['zqlite_rtree', 'zqlite_bitmap', 'zqlite_cidr', 'zqlite_acl']) {
+    t.deepEqual(await db.get(`PRAGMA ${name}`), { [name]: 1 })
+    await rejects(t, 'ERR_SQL', db.query(`PRAGMA ${name} = 1`))
+  }
+  for (const sql of ['PRAGMA zqlite_cache_size = lots', 'PRAGMA zqlite_parallel_writes = perhaps', 'PRAGMA zqlite_cache_size 5']) await rejects(t, 'ERR_SQL', db.query(sql))
+})
+
+test('settings that change reach every kind of connection, and go again', async (t) => {
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE t (data BLOB)')
+  await db.executeBatchTransaction(Array.from({ length: 200 }, () => ({ sql: 'INSERT INTO t VALUES (randomblob(3000))' })))
+  await db.checkpoint('truncate')
+  // Each connection that maps the file has a line there.
+  const mapped = () => readFileSync('/proc/self/maps', 'utf8').split('\n').filter((line) => line.endsWith(db.path)).length
+  const sql = 'SELECT count(data) AS n FROM t'
+  const useAll = async () => {
+    t.deepEqual(db.getSync(sql), { n: 200 })
+    for await (const row of db.stream(sql)) t.deepEqual(row, { n: 200 })
+    await db.executeBatchTransaction([{ sql }])
+    await Promise.all(Array.from({ length: 20 }, () => db.query(sql)))
+  }
+  await useAll()
+  t.is(mapped(), 0)
+  await db.get('PRAGMA zqlite_mesh_optimization = on')
+  const steps = [() => db.getSync(sql), async () => { for await (const _ of db.stream(sql)); }, () => db.executeBatchTransaction([{ sql }]), () => db.query(sql)]
+  for (const [i, step] of steps.entries()) {
+    await step()
+    t.is(mapped(), i + 1)
+  }
+  t.deepEqual(await db.get('PRAGMA zqlite_mesh_optimization'), { zqlite_mesh_optimization: 1 })
+  await db.get('PRAGMA zqlite_mesh_optimization = off')
+  for (let i = 0; i < 20 && mapped() > 0; i++) await useAll()
+  t.is(mapped(), 0)
 })
 
 test('an R*Tree as written in the documentation', async (t) => {

@@ -1,7 +1,8 @@
 /** Values in and out: what is bound is what is read. */
 import test from 'ava'
 import fc from 'fast-check'
-import { Database, type Value } from 'zqlite'
+import { Database, type Params, type Value } from 'zqlite'
+import { fresh } from './helpers'
 
 const opened = Database.open(':memory:')
 test.after.always(async () => (await opened).close())
@@ -83,7 +84,48 @@ test('column names of any kind', async (t) => {
   const [row] = await db.query('SELECT 1 AS "__proto__", 2 AS "constructor", 3 AS "a""b\nc", 4 AS "", 5 AS "grün"')
   t.deepEqual(Object.entries(row ?? {}), [['__proto__', 1], ['constructor', 2], ['a"b\nc', 3], ['', 4], ['grün', 5]])
   t.is(Object.getPrototypeOf(row), Object.prototype)
+  // Without those that every object has.
+  const [plain] = await db.query('SELECT 3 AS "a""b\nc", 4 AS "", 5 AS "grün", 6 AS "7", 8 AS "`${x}", 9 AS "]*/"')
+  t.deepEqual(Object.entries(plain ?? {}), [['7', 6], ['a"b\nc', 3], ['', 4], ['grün', 5], ['`${x}', 8], [']*/', 9]])
+  t.is(Object.getPrototypeOf(plain), Object.prototype)
   t.deepEqual(await db.get('SELECT 1 AS x, 2 AS x'), { x: 2 })
+  const wide = Array.from({ length: 1500 }, (_, i) => `c${i}`)
+  t.deepEqual(await db.get(`SELECT ${wide.map((name, i) => `${i} AS ${name}`).join(', ')}`), Object.fromEntries(wide.map((name, i) => [name, i])))
+})
+
+test('rows are plain where Object.prototype is frozen', async (t) => {
+  const { spawnSync } = await import('node:child_process')
+  const script = `Object.freeze(Object.prototype)
+    const { Database } = require('zqlite')
+    Database.open(':memory:').then(async (db) => console.log(JSON.stringify(await db.query('SELECT 1 AS a, 2 AS toString, 3 AS valueOf'))))`
+  const { stdout } = spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' })
+  t.is(stdout.trim(), '[{"a":1,"toString":2,"valueOf":3}]')
+})
+
+test('rows are allocated among the young, however long those of earlier results lived', async (t) => {
+  const { spawnSync } = await import('node:child_process')
+  const script = `const { Database } = require('zqlite')
+    const { getHeapSpaceStatistics } = require('node:v8')
+    const old = () => getHeapSpaceStatistics().find((space) => space.space_name === 'old_space').space_used_size
+    const bytes = async (db, name) => {
+      const statement = db.prepare(\`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) SELECT i AS \${name}, i + 1 AS b FROM n\`)
+      for (let i = 0; i < 300; i++) {
+        const rows = await statement.query()
+        gc({ type: 'minor' })
+        if (rows.length !== 1000) throw new Error('rows are missing')
+      }
+      gc()
+      const before = old()
+      for (let i = 0; i < 20; i++) await statement.query()
+      return (old() - before) / 20_000
+    }
+    // The rows of the second are made by a literal, since every object has a property of that name: it shows that this is a test.
+    Database.open(':memory:').then(async (db) => console.log(JSON.stringify([await bytes(db, 'a'), await bytes(db, 'valueOf')])))`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '-e', script], { encoding: 'utf8' })
+  t.is(stderr, '')
+  const [constructed, literal] = JSON.parse(stdout) as [number, number]
+  t.true(constructed < 10, `${constructed} bytes a row among the old`)
+  t.true(literal > 30, `${literal} bytes a row of a literal among the old`)
 })
 
 test('text that is not UTF-8 arrives with replacement characters', async (t) => {
@@ -97,6 +139,97 @@ test('a schema changed under a prepared statement', async (t) => {
   t.deepEqual(await db.query('SELECT * FROM changing'), [{ a: 1 }])
   await db.execute('ALTER TABLE changing ADD COLUMN b DEFAULT 2')
   t.deepEqual(await db.query('SELECT * FROM changing'), [{ a: 1, b: 2 }])
+})
+
+/** The rows of a statement by every call that gives rows, each as objects. */
+async function everyWay(db: Database, sql: string, params: Params = []): Promise<Record<string, Record<string, unknown>[]>> {
+  const statement = db.prepare(sql)
+  const rows = await db.query(sql, params)
+  const names = Object.keys(rows[0] ?? {})
+  const streamed: Record<string, unknown>[] = []
+  for await (const row of statement.stream(params)) streamed.push(row)
+  const { rows: count, columns } = await db.columns(sql, params)
+  const first = (row: Record<string, unknown> | undefined) => (row === undefined ? [] : [row, ...rows.slice(1)])
+  return {
+    query: rows,
+    get: first(await db.get(sql, params)),
+    values: (await db.values(sql, params)).map((row) => Object.fromEntries(row.map((value, i) => [names[i] ?? '', value]))),
+    columns: Array.from({ length: count }, (_, i) => Object.fromEntries(Object.entries(columns).map(([name, column]) => [name, column[i]]))),
+    stream: streamed,
+    getSync: first(db.getSync(sql, params)),
+    allSync: db.allSync(sql, params),
+    prepared: await statement.query(params),
+    batch: (await db.executeBatchTransaction([{ sql, params }]))[0]?.rows ?? [],
+    batchSync: db.executeBatchTransactionSync([{ sql, params }])[0]?.rows ?? [],
+    transaction: await db.transaction(async (tx) => tx.query(sql, params)),
+  }
+}
+
+test('every call gives the same, whatever the value', async (t) => {
+  const db = await fresh(t)
+  // Of a newer edition of the language than the types are.
+  const resizable: ArrayBuffer & { resize?: (bytes: number) => void } = new (ArrayBuffer as unknown as new (bytes: number, options: object) => ArrayBuffer)(8, { maxByteLength: 16 })
+  const following = new Uint8Array(resizable)
+  resizable.resize?.(4)
+  t.is(following.length, 4)
+  const shared = new Uint8Array(new SharedArrayBuffer(4)).fill(9)
+  const cases: [Value, unknown][] = [
+    [-0, -0],
+    [Number.NaN, null],
+    [-Infinity, -Infinity],
+    [5e-324, 5e-324],
+    [2n ** 53n - 1n, 2 ** 53 - 1],
+    [2n ** 53n, 2n ** 53n],
+    [1n - 2n ** 53n, 1 - 2 ** 53],
+    [-(2n ** 53n), -(2n ** 53n)],
+    [2n ** 63n - 1n, 2n ** 63n - 1n],
+    [-(2n ** 63n), -(2n ** 63n)],
+    ['\ud800 a \udc00', '\ufffd a \ufffd'],
+    ['\ufeff𝄞\u0000é', '\ufeff𝄞\u0000é'],
+    ['é'.repeat(2_000_000), 'é'.repeat(2_000_000)],
+    ['a'.repeat(5_000_000), 'a'.repeat(5_000_000)],
+    [new Uint8Array(), new Uint8Array()],
+    [Buffer.from('abc'), new Uint8Array([97, 98, 99])],
+    [new Uint8Array(new Uint8Array([1, 2, 3, 4]).buffer, 1, 2), new Uint8Array([2, 3])],
+    [following, new Uint8Array(4)],
+    [shared, new Uint8Array(4).fill(9)],
+    [new Date(1), '1970-01-01T00:00:00.001Z'],
+    [{ ['__proto__']: 1, a: '\ud800' }, String.raw`{"__proto__":1,"a":"\ud800"}`],
+  ]
+  for (const [value, expected] of cases) {
+    for (const [call, rows] of Object.entries(await everyWay(db, 'SELECT ?1 AS "__proto__", typeof(?1) AS "constructor", NULL AS "é", 7 AS "", ?1 AS "a""b"', [value]))) {
+      t.is(rows.length, 1, call)
+      t.deepEqual(Object.entries(rows[0] ?? {}).map(([name, v]) => (name === 'constructor' ? [name, typeof v] : [name, v])), [['__proto__', expected], ['constructor', 'string'], ['é', null], ['', 7], ['a"b', expected]], call)
+      t.is(Object.getPrototypeOf(rows[0]), Object.prototype, call)
+    }
+  }
+  for (const [call, rows] of Object.entries(await everyWay(db, 'SELECT :__proto__ AS x, $a\ud800 AS y, @b AS z', JSON.parse('{"__proto__": 1, "a\ud800": 2, "b": null}') as Params))) t.deepEqual(rows, [{ x: 1, y: 2, z: null }], call)
+})
+
+test('every call gives the same, whatever becomes of the table', async (t) => {
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE t (a, b, c)')
+  const same = async (expected: object[]) => {
+    for (const [call, rows] of Object.entries(await everyWay(db, 'SELECT * FROM t'))) t.deepEqual(rows, expected as never, call)
+  }
+  await same([])
+  await db.execute("INSERT INTO t VALUES (1, 'x', NULL), (2n, 0.5, x'00')".replace('2n', '9007199254740993'))
+  await same([{ a: 1, b: 'x', c: null }, { a: 9007199254740993n, b: 0.5, c: new Uint8Array(1) }])
+  await db.execute('ALTER TABLE t DROP COLUMN b')
+  await same([{ a: 1, c: null }, { a: 9007199254740993n, c: new Uint8Array(1) }])
+  await db.execute('ALTER TABLE t ADD COLUMN d DEFAULT 9')
+  await same([{ a: 1, c: null, d: 9 }, { a: 9007199254740993n, c: new Uint8Array(1), d: 9 }])
+  await db.execute('ALTER TABLE t RENAME COLUMN a TO z')
+  await db.execute('DELETE FROM t WHERE z > 1')
+  await same([{ z: 1, c: null, d: 9 }])
+  await db.execute('DELETE FROM t')
+  await db.execute('ALTER TABLE t ADD COLUMN e')
+  await same([])
+  t.deepEqual(Object.keys((await db.columns('SELECT * FROM t')).columns), ['z', 'c', 'd', 'e'])
+  await db.execute('DROP TABLE t')
+  await db.execute('CREATE TABLE t (q)')
+  await db.execute("INSERT INTO t VALUES ('new')")
+  await same([{ q: 'new' }])
 })
 
 test('rows are made also where code generation is forbidden', async (t) => {

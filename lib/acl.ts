@@ -262,15 +262,15 @@ export let ofNative: (engine: native.NativeAclEngine) => AclEngine
 export class AclEngine {
   #native: native.NativeAclEngine
   // Plain functions closed over the engine: a call costs half of a method's.
-  #decide: (source: number, destination: number, service: number, at: number) => number
-  #decideAddresses: (source: string, destination: string, service: number, at: number) => number
+  #decide: () => void
+  #decideAddresses: (source: string, destination: string) => void
   #setEnabled: (rule: number, enabled: boolean) => void
 
   /** @throws {ZqliteError} `ERR_TYPE` */
   constructor(options: AclEngineOptions = {}) {
     this.#native = callNative(() => new native.NativeAclEngine(options.memory))
-    this.#decide = this.#native.decider()
-    this.#decideAddresses = this.#native.addressDecider()
+    this.#decide = this.#native.decider(exchange)
+    this.#decideAddresses = this.#native.addressDecider(exchange)
     this.#setEnabled = this.#native.toggle()
   }
 
@@ -278,8 +278,8 @@ export class AclEngine {
     ofNative = (engine) => {
       const made = new AclEngine()
       made.#native = engine
-      made.#decide = engine.decider()
-      made.#decideAddresses = engine.addressDecider()
+      made.#decide = engine.decider(exchange)
+      made.#decideAddresses = engine.addressDecider(exchange)
       made.#setEnabled = engine.toggle()
       return made
     }
@@ -350,11 +350,13 @@ export class AclEngine {
   /** May one peer reach the other, or an address that it routes? */
   decide(query: AclQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
+    ask(source, destination, service(protocol, port), at)
     try {
-      return decision(this.#decide(source, destination, service(protocol, port), at))
+      this.#decide()
     } catch (error) {
       throw fromNative(error)
     }
+    return decision(exchange[ANSWER] as number)
   }
 
   /**
@@ -364,11 +366,13 @@ export class AclEngine {
    */
   decideAddresses(query: AclAddressQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
+    ask(0, 0, service(protocol, port), at)
     try {
-      return decision(this.#decideAddresses(source, destination, service(protocol, port), at))
+      this.#decideAddresses(source, destination)
     } catch (error) {
       throw fromNative(error)
     }
+    return decision(exchange[ANSWER] as number)
   }
 
   /** As {@link decide}, for each question. */
@@ -488,7 +492,29 @@ export class AclEngine {
   }
 }
 
-/** Protocol and port as one number: the fewer arguments a native call has, the faster it is. */
+/**
+ * Where a question stands for the native side, and its answer last: see `acl/exchange.rs`. One array serves all engines, as a
+ * question is written, asked and its answer read before anything else can run. Nobody else gets hold of it.
+ */
+const exchange = new Float64Array(5)
+const ANSWER = 4
+
+/** Writes a question. The array would make numbers of whatever it is given, so nothing else than numbers comes so far. */
+function ask(source: number, destination: number, asked: number, at: number): void {
+  if (typeof source !== 'number') throw notNumber('source', source)
+  if (typeof destination !== 'number') throw notNumber('destination', destination)
+  if (typeof at !== 'number') throw notNumber('at', at)
+  exchange[0] = source
+  exchange[1] = destination
+  exchange[2] = asked
+  exchange[3] = at
+}
+
+function notNumber(name: string, value: unknown): ZqliteError {
+  return new ZqliteError('ERR_TYPE', `${name} must be a number, not ${value === null ? 'null' : typeof value}`)
+}
+
+/** Protocol and port as one number. */
 function service(protocol: number, port: number): number {
   if ((protocol & 0xff) !== protocol) throw new ZqliteError('ERR_TYPE', `protocol must be an integer from 0 to 255, not ${String(protocol)}`)
   if ((port & 0xffff) !== port) throw new ZqliteError('ERR_TYPE', `port must be an integer from 0 to 65535, not ${String(port)}`)

@@ -8,8 +8,8 @@ import type { CallOptions, ExecuteResult, Session } from './session'
 export interface Columns {
   rows: number
   /**
-   * By name: a `Float64Array` where every value is a number, else an array of values. Of columns that share a name the last
-   * one stands.
+   * By name: a `Float64Array` where every value is a number, also where there is none, else an array of values. Of columns
+   * that share a name the last one stands.
    */
   columns: Record<string, Column>
 }

@@ -2,10 +2,12 @@
  * The way to the native part and back: calls made in one turn of the event loop leave together, answers come back many at
  * a time. One channel serves one {@link Database}.
  */
+import { setMaxListeners } from 'node:events'
 import * as native from '../native'
 import { callNative, fromNative, Failure, ZqliteError } from './errors'
 import { type Params, writeParams, Writer } from './params'
 import { Decoder, type Layout, Reader } from './rows'
+import { writes } from './split'
 import type { Tracer } from './tracing'
 
 /** What one statement did. */
@@ -121,13 +123,20 @@ export class Channel {
   readonly #alive = setInterval(() => {}, 2 ** 31 - 1).unref()
   #idle: (() => void) | undefined
   #nextBackup = 1
+  /** Has each open stream end with an error. */
+  readonly #streams = new Set<(error: ZqliteError) => void>()
+  /** Milliseconds, as the database was opened with. */
+  readonly connectionTimeout: number
+  readonly transactionTotal: number
 
   /** Has the native part's wake-up, which lives as long as the native part does, forget this. */
   readonly #detach: () => void
 
-  private constructor(database: native.NativeDatabase, inMemory: boolean, tracer: Tracer, detach: () => void) {
+  private constructor(database: native.NativeDatabase, { connectionTimeout, transactionTotal, path }: native.NativeOptions, tracer: Tracer, detach: () => void) {
     this.#native = database
-    this.inMemory = inMemory
+    this.connectionTimeout = connectionTimeout
+    this.transactionTotal = transactionTotal
+    this.inMemory = path === undefined
     this.store = database.storeNumber
     this.tracer = tracer
     this.#detach = detach
@@ -138,7 +147,7 @@ export class Channel {
     // Opening may take a while, and nothing else may be keeping the process alive.
     const alive = setInterval(() => {}, 2 ** 31 - 1)
     try {
-      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), options.path === undefined, tracer, () => {
+      channel = new Channel(await native.openDatabase(options, () => channel?.collect()), options, tracer, () => {
         channel = undefined
       })
       return channel
@@ -153,8 +162,9 @@ export class Channel {
     return this.#native.metrics()
   }
 
-  /** Waits for the calls in flight, then lets go of the file. */
+  /** Ends the open streams, waits for the other calls in flight, then lets go of the file. */
   async close(): Promise<void> {
+    for (const end of this.#streams) end(new ZqliteError('ERR_CLOSED', 'the database was closed before the stream was at its end'))
     if (this.#inFlight > 0) await new Promise<void>((resolve) => (this.#idle = resolve))
     try {
       this.#alive.ref()
@@ -170,7 +180,7 @@ export class Channel {
     if (interned === undefined) {
       if (typeof sql !== 'string') throw new ZqliteError('ERR_TYPE', 'sql must be a string')
       try {
-        interned = { id: this.#native.intern(sql), sql, writes: WRITES.test(sql) }
+        interned = { id: this.#native.intern(sql), sql, writes: writes(sql) }
       } catch (error) {
         throw fromNative(error)
       }
@@ -313,7 +323,7 @@ export class Channel {
       this.#flush()
       this.#native.cancel(token)
     }
-    signal?.addEventListener('abort', abort, { once: true })
+    if (signal !== undefined) listen(signal, abort)
     return () => {
       signal?.removeEventListener('abort', abort)
       this.#native.settled(token)
@@ -324,6 +334,12 @@ export class Channel {
   pull(token: number, more: boolean): void {
     this.#flush()
     this.#native.pull(token, more)
+  }
+
+  /** Has `end` called when the database is closed; returns what takes that back. */
+  followStream(end: (error: ZqliteError) => void): () => void {
+    this.#streams.add(end)
+    return () => this.#streams.delete(end)
   }
 
   cidrIndex(name: string): native.NativeCidrIndex {
@@ -338,15 +354,36 @@ export class Channel {
     return callNative(() => this.#native.aclIndex(name))
   }
 
-  health(): Promise<native.NativeHealth> {
-    return this.#native.health()
+  /**
+   * Asks whether the database can be read, and how it is then.
+   * @throws {ZqliteError} `ERR_DEADLINE` when it does not answer within `timeout` milliseconds; `ERR_CANCELLED`
+   */
+  async health(timeout: number, signal: AbortSignal | undefined): Promise<{ health: native.NativeHealth; metrics: native.NativeMetrics }> {
+    if (signal?.aborted) throw cancelled(signal)
+    const late = new ZqliteError('ERR_DEADLINE', `the database did not answer within ${timeout} ms`)
+    if (timeout <= 0) throw late
+    let giveUp: ((error: ZqliteError) => void) | undefined
+    const givenUp = new Promise<never>((_, reject) => (giveUp = reject))
+    const timer = setTimeout(() => giveUp?.(late), Math.min(timeout, 2 ** 31 - 1))
+    const abort = (): void => giveUp?.(new ZqliteError('ERR_CANCELLED', 'the call was cancelled', { cause: signal?.reason }))
+    if (signal !== undefined) listen(signal, abort)
+    if (this.#inFlight++ === 0) this.#alive.ref()
+    try {
+      return { health: await Promise.race([this.#native.health(), givenUp]), metrics: this.metrics() }
+    } catch (error) {
+      throw fromNative(error)
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', abort)
+      this.#left()
+    }
   }
 
   async backup(options: native.NativeBackup, progress: (at: native.NativeProgress) => void, signal: AbortSignal | undefined): Promise<native.NativeProgress> {
     if (signal?.aborted) throw cancelled(signal)
     const id = this.#nextBackup++
     const abort = (): void => this.#native.cancelBackup(id)
-    signal?.addEventListener('abort', abort, { once: true })
+    if (signal !== undefined) listen(signal, abort)
     if (this.#inFlight++ === 0) this.#alive.ref()
     try {
       return await this.#native.backup(id, options, progress)
@@ -376,8 +413,16 @@ export class Channel {
     }
   }
 
-  /** Takes the answers that have come. */
+  /** Takes the answers that have come. One that cannot be taken, for want of memory, must not leave its caller waiting. */
   collect(): void {
+    try {
+      this.#collect()
+    } catch (error) {
+      this.#fail(new ZqliteError(error instanceof RangeError ? 'ERR_OUT_OF_MEMORY' : 'ERR_INTERNAL', `an answer could not be taken: ${String(error)}`, { cause: error }))
+    }
+  }
+
+  #collect(): void {
     const end = performance.now() + TURN
     for (;;) {
       const status = this.#readPart(this.#native.collect(this.#reader.bytes), this.#take)
@@ -500,12 +545,21 @@ export class Channel {
   }
 }
 
+const listenedTo = new WeakSet<AbortSignal>()
+
+/** One signal may be that of any number of calls, which is no leak that Node should warn of. */
+function listen(signal: AbortSignal, abort: () => void): void {
+  if (!listenedTo.has(signal)) {
+    listenedTo.add(signal)
+    setMaxListeners(0, signal)
+  }
+  signal.addEventListener('abort', abort, { once: true })
+}
+
 /** For a call that was given up before it was sent. */
 function cancelled(signal: AbortSignal): ZqliteError {
   return new ZqliteError('ERR_CANCELLED', 'the call was cancelled before it began', { cause: signal.reason })
 }
-
-const WRITES = /^[\s(]*(?:insert|update|delete|replace|create|drop|alter|reindex|analyze)\b/i
 
 function codeNumber(error: ZqliteError): number {
   return native.errorCatalogue().findIndex((entry) => entry.code === error.code)

@@ -11,7 +11,7 @@ export type Size = number | string
 
 /** Bounds of lanes and waiting calls. */
 export interface PoolOptions {
-  /** Connections kept open, 1 to 200; default 10. */
+  /** Connections that stay open however long they are idle, 1 to 200; default 10. */
   minConnections?: number
   /** Connections and waiting slots at most, 5 to 200; default 100. */
   maxConnections?: number
@@ -61,7 +61,10 @@ export interface DatabaseOptions {
   wal?: WalLimits
   /** Further database files by the name of their schema. Commits that change several files are atomic in each, not across. */
   attach?: Record<string, string | { path: string; readonly?: boolean }>
-  /** Pragmas for every connection, other than those that zqlite sets itself. */
+  /**
+   * Pragmas for every connection, other than those that zqlite sets itself; `page_size`, `auto_vacuum` and `encoding` hold for
+   * a new file, those that begin with `zqlite_` for the database.
+   */
   pragmas?: Record<string, string | number | boolean>
   /** SQLite's run-time limits for every connection. */
   limits?: Limits
@@ -159,13 +162,13 @@ export function resolveOptions(path: string, options: DatabaseOptions): NativeOp
     parallelWrites: boolean('parallelWrites', options.parallelWrites ?? defaults.parallelWrites),
     minConnections,
     maxConnections,
-    connectionTimeout: parseDuration('pool.connectionTimeout', pool.connectionTimeout ?? d.connectionTimeout),
+    connectionTimeout: parseDuration('pool.connectionTimeout', pool.connectionTimeout ?? d.connectionTimeout, 1),
     idleTimeout: parseDuration('pool.idleTimeout', pool.idleTimeout ?? d.idleTimeout),
-    maxLifetime: parseDuration('pool.maxLifetime', pool.maxLifetime ?? d.maxLifetime),
+    maxLifetime: parseDuration('pool.maxLifetime', pool.maxLifetime ?? d.maxLifetime, 100),
     healthCheckInterval: parseDuration('pool.healthCheckInterval', pool.healthCheckInterval ?? d.healthCheckInterval),
     queueLimit: integer('pool.queueLimit', pool.queueLimit ?? d.queueLimit, 1, 2 ** 24),
-    transactionTotal: parseDuration('transactions.total', limits.total ?? defaults.transactions.total),
-    transactionIdle: parseDuration('transactions.idle', limits.idle ?? defaults.transactions.idle),
+    transactionTotal: parseDuration('transactions.total', limits.total ?? defaults.transactions.total, 1),
+    transactionIdle: parseDuration('transactions.idle', limits.idle ?? defaults.transactions.idle, 1),
     walLimit,
     maxReadAge: parseDuration('wal.maxReadAge', wal.maxReadAge ?? defaults.wal.maxReadAge),
     syncSteps: integer('syncSteps', options.syncSteps ?? defaults.syncSteps, 1_000, Number.MAX_SAFE_INTEGER),
@@ -230,8 +233,10 @@ const durationUnits: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, min:
 const sizeUnits: Record<string, number> = { B: 1, KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
 
 /** Milliseconds of a {@link Duration}, at most 30 days. Throws `ERR_TYPE` naming the option. */
-export function parseDuration(name: string, value: Duration): number {
-  return withUnit(name, value, durationUnits, 30 * 86_400_000, "milliseconds or a text such as '30s'")
+export function parseDuration(name: string, value: Duration, min = 0): number {
+  const ms = withUnit(name, value, durationUnits, 30 * 86_400_000, "milliseconds or a text such as '30s'")
+  if (ms < min) throw new ZqliteError('ERR_TYPE', `${name} must be at least ${min} ms, not ${show(value)}`)
+  return ms
 }
 
 /** Bytes of a {@link Size}. Throws `ERR_TYPE` naming the option. */

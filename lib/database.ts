@@ -8,7 +8,7 @@ import { type Metrics, toMetrics } from './metrics'
 import { type MigrateOptions, migrate, type Migration, type MigrationProgress, type MigrationResult } from './migrate'
 import type { Params } from './params'
 import { openMetricsText, type PromClientRegistry, prometheusText, registerPromClient, snapshotOf } from './prometheus'
-import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session, type SyncCall, type SyncCallOptions } from './session'
+import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session, type SyncCall, type SyncCallOptions } from './session'
 import { SessionStatement, type Statement } from './statement'
 import { ChannelStream, type RowStream } from './stream'
 import { Tracer } from './tracing'
@@ -59,6 +59,8 @@ export interface BackupOptions {
   /** Told after each step, in pages. */
   progress?: (at: { remaining: number; total: number }) => void
   signal?: AbortSignal
+  /** It takes at most this long, else `ERR_DEADLINE`. */
+  timeout?: Duration
 }
 
 /** The size of a database. */
@@ -72,6 +74,11 @@ export interface DatabaseStats {
   freePages: number
   tables: number
   indexes: number
+}
+
+function healthOf(error: ZqliteError | undefined, connectivityTimeMs: number, metrics: Metrics): Health {
+  const { connectionsActive: active, connectionsIdle: idle, waiting, walBytes } = metrics
+  return { connectivityOk: error === undefined, connectivityTimeMs, ...(error !== undefined && { error }), lanes: { active, idle, waiting }, walBytes }
 }
 
 const checkpointModes: readonly CheckpointMode[] = ['passive', 'full', 'restart', 'truncate']
@@ -266,17 +273,21 @@ export class Database {
     return rows.map(({ id, parent, detail }) => ({ id, parent, detail }))
   }
 
-  /** Asks, beside all lanes, whether the database can be read. Never rejects while the database is open. */
-  async healthCheck(): Promise<Health> {
+  /**
+   * Asks, beside all lanes, whether the database can be read. What is wrong is told in the answer, also that there was none
+   * within `timeout` (default: `pool.connectionTimeout`); it rejects only when it is cancelled or the database was closed before.
+   */
+  async healthCheck(options?: CallOptions): Promise<Health> {
     this.#open()
-    const { failure, elapsedMs } = await this.#session.channel.health()
-    const { connectionsActive, connectionsIdle, waiting, walBytes } = this.metrics()
-    return {
-      connectivityOk: failure == null,
-      connectivityTimeMs: elapsedMs,
-      ...(failure != null && { error: fromNative(new Error(failure)) }),
-      lanes: { active: connectionsActive, idle: connectionsIdle, waiting },
-      walBytes,
+    const { channel } = this.#session
+    const { timeout = channel.connectionTimeout, signal } = checked(options) ?? {}
+    const started = performance.now()
+    try {
+      const { health, metrics } = await channel.health(timeout, signal)
+      return healthOf(health.failure == null ? undefined : fromNative(new Error(health.failure)), health.elapsedMs, toMetrics(metrics))
+    } catch (error) {
+      if (!(error instanceof ZqliteError && error.code === 'ERR_DEADLINE')) throw error
+      return healthOf(error, performance.now() - started, toMetrics(channel.metrics()))
     }
   }
 
@@ -285,18 +296,22 @@ export class Database {
    * complete and on disk. It needs no more memory than a few pages; the write-ahead log grows by what is written meanwhile.
    *
    * @returns the pages copied
-   * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already or cannot be made, `ERR_DISK_FULL`, `ERR_IO`,
-   *   `ERR_CANCELLED`; `ERR_NOT_ALLOWED` for `':memory:'`
+   * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already, is in use, or cannot be made, `ERR_LOCKED_BY_PROCESS`
+   *   when another process uses it or another backup goes there, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`;
+   *   `ERR_NOT_ALLOWED` for `':memory:'`
    */
   async backup(path: string, options: BackupOptions = {}): Promise<number> {
     this.#open()
-    known('', options, { overwrite: true, pagesPerStep: true, pause: true, progress: true, signal: true })
+    known('', options, { overwrite: true, pagesPerStep: true, pause: true, progress: true, signal: true, timeout: true })
     if (typeof path !== 'string' || path === '' || path.includes('\0')) throw new ZqliteError('ERR_TYPE', `path must be a file name, not ${show(path)}`)
-    const { overwrite = false, pagesPerStep = 1_000, pause = 0, progress = () => {}, signal } = options
+    const { overwrite = false, pagesPerStep = 1_000, pause = 0, progress = () => {}, signal, timeout } = options
+    const bounds = checked({ ...(signal !== undefined && { signal }), ...(timeout !== undefined && { timeout }) })
     if (!Number.isInteger(pagesPerStep) || pagesPerStep < 1 || pagesPerStep > 1_000_000) {
       throw new ZqliteError('ERR_TYPE', `pagesPerStep must be a whole number from 1 to 1000000, not ${show(pagesPerStep)}`)
     }
-    const native = { path, overwrite, pages: pagesPerStep, pause: parseDuration('pause', pause) }
+    if (typeof overwrite !== 'boolean') throw new ZqliteError('ERR_TYPE', `overwrite must be true or false, not ${show(overwrite)}`)
+    if (typeof progress !== 'function') throw new ZqliteError('ERR_TYPE', `progress must be a function, not ${show(progress)}`)
+    const native = { path, overwrite, pages: pagesPerStep, pause: parseDuration('pause', pause), ...(bounds?.timeout !== undefined && { timeout: bounds.timeout }) }
     const started = performance.now()
     const { total } = await this.#session.channel.backup(native, progress, signal)
     this.#session.channel.tracer.logger?.info({ path, pages: total, duration: performance.now() - started }, 'backup made')
@@ -304,30 +319,32 @@ export class Database {
   }
 
   /** Moves the write-ahead log into the database file. That happens by itself; this is for who copies the file. */
-  async checkpoint(mode: CheckpointMode = 'passive'): Promise<CheckpointResult> {
+  async checkpoint(mode: CheckpointMode = 'passive', options?: CallOptions): Promise<CheckpointResult> {
     this.#open()
     this.#transactions.refuseInside('checkpoint()')
     const number = checkpointModes.indexOf(mode)
     if (number < 0) throw new ZqliteError('ERR_TYPE', `a checkpoint is ${checkpointModes.join(', ')}, not ${show(mode)}`)
-    const result = await this.#session.control(Operation.Maintain, number + 1)
+    const result = await this.#session.control(Operation.Maintain, number + 1, options)
     const [row] = (result?.rows ?? []) as { busy: number; log: number; checkpointed: number }[]
     const { busy = 0, log = 0, checkpointed = 0 } = row ?? {}
     return { busy: busy !== 0, logFrames: log, checkpointedFrames: checkpointed }
   }
 
   /** Rewrites the file without its free pages. Writes wait meanwhile; the file's size is needed once more on disk. */
-  async vacuum(): Promise<void> {
+  async vacuum(options?: CallOptions): Promise<void> {
     this.#open()
     this.#transactions.refuseInside('vacuum()')
-    await this.#session.control(Operation.Maintain, VACUUM)
+    await this.#session.control(Operation.Maintain, VACUUM, options)
   }
 
   /** The size of the database and what it consists of. */
-  async stats(): Promise<DatabaseStats> {
+  async stats(options?: CallOptions): Promise<DatabaseStats> {
     const row = await this.get<Omit<DatabaseStats, 'bytes' | 'walBytes'>>(
       `SELECT page_size AS pageSize, page_count AS pageCount, freelist_count AS freePages,
          (SELECT count(*) FROM sqlite_schema WHERE type = 'table') AS tables, (SELECT count(*) FROM sqlite_schema WHERE type = 'index') AS indexes
        FROM pragma_page_size, pragma_page_count, pragma_freelist_count`,
+      [],
+      options,
     )
     const { pageSize = 0, pageCount = 0, freePages = 0, tables = 0, indexes = 0 } = row ?? {}
     return { bytes: pageSize * pageCount, walBytes: this.metrics().walBytes, pageSize, pageCount, freePages, tables, indexes }
@@ -366,10 +383,23 @@ export class Database {
     return await migrate<Transaction>(this, migrations, { ...options, onProgress })
   }
 
-  /** Refuses new calls, waits for those in flight, closes the file. Calling it again waits for the same. */
+  /**
+   * Refuses new calls, ends streams (with `ERR_CLOSED`, as they may be read at any pace), waits for the other calls in flight and
+   * for transactions, closes the file. Calling it again waits for the same.
+   *
+   * @throws {ZqliteError} `ERR_TRANSACTION_STATE` within a transaction's callback, which it would wait for
+   */
   async close(): Promise<void> {
-    this.#closing ??= this.#session.channel.close().then(() => this.#session.channel.tracer.logger?.debug({}, 'database closed'))
+    this.#transactions.refuseInside('close()')
+    this.#closing ??= this.#close()
     await this.#closing
+  }
+
+  async #close(): Promise<void> {
+    const { channel } = this.#session
+    await this.#transactions.ended()
+    await channel.close()
+    channel.tracer.logger?.debug({}, 'database closed')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -6,9 +6,10 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { known, show } from './config'
+import { type Duration, known, parseDuration, show } from './config'
 import { type ErrorCode, ZqliteError } from './errors'
 import type { Params } from './params'
+import type { CallOptions } from './session'
 import { type SqlStatement, splitStatements } from './split'
 
 /** What a migration is given to work with: a {@link Transaction}, or whatever else has these two calls. */
@@ -19,8 +20,8 @@ export interface MigrationTransaction {
 
 /** What {@link migrate} needs of a database. */
 export interface MigrationDatabase<Tx extends MigrationTransaction = MigrationTransaction> {
-  query<Row = Record<string, unknown>>(sql: string, params?: Params): Promise<Row[]>
-  transaction<T>(callback: (transaction: Tx) => Promise<T>): Promise<T>
+  query<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): Promise<Row[]>
+  transaction<T>(callback: (transaction: Tx) => Promise<T>, options?: CallOptions): Promise<T>
 }
 
 /** One step of the schema. */
@@ -56,8 +57,10 @@ export interface MigrateOptions {
   dryRun?: boolean
   /** Called before and after each step. What it throws ends the migration at that place. */
   onProgress?: (progress: MigrationProgress) => void
-  /** Looked at before each step. Steps that were applied remain. */
+  /** Undoes the step that runs, and ends the migration. Steps that were applied remain. */
   signal?: AbortSignal
+  /** All steps together take at most this long, else `ERR_DEADLINE`, as with the signal. */
+  timeout?: Duration
 }
 
 /** What {@link migrate} did. */
@@ -70,7 +73,7 @@ export interface MigrationResult {
   steps: MigrationStep[]
 }
 
-const migrateOptions: Record<keyof MigrateOptions, true> = { dryRun: true, onProgress: true, signal: true }
+const migrateOptions: Record<keyof MigrateOptions, true> = { dryRun: true, onProgress: true, signal: true, timeout: true }
 
 const MISMATCH: ErrorCode = 'ERR_MIGRATION'
 
@@ -112,7 +115,7 @@ interface Applied extends MigrationStep {
  *
  * @param migrations an array in any order, or a folder of files `0001_name.sql`
  * @throws {MigrationError} when an applied migration was changed or is missing, or the file was migrated by newer code
- * @throws {ZqliteError} `ERR_TYPE` for gaps, duplicates or a wrong option; `ERR_CANCELLED` by the signal; or the code of the
+ * @throws {ZqliteError} `ERR_TYPE` for gaps, duplicates or a wrong option; `ERR_CANCELLED`, `ERR_DEADLINE`; or the code of the
  *   statement that failed, with the migration and line in the message, its index in `statement`, and that error as `cause`.
  *   What the function of a migration throws is passed on as it is. In each case that step is undone and those before it stay.
  */
@@ -122,11 +125,16 @@ export async function migrate<Tx extends MigrationTransaction>(
   options: MigrateOptions = {},
 ): Promise<MigrationResult> {
   known('', options, migrateOptions)
-  const { dryRun = false, onProgress, signal } = options
+  const { dryRun = false, onProgress, signal, timeout } = options
+  const end = timeout === undefined ? undefined : performance.now() + parseDuration('timeout', timeout)
+  const bounds = (): CallOptions => ({
+    ...(signal !== undefined && { signal }),
+    ...(end !== undefined && { timeout: Math.max(0, end - performance.now()) }),
+  })
   const given = typeof migrations === 'string' || migrations instanceof URL ? await readFolder(migrations) : migrations
   const plan = checked<Tx>(given)
-  const [table] = await db.query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'zqlite_migration'")
-  const applied = table === undefined ? [] : await readApplied(db)
+  const [table] = await db.query("SELECT name FROM sqlite_schema WHERE type = 'table' AND name = 'zqlite_migration'", [], bounds())
+  const applied = table === undefined ? [] : await readApplied(db, bounds())
   compare(plan, applied)
   refuseGaps(plan)
 
@@ -136,10 +144,15 @@ export async function migrate<Tx extends MigrationTransaction>(
   for (const migration of pending) {
     const { version, name } = migration
     cancelled(signal, migration)
+    if (end !== undefined && performance.now() >= end) throw new ZqliteError('ERR_DEADLINE', `the time ran out at ${title(migration)}`)
     if (!dryRun) {
       const progress = { version, name, total: pending.length }
       onProgress?.({ ...progress, state: 'running', done: steps.length })
-      if (!(await apply(db, plan, migration))) continue
+      const done = await apply(db, plan, migration, bounds()).catch((error: unknown) => {
+        if (error instanceof ZqliteError && error.code === 'ERR_CANCELLED') cancelled(signal, migration)
+        throw error
+      })
+      if (!done) continue
       onProgress?.({ ...progress, state: 'applied', done: steps.length + 1 })
     }
     steps.push({ version, name })
@@ -148,7 +161,7 @@ export async function migrate<Tx extends MigrationTransaction>(
 }
 
 /** Applies one step; false when somebody else has done so meanwhile. */
-async function apply<Tx extends MigrationTransaction>(db: MigrationDatabase<Tx>, plan: readonly Planned<Tx>[], migration: Planned<Tx>): Promise<boolean> {
+async function apply<Tx extends MigrationTransaction>(db: MigrationDatabase<Tx>, plan: readonly Planned<Tx>[], migration: Planned<Tx>, bounds: CallOptions): Promise<boolean> {
   return await db.transaction(async (tx) => {
     await tx.execute(CREATE_TABLE)
     const applied = await readApplied(tx)
@@ -158,7 +171,7 @@ async function apply<Tx extends MigrationTransaction>(db: MigrationDatabase<Tx>,
     else await migration.up(tx)
     await tx.execute('INSERT INTO zqlite_migration VALUES (?, ?, ?, ?)', [migration.version, migration.name, migration.checksum, new Date()])
     return true
-  })
+  }, bounds)
 }
 
 async function runSql(tx: MigrationTransaction, migration: MigrationStep, sql: string): Promise<void> {
@@ -182,8 +195,8 @@ function located(error: ZqliteError, migration: MigrationStep, index: number, { 
   })
 }
 
-async function readApplied(db: Pick<MigrationTransaction, 'query'>): Promise<Applied[]> {
-  return await db.query<Applied>('SELECT version, name, checksum FROM zqlite_migration ORDER BY version')
+async function readApplied(db: Pick<MigrationDatabase, 'query'>, options?: CallOptions): Promise<Applied[]> {
+  return await db.query<Applied>('SELECT version, name, checksum FROM zqlite_migration ORDER BY version', [], options)
 }
 
 /** Throws unless what was applied is the beginning of the plan. */
@@ -245,7 +258,7 @@ async function readFolder(folder: string | URL): Promise<(MigrationStep & { up: 
 }
 
 function cancelled(signal: AbortSignal | undefined, migration: MigrationStep): void {
-  if (signal?.aborted) throw new ZqliteError('ERR_CANCELLED', `cancelled before ${title(migration)}`, { cause: signal.reason })
+  if (signal?.aborted) throw new ZqliteError('ERR_CANCELLED', `cancelled at ${title(migration)}`, { cause: signal.reason })
 }
 
 function title({ version, name }: MigrationStep): string {

@@ -185,8 +185,10 @@ export function writeParams(writer: Writer, params: Params | undefined): void {
   if (params === undefined) {
     writer.patch(count, 0)
   } else if (Array.isArray(params)) {
-    writer.patch(count, params.length)
-    for (let i = 0; i < params.length; i++) writer.value(params[i], i + 1)
+    // A toJSON() may have made it longer or shorter.
+    let i = 0
+    for (; i < params.length; i++) writer.value(params[i], i + 1)
+    writer.patch(count, i)
   } else if (typeof params === 'object' && params !== null && isPlain(params)) {
     const names = Object.keys(params)
     writer.patch(count, (names.length | NAMED) >>> 0)

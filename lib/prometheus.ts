@@ -2,7 +2,7 @@
  * The counters of a database as monitoring systems read them: the Prometheus text format 0.0.4, OpenMetrics 1.0, and
  * collectors for a registry of prom-client. The catalogue below says what there is.
  */
-import { ZqliteError } from './errors'
+import { type ErrorCode, errorCatalogue, ZqliteError } from './errors'
 import type { Metrics } from './metrics'
 
 interface Family {
@@ -80,7 +80,8 @@ export function snapshotOf(metrics: Metrics): MetricsSnapshot {
   return {
     counters: [
       ...durations.map(({ operation, lane, counts }) => ({ name: 'zqlite_queries_total' as const, labels: { operation, lane }, value: counts.reduce((a, b) => a + b, 0) })),
-      ...Object.entries(errorsByCode).map(([code, value]) => ({ name: 'zqlite_query_errors_total' as const, labels: { code }, value })),
+      // Also those that did not happen: a series that begins with its first error shows no increase.
+      ...Object.keys(errorCatalogue).map((code) => ({ name: 'zqlite_query_errors_total' as const, labels: { code }, value: errorsByCode[code as ErrorCode] ?? 0 })),
       { name: 'zqlite_pool_timeouts_total', value: metrics.poolTimeouts },
       { name: 'zqlite_transactions_started_total', value: metrics.transactionsStarted },
       { name: 'zqlite_transactions_committed_total', value: metrics.transactionsCommitted },

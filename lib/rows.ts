@@ -195,8 +195,8 @@ export class Decoder {
 
 
 /**
- * A function that makes the rows in one pass over the packed columns. It is generated, so that every row has the one hidden
- * class that a literal gives, and each value is read from where it lies.
+ * A function that makes the rows in one pass over the packed columns. It is generated, so that each value is read from where it
+ * lies and every row has the same hidden class.
  */
 function compile(names: readonly string[], tags: readonly number[], layout: Layout): Decode {
   const before: string[] = []
@@ -215,11 +215,39 @@ function compile(names: readonly string[], tags: readonly number[], layout: Layo
     before.push(`const a${c} = r.values[${c}];`)
     return `a${c}[i]`
   })
+  const Row = layout === 'arrays' ? undefined : constructorOf(names)
   // A computed key, because a plain `__proto__` in a literal sets the prototype.
-  const row = layout === 'arrays' ? `[${values.join(', ')}]` : `{ ${values.map((v, c) => `[${JSON.stringify(names[c])}]: ${v}`).join(', ')} }`
-  const body = `const { f64, i32, text } = r; ${before.join(' ')} for (let i = 0; i < n; i++) { ${each.join(' ')} out.push(${row}) }`
+  const row =
+    layout === 'arrays' ? `[${values.join(', ')}]`
+    : Row === undefined ? `{ ${values.map((v, c) => `[${JSON.stringify(names[c])}]: ${v}`).join(', ')} }`
+    : `new Row(${values.join(', ')})`
+  const loop = `const { f64, i32, text } = r; ${before.join(' ')} for (let i = 0; i < n; i++) { ${each.join(' ')} out.push(${row}) }`
   // oxlint-disable-next-line no-new-func, typescript/no-implied-eval -- the names are quoted as JSON strings
-  return new Function('r', 'n', 'out', body) as Decode
+  return (new Function('Row', `return (r, n, out) => { ${loop} }`) as (row: unknown) => Decode)(Row)
+}
+
+/** Constructors of rows by their columns, so that rows of equal columns have one hidden class whatever statement they are of. */
+const constructors = new Map<string, unknown>()
+const MAX_CONSTRUCTORS = 1024
+
+/**
+ * What makes rows of these columns, in one go and with Object's own prototype. A literal would do, but of a literal V8 notes how
+ * long what it makes lives, and when it happens to look while one result is being decoded it allocates the rows of all that
+ * follow among the old, where they are found dead late and keep their texts alive.
+ */
+function constructorOf(names: readonly string[]): unknown {
+  // An assignment means something else to these: to `__proto__` always, to the others where Object.prototype is frozen.
+  if (names.some((name) => name in Object.prototype)) return undefined
+  const key = JSON.stringify(names)
+  let Row = constructors.get(key)
+  if (Row === undefined) {
+    if (constructors.size >= MAX_CONSTRUCTORS) constructors.clear()
+    const body = names.map((name, c) => `this[${JSON.stringify(name)}] = a${c}`).join('; ')
+    // oxlint-disable-next-line no-new-func, typescript/no-implied-eval -- the names are quoted as JSON strings
+    Row = (new Function(`function Row(${names.map((_, c) => `a${c}`).join(', ')}) { ${body} } Row.prototype = Object.prototype; return Row`) as () => unknown)()
+    constructors.set(key, Row)
+  }
+  return Row
 }
 
 /** The same, value by value. */
@@ -262,7 +290,8 @@ function materialize(reader: Reader, c: number, tag: number, rows: number): Colu
 /** Joins the columns of chunks by name; of columns with one name the last one stands, as in rows. */
 export function joinColumns(names: readonly string[], chunks: readonly Column[][]): Record<string, Column> {
   const columns = names.map((name, c): [string, Column] => {
-    const parts = chunks.map((chunk) => chunk[c] as Column)
+    // A chunk without rows does not say what its values would be.
+    const parts = chunks.map((chunk) => chunk[c] as Column).filter(({ length }) => length > 0)
     return [name, parts.every((part) => part instanceof Float64Array) ? joinNumbers(parts) : parts.flatMap((part) => Array.from<Exclude<Column, Float64Array>[number]>(part))]
   })
   return Object.fromEntries(columns)

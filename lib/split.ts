@@ -71,3 +71,28 @@ export function splitStatements(text: string): SqlStatement[] {
 function isTrigger(head: readonly string[]): boolean {
   return /^(?:EXPLAIN (?:QUERY PLAN )?)?CREATE (?:TEMP(?:ORARY)? )?TRIGGER\b/.test(head.join(' '))
 }
+
+const WRITE = /^[\s(]*(?:insert|update|delete|replace|create|drop|alter|reindex|analyze)\b/i
+/** What may hide the word that decides: comments, and common table expressions. */
+const VEILED = /^[\s(]*(?:with\b|--|\/\*|pragma\b)/i
+
+/** Whether a statement writes, as far as its text shows: it need not be right to be safe. */
+export function writes(sql: string): boolean {
+  return VEILED.test(sql) ? unveiled(sql) : WRITE.test(sql)
+}
+
+function unveiled(sql: string): boolean {
+  const words: string[] = []
+  let depth = 0
+  for (const [token] of sql.matchAll(TOKEN)) {
+    if (token === '(') depth++
+    else if (token === ')') depth--
+    else if (!SPACE.test(token) && (depth === 0 || words.length === 0)) words.push(token.toUpperCase())
+  }
+  const [first = ''] = words
+  if (first === 'PRAGMA') return /^PRAGMA (?:\w+ \. )?(?:USER_VERSION|APPLICATION_ID) =/.test(words.join(' ')) || /^\W*pragma\b[^(]*\b(?:user_version|application_id)\s*\(/i.test(sql)
+  if (first !== 'WITH') return WRITE.test(first)
+  // Behind the table expressions, whose own statements stand in parentheses.
+  const decides = words.findIndex((word, i) => /^(?:SELECT|VALUES|INSERT|UPDATE|DELETE)$/.test(word) || (word === 'REPLACE' && words[i + 1] === 'INTO'))
+  return decides >= 0 && WRITE.test(words[decides] as string)
+}

@@ -1,6 +1,6 @@
 /** Rows one after the other, however many there are. */
 import { type Channel, type Interned, Operation, writeCall } from './channel'
-import { Failure } from './errors'
+import { Failure, type ZqliteError } from './errors'
 import type { Params } from './params'
 import type { Layout } from './rows'
 import { type CallOptions, checked } from './session'
@@ -36,6 +36,8 @@ export class ChannelStream<Row> implements RowStream<Row> {
   #ended = false
   #error: unknown
   #waiters: Waiter<Row>[] = []
+  /** Has the channel forget this. */
+  #unfollow: (() => void) | undefined
 
   constructor(channel: Channel, statement: Interned, params: Params | undefined, options: CallOptions | undefined, layout: Layout) {
     this.#channel = channel
@@ -58,6 +60,7 @@ export class ChannelStream<Row> implements RowStream<Row> {
         () => this.#end(undefined),
         (error: unknown) => this.#end(error),
       )
+      this.#unfollow = this.#channel.followStream((error) => this.#cut(error))
     }
     const step = this.#step()
     if (step !== undefined) return Promise.resolve(step)
@@ -77,16 +80,27 @@ export class ChannelStream<Row> implements RowStream<Row> {
     this.#started = true
     this.#ended = true
     this.#error = undefined
-    this.#chunks = []
-    this.#chunk = []
-    this.#at = 0
-    if (this.#token !== undefined) this.#channel.pull(this.#token, false)
+    this.#drop()
     for (const waiter of this.#waiters.splice(0)) waiter.resolve(DONE)
     return Promise.resolve(DONE)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.return()
+  }
+
+  /** Ends before its time. */
+  #cut(error: ZqliteError): void {
+    this.#end(error)
+    this.#drop()
+  }
+
+  #drop(): void {
+    this.#unfollow?.()
+    this.#chunks = []
+    this.#chunk = []
+    this.#at = 0
+    if (this.#token !== undefined) this.#channel.pull(this.#token, false)
   }
 
   #step(): Step<Row> | undefined {
@@ -118,6 +132,7 @@ export class ChannelStream<Row> implements RowStream<Row> {
   }
 
   #end(error: unknown): void {
+    this.#unfollow?.()
     const wanted = !this.#ended
     this.#ended = true
     const waiters = this.#waiters.splice(0)

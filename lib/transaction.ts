@@ -2,16 +2,18 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { type Calls, callsOf, type Columns } from './calls'
 import { type Channel, Operation } from './channel'
-import { known, show } from './config'
+import { type Duration, known, parseDuration, show } from './config'
 import { ZqliteError } from './errors'
 import type { Params } from './params'
-import { type BatchResult, type BatchStatement, type CallOptions, type ExecuteResult, Session } from './session'
+import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session } from './session'
 import { channels } from './tracing'
 
 /** Options of {@link Database.transaction}. */
 export interface TransactionOptions {
   /** Gives the transaction up: it is rolled back, and rejects with `ERR_CANCELLED`. */
   signal?: AbortSignal
+  /** Waiting for the writer lane and all of the transaction together take at most this long, else `ERR_DEADLINE`. */
+  timeout?: Duration
   /**
    * When it takes the write lock of the file: at once (`immediate`, the default, and `exclusive`), or with its first write
    * (`deferred`), which makes a difference only to other processes that share the file.
@@ -65,6 +67,9 @@ const ongoing = new Map<number, Ongoing>()
 export class Transactions {
   readonly #channel: Channel
   #next = 1
+  /** Those of this object that have the writer, or wait for it. */
+  #begun = 0
+  #settled: (() => void) | undefined
 
   constructor(channel: Channel) {
     this.#channel = channel
@@ -84,35 +89,50 @@ export class Transactions {
     }
   }
 
+  /** Waits for those that have begun, no longer than one may take. */
+  async ended(): Promise<void> {
+    if (this.#begun === 0) return
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      this.#settled = resolve
+      timer = setTimeout(resolve, this.#channel.transactionTotal)
+    })
+    clearTimeout(timer)
+  }
+
   run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     return this.#channel.tracer.traced(channels.transaction, { operation: 'transaction', lane: 'writer' }, () => this.#run(callback, options))
   }
 
   async #run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
-    known('', options, { signal: true, mode: true })
-    const { signal, mode = 'immediate' } = options
+    if (typeof callback !== 'function') throw new ZqliteError('ERR_TYPE', `a transaction needs a function, not ${show(callback)}`)
+    known('', options, { signal: true, timeout: true, mode: true })
+    const { mode = 'immediate', ...bounded } = options
+    const bounds = new Bounds(bounded)
     if (!modes.includes(mode)) throw new ZqliteError('ERR_TYPE', `mode must be one of ${modes.join(', ')}, not ${show(mode)}`)
     this.refuseInside('a transaction')
     const session = new Session(this.#channel, this.#next++)
-    const begin = () => session.control(Operation.Begin, modes.indexOf(mode), { ...(signal !== undefined && { signal }) })
+    const begin = () => session.control(Operation.Begin, modes.indexOf(mode), bounds.of(undefined))
     const { store } = this.#channel
     const here = ongoing.get(store) ?? { begun: 0, running: 0, inside: undefined }
     ongoing.set(store, here)
     here.begun++
+    this.#begun++
     try {
       await this.#channel.tracer.traced(channels.acquire, { operation: 'transaction', lane: 'writer' }, begin)
-      return await this.#call(here, callback, session, signal)
+      return await this.#call(here, callback, session, bounds)
     } finally {
       if (--here.begun === 0) ongoing.delete(store)
+      if (--this.#begun === 0) this.#settled?.()
     }
   }
 
-  async #call<T>(here: Ongoing, callback: (transaction: Transaction) => Promise<T>, session: Session, signal: AbortSignal | undefined): Promise<T> {
+  async #call<T>(here: Ongoing, callback: (transaction: Transaction) => Promise<T>, session: Session, bounds: Bounds): Promise<T> {
     here.inside ??= new AsyncLocalStorage()
     here.running++
     try {
-      const result = await here.inside.run(Symbol('transaction'), callback, new CallbackTransaction(session, signal))
-      if (signal?.aborted) throw new ZqliteError('ERR_CANCELLED', 'the transaction was cancelled and rolled back', { cause: signal.reason })
+      const result = await here.inside.run(Symbol('transaction'), callback, new CallbackTransaction(session, bounds))
+      bounds.check()
       await session.control(Operation.Commit)
       return result
     } catch (error) {
@@ -128,17 +148,47 @@ export class Transactions {
   }
 }
 
+/** Until when a transaction may go on. */
+class Bounds {
+  readonly #signal: AbortSignal | undefined
+  /** On the clock of `performance`. */
+  readonly #end: number | undefined
+
+  constructor(options: CallOptions) {
+    const { signal, timeout } = checked(options) ?? {}
+    this.#signal = signal
+    this.#end = timeout === undefined ? undefined : performance.now() + timeout
+  }
+
+  /** The options of a call: its own signal, or the transaction's; its own time, as far as the transaction has it left. */
+  of(options: CallOptions | undefined): CallOptions | undefined {
+    if (this.#signal === undefined && this.#end === undefined) return options
+    const timeout = this.#end === undefined ? options?.timeout : Math.min(this.#left(), parseDuration('timeout', options?.timeout ?? this.#left()))
+    return { ...(this.#signal !== undefined && { signal: this.#signal }), ...options, ...(timeout !== undefined && { timeout }) }
+  }
+
+  /** Throws when the transaction may not be committed any more. */
+  check(): void {
+    if (this.#signal?.aborted) throw new ZqliteError('ERR_CANCELLED', 'the transaction was cancelled and rolled back', { cause: this.#signal.reason })
+    if (this.#end !== undefined && performance.now() >= this.#end) throw new ZqliteError('ERR_DEADLINE', 'the transaction ran past its deadline and was rolled back')
+  }
+
+  #left(): number {
+    return Math.max(0, (this.#end ?? 0) - performance.now())
+  }
+}
+
 class CallbackTransaction implements Transaction {
   readonly #session: Session
   readonly #calls: Calls
-  readonly #signal: AbortSignal | undefined
+  readonly #bounds: Bounds
   /** While a nested transaction runs, this one's calls would be part of it. */
   #nested = false
 
-  constructor(session: Session, signal: AbortSignal | undefined) {
+  constructor(session: Session, bounds: Bounds) {
     this.#session = session
     this.#calls = callsOf(session)
-    this.#signal = signal
+    this.#bounds = bounds
   }
 
   async execute(sql: string, params?: Params, options?: CallOptions): Promise<ExecuteResult> {
@@ -172,7 +222,7 @@ class CallbackTransaction implements Transaction {
     try {
       await this.#session.control(Operation.Nest, NEST_BEGIN)
       try {
-        const result = await callback(new CallbackTransaction(this.#session, this.#signal))
+        const result = await callback(new CallbackTransaction(this.#session, this.#bounds))
         await this.#session.control(Operation.Nest, NEST_RELEASE)
         return result
       } catch (error) {
@@ -194,8 +244,7 @@ class CallbackTransaction implements Transaction {
     if (this.#nested) throw new ZqliteError('ERR_TRANSACTION_STATE', 'a nested transaction is running; use the object given to its callback')
   }
 
-  /** The transaction's signal, unless the call has its own. */
   #with(options: CallOptions | undefined): CallOptions | undefined {
-    return this.#signal === undefined ? options : { signal: this.#signal, ...options }
+    return this.#bounds.of(options)
   }
 }

@@ -30,23 +30,25 @@ function numbers(start: number): (end: number) => number {
   }
 }
 
-/** Few first bytes, so that prefixes lie within each other. IPv6 stays within 2000::/3, whose addresses Linux routes. */
-function address(family: Family, random: (end: number) => number): string {
-  if (family === 4) return [20 + random(3), random(8) * 32, random(256), random(256)].join('.')
-  const groups = [0x2001, random(4), random(8) << 12, random(65_536), random(2), random(65_536), 0, random(65_536)]
+/**
+ * Few first bytes, so that prefixes lie within each other. IPv6 stays within 2000::/3, whose addresses Linux routes. No prefix holds
+ * an address `beside` them, which differs in the last bit of the first two bytes or groups.
+ */
+function address(family: Family, random: (end: number) => number, beside: 0 | 1 = 0): string {
+  if (family === 4) return [20 + random(3), random(8) * 32 + beside, random(256), random(256)].join('.')
+  const groups = [0x2001, random(4) * 2 + beside, random(8) << 12, random(65_536), random(2), random(65_536), 0, random(65_536)]
   return groups.map((group) => group.toString(16)).join(':')
 }
 
 function cases(family: Family): { prefixes: string[]; addresses: string[] } {
   const random = numbers(seed * 10 + family)
   const masked = new CidrTable({ hostBits: 'mask' })
-  // So long that they leave addresses uncovered.
-  const [shortest, longest] = family === 4 ? [13, 32] : [36, 128]
+  const [shortest, longest] = family === 4 ? [16, 32] : [36, 128]
   for (let i = 0; i < PREFIXES; i++) masked.insert(`${address(family, random)}/${shortest + random(longest - shortest + 1)}`, i)
   const prefixes = masked.entries().map(({ prefix }) => prefix)
-  // Half of them begin a prefix, so that long ones are hit too.
+  // Half of them begin a prefix, so that long ones are hit too; a quarter lies in no prefix.
   const first = (): string => prefixes[random(prefixes.length)]?.split('/')[0] ?? ''
-  return { prefixes, addresses: Array.from({ length: ADDRESSES }, (_, i) => (i % 2 === 0 ? address(family, random) : first())) }
+  return { prefixes, addresses: Array.from({ length: ADDRESSES }, (_, i) => (i % 2 === 1 ? first() : address(family, random, i % 4 === 0 ? 1 : 0))) }
 }
 
 function run(command: string, args: readonly string[], input = '', env: NodeJS.ProcessEnv = process.env): string {
@@ -127,6 +129,7 @@ for (const [name, ask] of Object.entries({ 'Linux routing table': linux, 'Postgr
       const theirs = ask(family, prefixes, addresses)
       const differing = addresses.flatMap((asked, i) => (ours[i] === theirs[i] ? [] : [`${asked}: ${ours[i]} here, ${theirs[i]} there`]))
       const hits = ours.filter((found) => found !== undefined).length
+      if (hits === 0 || hits === ours.length) throw new Error('the addresses must be some of them covered, and some not')
       if (theirs.length !== addresses.length) throw new Error(`${theirs.length} answers to ${addresses.length} questions`)
       process.stdout.write(`${name}, IPv${family}: ${prefixes.length} prefixes, ${addresses.length} addresses (${hits} covered), ${differing.length} differ\n`)
       for (const line of differing.slice(0, 10)) process.stdout.write(`  ${line}\n`)

@@ -73,6 +73,19 @@ await db.get('SELECT 1', [], { signal: AbortSignal.timeout(100) })
 // @ts-expect-error a controller is not its signal
 await db.get('SELECT 1', [], { signal: new AbortController() })
 
+await db.vacuum({ timeout: '1m' })
+await db.checkpoint('full', { signal: AbortSignal.timeout(100) })
+// @ts-expect-error options come second
+await db.checkpoint({ timeout: 5 })
+await db.stats({ timeout: 5 })
+same<Awaited<ReturnType<typeof db.healthCheck>>['connectivityOk'], boolean>(true)
+await db.healthCheck({ timeout: 5 })
+await db.backup('copy.db', { timeout: '1h', overwrite: true })
+await db.migrate('migrations', { timeout: '1m', dryRun: true })
+await db.transaction(async () => {}, { timeout: 5, mode: 'deferred', signal: AbortSignal.timeout(100) })
+// @ts-expect-error no such mode
+await db.transaction(async () => {}, { mode: 'eager' })
+
 // --- values ---
 
 const values: Value[] = [null, 1, 1n, 'a', true, new Date(), new Uint8Array(1), Buffer.alloc(1), { a: [1] }, [1, 'a']]

@@ -16,8 +16,8 @@ export interface Rival {
   lookupNumber?: (address: number) => unknown
   batchV4?: (addresses: Uint32Array) => unknown
   batchV6?: (addresses: Uint8Array) => unknown
-  /** Makes the table again from how it was stored: by `build` where it cannot be stored. */
-  reload?: () => unknown
+  /** Makes the table again from how it was stored: by `build` where it cannot be stored. Afterwards it is asked once. */
+  reload?: () => Rival
 }
 
 export type Build = (prefixes: readonly string[], mode: 'compact' | 'fast') => Rival
@@ -62,8 +62,9 @@ export function run(effort: Effort, build: Build): number {
     }
     case 'snapshot-load': {
       const again = performance.now()
-      if (rival.reload) rival.reload()
-      else build(prefixes, 'compact')
+      const loaded = rival.reload ? rival.reload() : build(prefixes, 'compact')
+      // What the first lookup has to do belongs to loading.
+      loaded.lookup('192.0.2.1')
       return performance.now() - again
     }
     default:

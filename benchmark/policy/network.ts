@@ -40,6 +40,7 @@ export async function network(peers: number, users: number): Promise<Network> {
   const domain = createDomain({
     journal,
     network: { ipv4: '100.64.0.0/10', ipv6: 'fd7a:115c:a1e0::/48', domain: 'mesh.internal' } as never,
+    addresses: { pools: [], quarantine: 0 } as never,
     log: silentLog,
     engine: new AclEngine(),
     scratchEngine: () => new AclEngine(),

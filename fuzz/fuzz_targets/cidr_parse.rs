@@ -1,11 +1,15 @@
 //! The parsers of addresses, prefixes and ranges: no text makes them panic, and what they accept is written as text that
-//! means the same.
+//! means the same. The standard library accepts the same addresses.
 #![no_main]
+
+use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
 use zqlite_cidr::{Address, AddressRange, HostBits, Prefix};
 
 fuzz_target!(|data: &[u8]| {
+    let by_std = str::from_utf8(data).ok().and_then(|text| text.parse::<IpAddr>().ok());
+    assert_eq!(Address::parse(data).ok().map(IpAddr::from), by_std.map(|address| address.to_canonical()));
     if let Ok(address) = Address::parse(data) {
         assert_eq!(Address::parse(address.to_string()), Ok(address));
     }

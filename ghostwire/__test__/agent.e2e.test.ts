@@ -273,6 +273,24 @@ test('a key is replaced under traffic', async (t) => {
   await until('and through the NAT', () => pings('home', '100.64.0.2'), 20_000);
 });
 
+test('a machine is given another address, and all follow', async (t) => {
+  t.timeout(150_000);
+  const [before, after] = ['100.64.0.2', '100.77.0.9'];
+  t.true(await pings('laptop', before));
+  t.is(await mustAdmin(t, `ghostwire peers set-address web ${after}`), `web has ${after} and fd7a:115c:a1e0::644d:9\n`);
+  const took = await until('it is reached there', () => pings('laptop', after));
+  t.log(`reached after ${Math.round(took)} ms`);
+  t.true(await pings('laptop', 'fd7a:115c:a1e0::644d:9'));
+  t.false(await pings('laptop', before), 'and no longer where it was');
+  t.deepEqual((await statusOf('web')).addresses, [after, 'fd7a:115c:a1e0::644d:9']);
+  t.regex(await machine('web').do('ip', '-4', 'address', 'show', 'dev', 'gw0'), /100\.77\.0\.9\/32/);
+  t.notRegex(await machine('web').do('ip', '-4', 'address', 'show', 'dev', 'gw0'), /100\.64\.0\.2/);
+  t.regex(await mustAdmin(t, `ghostwire whois ${before}`), /state: +resting/);
+  await mustAdmin(t, `ghostwire peers set-address web ${before}`);
+  await until('it is back', () => pings('laptop', before));
+  t.true((await statusOf('web')).connected);
+});
+
 test('a route is offered, approved, used, and withdrawn', async (t) => {
   t.timeout(150_000);
   machines.set('printer', await lab.behind('printer', machine('web'), '10.9.0'));

@@ -162,3 +162,19 @@ test('durations and sizes', (t) => {
   for (const value of [0, 1, 999, 1_000, 1_500, 60_000, 90_000, 86_400_000, 123_456_789]) t.is(parseDuration(formatDuration(value)), value);
   for (const value of [0, 1, 1_000, 1_024, 1_536, 64_000_000, 2 ** 30]) t.is(parseSize(formatSize(value)), value);
 });
+
+test('pools of addresses, and how long one rests', (t) => {
+  t.deepEqual(loadConfig().config.addresses, { pools: [], quarantine: 86_400_000 });
+  const path = file('[addresses]\npools = ["100.64.0.0/16", "100.80.0.0/16"]\nquarantine = "90m"\n');
+  t.deepEqual(loadConfig({ file: path }).config.addresses, { pools: ['100.64.0.0/16', '100.80.0.0/16'], quarantine: 5_400_000 });
+  const { config } = loadConfig({ file: path, environment: { GHOSTWIRE_ADDRESSES_POOLS: '["100.90.0.0/24"]' }, flags: { '--addresses-quarantine': '0' } });
+  t.deepEqual(config.addresses, { pools: ['100.90.0.0/24'], quarantine: 0 });
+  const pools = (...given: string[]): ConfigInput => ({ flags: { '--addresses-pools': JSON.stringify(given) } });
+  refused(t, pools('10.0.0.0/16'), 'ERR_CONFIG', /--addresses-pools/, /10\.0\.0\.0\/16 is not within the network, 100\.64\.0\.0\/10/);
+  refused(t, pools('100.64.0.0/16', '100.64.9.0/24'), 'ERR_CONFIG', /100\.64\.9\.0\/24 overlaps the pool 100\.64\.0\.0\/16/);
+  refused(t, pools('100.64.0.0/30'), 'ERR_CONFIG', /100\.64\.0\.0\/30 is not an IPv4 prefix of \/8 to \/29/);
+  refused(t, pools('100.100.100.0/24'), 'ERR_CONFIG', /is reserved/);
+  refused(t, { flags: { '--addresses-pools': '100.64.0.0/16' } }, 'ERR_CONFIG', /a list of strings/);
+  refused(t, { file: path, flags: { '--network-ipv4': '10.0.0.0/8' } }, 'ERR_CONFIG', new RegExp(`${path}:2: addresses.pools`));
+  refused(t, { flags: { '--network-ipv4': '100.100.100.0/24' } }, 'ERR_CONFIG', /--network-ipv4/, /reserved/);
+});

@@ -226,11 +226,12 @@ test('pages hold every peer once', async (t) => {
 
 test('a restart finds every peer again, and goes on with new addresses', async (t) => {
   const store = new MemoryStore();
-  const before = await startNetwork(new MemoryJournal(store));
+  const addresses = { pools: [], quarantine: 60_000 };
+  const before = await startNetwork(new MemoryJournal(store), NETWORK, addresses);
   const all = await Promise.all(Array.from({ length: 10 }, (_, index) => before.register({ hostname: `h${index}` })));
   await before.peers.delete(all[3]!.id);
   await before.stop();
-  const after = await startNetwork(new MemoryJournal(store));
+  const after = await startNetwork(new MemoryJournal(store), NETWORK, addresses);
   t.deepEqual(
     [...after.directory.all()].map(({ id, record }) => [id, record]).sort(),
     all

@@ -73,6 +73,9 @@ test('whatever happens, a network that somebody routes has one primary, online i
         if (before !== undefined && approved.has(before) && online.has(before)) t.is(primary, before, 'it stays');
         for (const [one, held] of told) if (approved.has(one) && held !== (one === primary)) t.true(changed.has(one), 'and those concerned are named');
         t.is(kept, approved.size > 1 ? primary : undefined);
+        const holding = primaries.holding('10.9.0.7').map(({ prefix, primary: first, routers }) => [prefix, first, [...routers].sort()]);
+        t.deepEqual(holding, primary === undefined ? [] : [[NET, primary, [...approved].sort()]]);
+        t.deepEqual(primaries.holding('10.9.1.7'), []);
         before = primary;
       }
     }),

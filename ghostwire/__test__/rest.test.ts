@@ -191,6 +191,7 @@ test('who may ask', async (t) => {
     ['PATCH', '/v1/policy/rules/1'],
     ['DELETE', '/v1/policy/rules/1'],
     ['GET', '/v1/peers/p_x/filter'],
+    ['GET', '/v1/addresses/100.64.0.1'],
     ['POST', '/v1/peers/self/connection-token'],
   ] as const;
   for (const [method, path] of guarded) {
@@ -386,12 +387,47 @@ test('an unexpected failure says nothing of its inside, and no log holds a secre
   for (const text of [key, admin, registered.body.token as string]) t.false(logged.includes(text.split('_').at(-1)!));
 });
 
+test('an address is given, kept for a key, and asked for', async (t) => {
+  const { call, ask, key } = await serve(t);
+  const { peer } = (await call('POST', '/v1/peers/register', { json: registration(key, { routes: ['10.1.0.0/16'] }) })).body;
+  const changed = await ask('PATCH', `/v1/peers/${peer.id}`, { ipv4: '100.70.0.7', approvedRoutes: ['10.1.0.0/16'] });
+  t.deepEqual([changed.status, changed.body.addresses], [200, ['100.70.0.7', 'fd7a:115c:a1e0::6446:7']]);
+  refused(t, await ask('PATCH', `/v1/peers/${peer.id}`, { ipv4: '10.0.0.1' }), 400, 'ERR_ADDRESS', /not within the network/);
+  refused(t, await ask('PATCH', `/v1/peers/${peer.id}`, { ipv4: 7 }), 400, 'ERR_VALIDATION', /ipv4/);
+  const second = (await call('POST', '/v1/peers/register', { json: registration(key) })).body.peer;
+  const taken = await ask('PATCH', `/v1/peers/${second.id}`, { ipv4: '100.70.0.7' });
+  refused(t, taken, 409, 'ERR_ADDRESS_TAKEN', /belongs to peer web/);
+  t.deepEqual(taken.body.error.details, { path: 'ipv4', address: '100.70.0.7', id: peer.id });
+
+  const made = (await ask('POST', '/v1/preauth-keys', { ipv4: '100.70.0.8' })).body;
+  t.is(made.ipv4, '100.70.0.8');
+  t.deepEqual((await ask('GET', '/v1/preauth-keys')).body.keys.map(({ ipv4 }: { ipv4: unknown }) => ipv4), ['100.70.0.8', null]);
+  refused(t, await ask('POST', '/v1/preauth-keys', { ipv4: '100.70.0.9', maxUses: null }), 400, 'ERR_VALIDATION', /one use/);
+  refused(t, await ask('POST', '/v1/preauth-keys', { ipv4: '100.70.0.8' }), 409, 'ERR_ADDRESS_TAKEN', new RegExp(made.id as string));
+
+  const nothing = { peer: null, preauthKey: null, restsUntil: null, pool: '100.64.0.0/10', routes: [] };
+  const who = async (address: string): Promise<unknown> => (await ask('GET', `/v1/addresses/${encodeURIComponent(address)}`)).body;
+  const named = { id: peer.id, name: peer.name };
+  t.deepEqual(await who('100.70.0.7'), { ...nothing, address: '100.70.0.7', state: 'held', peer: named });
+  t.deepEqual(await who('FD7A:115C:A1E0:0:0:0:6446:0007'), { ...nothing, address: 'fd7a:115c:a1e0::6446:7', state: 'held', peer: named });
+  t.deepEqual(await who('100.70.0.8'), { ...nothing, address: '100.70.0.8', state: 'kept', preauthKey: made.id });
+  t.deepEqual(await who('100.100.100.100'), { ...nothing, address: '100.100.100.100', state: 'reserved' });
+  t.deepEqual(await who('100.70.0.9'), { ...nothing, address: '100.70.0.9', state: 'free' });
+  const routes = [{ prefix: '10.1.0.0/16', primary: named, routers: [named] }];
+  t.deepEqual(await who('10.1.2.3'), { ...nothing, address: '10.1.2.3', state: 'outside', pool: null, routes });
+  const joined = await call('POST', '/v1/peers/register', { json: registration(made.key as string) });
+  t.is(joined.body.peer.addresses[0], '100.70.0.8');
+  refused(t, await ask('GET', '/v1/addresses/10.1.0.0%2F16'), 400, 'ERR_VALIDATION', /not an IPv4 or IPv6 address/);
+  refused(t, await ask('GET', '/v1/addresses/web'), 400, 'ERR_VALIDATION', /"web" is not/);
+});
+
 test('the OpenAPI document names every route and the schemas that validate', async (t) => {
   const { call } = await serve(t);
   const { body } = await call('GET', '/openapi.json');
   t.is(body.openapi, '3.1.0');
   t.deepEqual(Object.keys(body.paths).sort(), [
     '/openapi.json',
+    '/v1/addresses/{address}',
     '/v1/admin-keys',
     '/v1/admin-keys/{id}',
     '/v1/peers',

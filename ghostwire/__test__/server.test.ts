@@ -105,6 +105,7 @@ test.serial('metrics, health and readiness', async (t) => {
   const { metrics } = server.started;
   const text = await (await fetch(`${metrics}/metrics`)).text();
   t.regex(text, /^ghostwire_peers 1$/m);
+  t.regex(text, /^ghostwire_addresses_resting 0$/m);
   t.regex(text, /^ghostwire_http_requests_total\{method="POST",route="\/v1\/peers\/register",status="201"\} 1$/m);
   t.regex(text, /^zqlite_writes \d+$/m);
   t.regex(text, /^ghostwire_sync_\w+ \d+$/m);

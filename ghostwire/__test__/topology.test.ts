@@ -4,7 +4,8 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { GhostwireError } from '../src/errors.js';
 import { MemoryJournal, MemoryStore } from '../src/journal/memory.js';
-import { Filters, type FilterRule } from '../src/topology/filter.js';
+import type { FilterRule } from '../src/topology/filter.js';
+import { Filters } from '../src/topology/filters.js';
 import { aclPeer } from '../src/topology/topology.js';
 import { startNetwork, type TestNetwork } from './support/network.js';
 
@@ -28,10 +29,12 @@ function assertTruth(t: ExecutionContext, { sync, engine, directory, topology, e
       topology.visible(handle).sort((a, b) => a - b),
       expected,
     );
-    const { name, tags } = JSON.parse(sync.records.get(handle)!) as { name: string; tags: string[] };
+    const { name, tags, addresses } = JSON.parse(sync.records.get(handle)!) as { name: string; tags: string[]; addresses: string[] };
     const { record } = directory.atHandle(handle)!;
-    t.deepEqual([name, tags], [record.name, record.tags]);
-    t.like(JSON.parse(sync.recipients.get(handle)!.self), { name: record.name, domain: 'mesh.internal', approvedRoutes: record.approvedRoutes });
+    t.deepEqual([name, tags, addresses], [record.name, record.tags, [record.ipv4, record.ipv6]]);
+    const self = JSON.parse(sync.recipients.get(handle)!.self) as { addresses: string[] };
+    t.like(self, { name: record.name, domain: 'mesh.internal', approvedRoutes: record.approvedRoutes });
+    t.deepEqual(self.addresses, addresses);
     // Worked out for this peer alone, whatever others of its class were told.
     const own = filters.of(aclPeer(directory.atHandle(handle)!, enforcement.policy));
     t.deepEqual(sync.filterOf(handle).rules, JSON.parse(JSON.stringify(own)));
@@ -55,6 +58,7 @@ type Step =
   | { readonly kind: 'register'; readonly user: number }
   | { readonly kind: 'tag'; readonly peer: number; readonly tags: number }
   | { readonly kind: 'rename' | 'delete' | 'approve'; readonly peer: number }
+  | { readonly kind: 'move'; readonly peer: number; readonly to: number }
   | { readonly kind: 'policy'; readonly policy: number };
 
 const peer = fc.nat(30);
@@ -62,6 +66,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('register' as const), user: fc.nat(3) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('tag' as const), peer, tags: fc.nat(TAGS.length - 1) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('rename' as const, 'delete' as const, 'approve' as const), peer }) },
+  // Also to the one that a policy names, and to those that others have just left.
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('move' as const), peer, to: fc.integer({ min: 1, max: 8 }) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('policy' as const), policy: fc.nat(POLICIES.length - 1) }) },
 );
 
@@ -77,6 +83,7 @@ async function perform(network: TestNetwork, action: Step): Promise<void> {
     if (chosen === undefined) return;
     if (action.kind === 'tag') await peers.update(chosen.id, { tags: TAGS[action.tags]! });
     else if (action.kind === 'rename') await peers.update(chosen.id, { name: `r${renames++}` });
+    else if (action.kind === 'move') await peers.update(chosen.id, { ipv4: `100.64.0.${action.to}` });
     else if (action.kind === 'approve')
       await peers.update(chosen.id, { approvedRoutes: chosen.record.approvedRoutes.length > 0 ? [] : chosen.record.advertisedRoutes });
     else await peers.delete(chosen.id);

@@ -9,6 +9,7 @@ import { parse as parseToml, TomlError } from 'smol-toml';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import { parsePrefix } from './addresses/ip.js';
+import { checkPools, LENGTHS } from './addresses/rules.js';
 import { GhostwireError } from './errors.js';
 import { parseLogFilter } from './log.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
@@ -60,9 +61,17 @@ const SCHEMA = Type.Object({
     shutdown_timeout: duration('10s', 'Requests under way are cut after this.'),
   }),
   network: Type.Object({
-    ipv4: prefix(4, '100.64.0.0/10', 'Pool of peer addresses, /8 to /29.'),
+    ipv4: prefix(4, '100.64.0.0/10', 'Peer addresses are within this prefix, /8 to /29.'),
     ipv6: prefix(6, 'fd7a:115c:a1e0::/48', 'Peer addresses are this prefix, then the IPv4 address in the last 32 bits; /96 or shorter.'),
     domain: text('mesh.internal', 'Peers are named <name>.<domain>.'),
+  }),
+  addresses: Type.Object({
+    pools: Type.Array(Type.String({ minLength: 1 }), {
+      default: [],
+      maxItems: 256,
+      description: 'Prefixes within `network.ipv4` that peers are given addresses of, in this order; none: the whole of it.',
+    }),
+    quarantine: duration('24h', 'For so long an address is not given to another peer after the one that had it; 0 frees it at once.'),
   }),
   log: Type.Object({
     filter: text('info', 'As RUST_LOG: level, then target=level, separated by commas.'),
@@ -332,7 +341,7 @@ function checked(name: string, value: unknown, given: unknown, where: string): u
   }
   if (schema.family !== undefined) {
     const parsed = parsePrefix(value);
-    const [least, most] = schema.family === 4 ? [8, 29] : [8, 96];
+    const [least, most] = LENGTHS[schema.family];
     if (parsed?.family !== schema.family || parsed.length < least || parsed.length > most) {
       throw malformed(name, where, given, `${wanted(schema)} without host bits, /${least} to /${most}`);
     }
@@ -349,7 +358,7 @@ function checked(name: string, value: unknown, given: unknown, where: string): u
 
 /** Rules between values. */
 function checkTogether(config: Config, sources: ReadonlyMap<string, Source>): void {
-  const { pool, server, network } = config;
+  const { pool, server, network, addresses } = config;
   if (pool.min_connections > pool.max_connections) {
     const where = `${sources.get('pool.min_connections')}, ${sources.get('pool.max_connections')}`;
     throw new GhostwireError(
@@ -374,6 +383,12 @@ function checkTogether(config: Config, sources: ReadonlyMap<string, Source>): vo
     const protocol = URL.canParse(given) ? new URL(given).protocol : '';
     if (!(schemes as readonly string[]).includes(protocol))
       throw malformed(`server.${key}`, sources.get(`server.${key}`) ?? '', given, `a URL starting with ${schemes.join('// or ')}//`);
+  }
+  try {
+    checkPools(network.ipv4, addresses.pools.length === 0 ? [network.ipv4] : addresses.pools);
+  } catch (cause) {
+    const where = sources.get('addresses.pools') === 'default' ? sources.get('network.ipv4') : sources.get('addresses.pools');
+    throw new GhostwireError('ERR_CONFIG', `${where}: addresses.pools: ${(cause as Error).message}`, { key: 'addresses.pools' }, { cause });
   }
   if (!/^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(network.domain) || network.domain.length > 180) {
     throw malformed('network.domain', sources.get('network.domain') ?? '', network.domain, 'a lower-case DNS name');

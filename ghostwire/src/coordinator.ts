@@ -40,12 +40,14 @@ export interface Coordinator {
 /** History that resuming watchers may ask for; older superseded values are forgotten. */
 const KEEP = { keepRevisions: 10_000, maxAge: 86_400_000 };
 const COMPACT_EVERY = 600_000;
+/** Addresses that have rested are free at once; this is for their keys in the journal. */
+const SWEEP_EVERY = 60_000;
 
 /**
  * @throws ZqliteError for a database that cannot be used; GhostwireError ERR_PORT_TAKEN, ERR_LISTEN, ERR_JOURNAL_FORMAT
  */
 export async function startCoordinator({ config, log, version, onFailure }: CoordinatorOptions): Promise<Coordinator> {
-  const { database, pool, server, network } = config;
+  const { database, pool, server, network, addresses } = config;
   const logger = log('ghostwire');
   /** Undone in the opposite order, by `close` or by a start that fails half way. */
   const stops: (() => unknown)[] = [];
@@ -96,6 +98,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     const domain = createDomain({
       journal,
       network,
+      addresses,
       log,
       engine: new AclEngine(),
       scratchEngine: () => new AclEngine(),
@@ -108,6 +111,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       zqlite: () => ({ ...db.metrics() }),
       sync: () => ({ ...sync?.metrics() }),
       peers: () => directory.size,
+      resting: () => domain.addresses.resting,
       classes: () => topology.classes,
       revision: () => replica.revision,
       notReady: () =>
@@ -166,6 +170,10 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       journal.compact(KEEP).catch((error: unknown) => logger.warn({ err: error }, 'compaction failed'));
     }, COMPACT_EVERY);
     stops.push(() => clearInterval(compaction));
+    const sweep = setInterval(() => {
+      preauthKeys.sweepAddresses().catch((error: unknown) => logger.warn({ err: error }, 'addresses that have rested could not be forgotten'));
+    }, SWEEP_EVERY);
+    stops.push(() => clearInterval(sweep));
     // Requests under way need all of the above until they are answered.
     stops.push(() => drain(rest.server, () => rest.close(), server.shutdown_timeout));
     ready = true;

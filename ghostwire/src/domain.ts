@@ -1,7 +1,8 @@
 // The domain put together over a journal: no sockets, no files.
 
 import type { AclEngine, AclRule } from 'zqlite';
-import { AddressPool } from './addresses/pool.js';
+import { AddressPools } from './addresses/pools.js';
+import { ADDRESSES } from './addresses/record.js';
 import type { Config } from './config.js';
 import type { Journal } from './journal/journal.js';
 import { AdminKeys } from './keys/admin.js';
@@ -10,6 +11,7 @@ import type { Log } from './log.js';
 import { Directory, PEERS } from './peers/directory.js';
 import { Names } from './peers/names.js';
 import { Peers } from './peers/peers.js';
+import { Whois } from './peers/whois.js';
 import { Access } from './policy/access.js';
 import { Enforcement } from './policy/enforcement.js';
 import { Explainer } from './policy/explain.js';
@@ -26,7 +28,9 @@ export interface Domain {
   readonly adminKeys: AdminKeys;
   readonly preauthKeys: PreauthKeys;
   readonly directory: Directory;
+  readonly addresses: AddressPools;
   readonly peers: Peers;
+  readonly whois: Whois;
   readonly policies: Policies;
   readonly rules: NativeRules;
   readonly enforcement: Enforcement;
@@ -43,6 +47,7 @@ export interface Domain {
 export interface DomainOptions {
   readonly journal: Journal;
   readonly network: Config['network'];
+  readonly addresses: Config['addresses'];
   readonly log: Log;
   /** An empty engine for the domain's own use. */
   readonly engine: AclEngine;
@@ -51,7 +56,6 @@ export interface DomainOptions {
   readonly publish: (batch: NetmapBatch) => void;
 }
 
-const ADDRESSES = 'addresses/v4/';
 const HOSTNAMES = 'hostnames/';
 /** Which of several routers carries a prefix: that one's id. */
 const PRIMARIES = 'route-primaries/';
@@ -61,7 +65,8 @@ export function createDomain(options: DomainOptions): Domain {
   const { journal, network, log, engine, scratchEngine, publish } = options;
   const replica = new Replica(journal, log('ghostwire::replica'));
   const adminKeys = new AdminKeys(journal, replica);
-  const preauthKeys = new PreauthKeys(journal, replica);
+  const addresses = new AddressPools({ ...network, ...options.addresses });
+  const preauthKeys = new PreauthKeys({ journal, replica, addresses });
   const directory = new Directory();
   const checkRules = (checked: readonly AclRule[]): void => {
     checkLength(checked);
@@ -72,7 +77,6 @@ export function createDomain(options: DomainOptions): Domain {
   const rules = new NativeRules({ journal, replica, groups, checkRules });
   const enforcement = new Enforcement(policies, rules);
   const names = new Names();
-  const addresses = new AddressPool(network.ipv4, network.ipv6);
   const topology = new Topology({
     directory,
     engine,
@@ -106,9 +110,7 @@ export function createDomain(options: DomainOptions): Domain {
     if (peer !== undefined) topology.recall(key.slice(PRIMARIES.length), peer.handle);
   });
   replica.on(ADDRESSES, ({ key, value, revision }) => {
-    const ipv4 = key.slice(ADDRESSES.length);
-    if (value === undefined) addresses.release(ipv4);
-    else addresses.take(ipv4, revision);
+    addresses.apply(key.slice(ADDRESSES.length), value, revision, (id) => directory.get(id)?.handle);
   });
   replica.on(HOSTNAMES, ({ key, value }) => {
     const name = key.slice(HOSTNAMES.length);
@@ -127,8 +129,9 @@ export function createDomain(options: DomainOptions): Domain {
     replica.refresh();
   };
   const peers = new Peers({ journal, replica, directory, names, addresses, preauthKeys, policies, moved });
+  const whois = new Whois(addresses, directory, topology);
   const access = new Access(engine, directory, enforcement);
   const explainer = new Explainer(engine, directory, { policies, rules, enforcement });
   const preview = new Preview(engine, directory, aclPeer);
-  return { replica, adminKeys, preauthKeys, directory, peers, policies, rules, enforcement, explainer, preview, engine, access, topology, presence };
+  return { replica, adminKeys, preauthKeys, directory, addresses, peers, whois, policies, rules, enforcement, explainer, preview, engine, access, topology, presence };
 }

@@ -55,7 +55,9 @@ export const CATALOGUE = {
   ERR_TAG_NOT_ALLOWED: entry(403, false, 'Neither the pre-auth key nor the policy lets this peer carry the tag.'),
   ERR_ROUTE: entry(400, false, 'The route is not a prefix without host bits, or was not advertised by the peer.'),
   ERR_ENDPOINT: entry(400, false, 'The endpoint is not of the form address:port.'),
-  ERR_ADDRESSES_EXHAUSTED: entry(503, false, 'The address pool has no free address.'),
+  ERR_ADDRESS: entry(400, false, 'The address is not an IPv4 address, not within the network, or reserved.'),
+  ERR_ADDRESS_TAKEN: entry(409, false, 'Another peer has this address, or it is kept for one.'),
+  ERR_ADDRESSES_EXHAUSTED: entry(503, false, 'The pools have no free address; `details.nextFree` is when one that rests is free again, null if none does.'),
 
   // Policy
   ERR_POLICY_SYNTAX: entry(400, false, 'The policy is not HuJSON; `details.line` and `details.column` say where.'),

@@ -11,6 +11,9 @@ use crate::query::{Columns, Query};
 /// Questions to a block.
 const BLOCK: usize = 32;
 
+/// Lists of at most so many bytes lie in the caches nearby, and asking for their memory would take longer than waiting for it.
+const CACHED: usize = 8 << 20;
+
 impl Lists {
     /// One question.
     #[inline]
@@ -55,6 +58,7 @@ impl<P: FnMut(usize, Found)> Job for Many<'_, P> {
     #[inline(always)]
     fn run(mut self, lanes: impl Lanes) {
         let Self { lists, engine, columns, at, .. } = self;
+        let far = lists.bytes > CACHED;
         let mut parts = [[(0u32, 0u32); BLOCK]; 2];
         let mut ranks = [[0u32; BLOCK]; 2];
         for from in (0..columns.len()).step_by(BLOCK) {
@@ -81,8 +85,10 @@ impl<P: FnMut(usize, Found)> Job for Many<'_, P> {
                 }
             }
             let pairs = || ranks[SOURCE].iter().zip(&ranks[DESTINATION]).take(sources.len());
-            pairs().for_each(|(&source, &destination)| lists.prefetch_lists([source, destination]));
-            pairs().for_each(|(&source, &destination)| lists.prefetch_items([source, destination]));
+            if far {
+                pairs().for_each(|(&source, &destination)| lists.prefetch_lists([source, destination]));
+                pairs().for_each(|(&source, &destination)| lists.prefetch_items([source, destination]));
+            }
             for (index, ((&source, &destination), (&protocol, &port))) in
                 pairs().zip(protocols.iter().zip(ports)).enumerate()
             {
@@ -122,6 +128,7 @@ mod tests {
     fn selector() -> impl Strategy<Value = Selector> {
         prop_oneof![
             2 => Just(Selector::Any),
+            2 => (0u32..2).prop_map(|half| Selector::Prefix(Prefix::new(v4(512 * half), 23, HostBits::Mask).unwrap())),
             6 => (low(), 24u8..=32).prop_map(|(low, length)| {
                 Selector::Prefix(Prefix::new(v4(low), length, HostBits::Mask).unwrap())
             }),
@@ -195,10 +202,12 @@ mod tests {
 
     #[test]
     fn lists_agree_with_the_plain_engine_whatever_the_instructions() {
-        let (asked, answered) = (Cell::new(0), Cell::new(0));
+        let (asked, answered, turned) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        // Many rules, and lists of some selectors are long.
         let cases = (
-            (0..60u64).prop_flat_map(|count| (0..count).map(rule).collect::<Vec<_>>()),
-            proptest::collection::vec((0..60u64, any::<bool>()), 0..20),
+            prop_oneof![3 => 0..60u64, 1 => 150..300u64]
+                .prop_flat_map(|count| (0..count).map(rule).collect::<Vec<_>>()),
+            proptest::collection::vec((0..300u64, any::<bool>()), 0..40),
             proptest::collection::vec(query(), 200),
             proptest::collection::vec((0..80u64).prop_flat_map(rule), 0..6),
         );
@@ -217,6 +226,7 @@ mod tests {
             }
             plain.set_rules(now.clone()).unwrap();
             let lists = lists.get(&engine, 0).unwrap();
+            turned.set(turned.get() + usize::from(!lists.turned.is_empty()));
             let number = |address: Address| u32::try_from(address.bits()).unwrap_or(7);
             let columns: (Vec<u32>, Vec<u32>, Vec<u8>, Vec<u16>) = (
                 queries.iter().map(|query| number(query.source)).collect(),
@@ -288,5 +298,6 @@ mod tests {
         all.unwrap();
         // Whoever always says "unsure" is never wrong.
         assert!(answered.get() * 4 > asked.get(), "{} of {}", answered.get(), asked.get());
+        assert!(turned.get() > 5, "{} sets of rules had lists that are turned", turned.get());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -50,6 +51,37 @@ impl<T: Clone> Pages<T> {
     }
 }
 
+/// A list that takes no memory while it is empty, as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct List<T>(Option<Arc<Vec<T>>>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Deref for List<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.0.as_ref().map_or(&[], |items| items)
+    }
+}
+
+impl<T: Clone> List<T> {
+    /// To be changed; copied if it is shared.
+    pub(crate) fn make_mut(&mut self) -> &mut Vec<T> {
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
+impl<T: Clone> From<&[T]> for List<T> {
+    fn from(items: &[T]) -> Self {
+        Self((!items.is_empty()).then(|| Arc::new(items.to_vec())))
+    }
+}
+
 /// A hash map in shards of a few hundred entries. Its keys come from outside, so the hash has a random key.
 #[derive(Clone, Debug)]
 pub(crate) struct Map<K, V> {
@@ -68,6 +100,14 @@ impl<K, V> Default for Map<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
+    /// A map that does not grow before it has so many entries.
+    pub(crate) fn for_entries(count: usize) -> Self {
+        let hasher = RandomState::new();
+        let shards = (count / SHARD + 1).next_power_of_two();
+        let empty = || Arc::new(HashMap::with_hasher(hasher.clone()));
+        Self { shards: (0..shards).map(|_| empty()).collect(), hasher, len: 0 }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

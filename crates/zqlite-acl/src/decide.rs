@@ -347,7 +347,7 @@ impl Engine {
     /// A row for one question.
     fn gather(&self, slots: Vec<Slot>) -> (Rows, RowId) {
         let mut rows = Rows::new(self.rows.capacity(), usize::MAX);
-        let row = rows.build(slots);
+        let row = rows.build(slots, None);
         (rows, row)
     }
 
@@ -368,10 +368,12 @@ impl Engine {
         words: Range<usize>,
         visit: &mut impl FnMut(Slot) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let any_source = self.sides[SOURCE].any.as_ref();
-        let any_destination = self.sides[DESTINATION].any.as_ref();
+        let (any_source, any_destination) = (self.sides[SOURCE].any.view(), self.sides[DESTINATION].any.view());
+        let (any_both, any_port) = (self.any_both.view(), self.any_port.view());
+        let (enabled, expired) = (self.enabled.view(), self.expired.view());
         let set = self.protocols.get(usize::from(found.protocol)).copied().unwrap_or(0);
         let protocol = self.protocol_sets.get(usize::from(set)).filter(|_| found.port.is_some());
+        let protocol = protocol.map(|set| set.view());
         for group in words.start / 64..words.end.div_ceil(64) {
             let source = found.source.map(|row| row.group(group));
             let destination = found.destination.map(|row| row.group(group));
@@ -381,12 +383,12 @@ impl Engine {
                 (Some(source), Some(destination)) => {
                     (source.mask & (destination.mask | any_destination.mask(group)))
                         | (destination.mask & any_source.mask(group))
-                        | self.any_both.mask(group)
+                        | any_both.mask(group)
                 }
                 (Some(source), None) => source.mask | any_source.mask(group),
                 (None, Some(destination)) => destination.mask | any_destination.mask(group),
                 (None, None) => u64::MAX,
-            } & self.enabled.mask(group);
+            } & enabled.mask(group);
             if group == words.start / 64 {
                 mask &= u64::MAX << (words.start % 64);
             }
@@ -398,7 +400,7 @@ impl Engine {
             }
             let port = found.port.map(|row| row.group(group));
             if let (Some(port), Some(protocol)) = (port, protocol) {
-                mask &= (port.mask | self.any_port.mask(group)) & protocol.mask(group);
+                mask &= (port.mask | any_port.mask(group)) & protocol.mask(group);
             }
             while mask != 0 {
                 let at = mask.trailing_zeros() as usize;
@@ -409,15 +411,15 @@ impl Engine {
                 if bits == 0 {
                     continue;
                 }
-                bits &= self.enabled.word(word);
+                bits &= enabled.word(word);
                 if let (Some(port), Some(protocol)) = (port, protocol) {
-                    bits &= (port.word(at) | self.any_port.word(word)) & protocol.word(word);
+                    bits &= (port.word(at) | any_port.word(word)) & protocol.word(word);
                 }
                 if found.owners_differ {
                     bits &= !self.compares_owners.word(word);
                 }
                 if !found.before_horizon {
-                    bits &= !self.expired.word(word);
+                    bits &= !expired.word(word);
                 }
                 bits &= !match found.packets {
                     Packets::Any => 0,

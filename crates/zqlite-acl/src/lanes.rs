@@ -18,6 +18,13 @@ pub(crate) trait Lanes: Copy {
     /// A bit for each item, of at most [`LANES`], where `lows[i] <= value <= lows[i] + spans[i]`.
     fn within(self, lows: &[u32], spans: &[u32], value: u32) -> u32;
 
+    /// Of as many `items` the one of the lowest bit that is set; [`u32::MAX`] when none is. Whether one is cannot be foreseen, so
+    /// this should not branch.
+    #[inline(always)]
+    fn pick(self, bits: u32, items: &[u32]) -> u32 {
+        items.get(bits.trailing_zeros() as usize).copied().unwrap_or(u32::MAX)
+    }
+
     /// How many of at most [`SORTED`] ascending items are at most `value`.
     fn at_most(self, sorted: &[u16], value: u16) -> usize;
 }
@@ -118,9 +125,9 @@ pub(crate) mod x86 {
 
     use std::arch::x86_64::{
         __m256i, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_loadu_si256, _mm256_maskload_epi32, _mm256_min_epu32,
-        _mm256_movemask_ps, _mm256_set1_epi32, _mm256_sub_epi32, _mm512_mask_cmple_epu16_mask,
-        _mm512_mask_cmple_epu32_mask, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32, _mm512_set1_epi16,
-        _mm512_set1_epi32, _mm512_sub_epi32,
+        _mm256_movemask_ps, _mm256_set1_epi32, _mm256_sub_epi32, _mm512_cvtsi512_si32, _mm512_mask_cmple_epu16_mask,
+        _mm512_mask_cmple_epu32_mask, _mm512_mask_compress_epi32, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_epi32,
+        _mm512_set1_epi16, _mm512_set1_epi32, _mm512_sub_epi32,
     };
 
     use super::{Job, LANES, Lanes, SORTED};
@@ -193,6 +200,12 @@ pub(crate) mod x86 {
         }
 
         #[inline(always)]
+        fn pick(self, bits: u32, items: &[u32]) -> u32 {
+            // SAFETY: `self` exists, so that the processor has AVX-512.
+            unsafe { pick_avx512(bits, items) }
+        }
+
+        #[inline(always)]
         fn at_most(self, sorted: &[u16], value: u16) -> usize {
             // SAFETY: `self` exists, so that the processor has AVX-512.
             unsafe { at_most_avx512(sorted, value) }
@@ -248,6 +261,15 @@ pub(crate) mod x86 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,popcnt,bmi1,bmi2")]
+    fn pick_avx512(bits: u32, items: &[u32]) -> u32 {
+        let mask = bits as u16 & ((1u32 << items.len().min(LANES)) - 1) as u16;
+        // SAFETY: a masked load reads only numbers of which the mask has a bit, and it has only such as the slice has.
+        let items = unsafe { _mm512_maskz_loadu_epi32(mask, items.as_ptr().cast()) };
+        _mm512_cvtsi512_si32(_mm512_mask_compress_epi32(_mm512_set1_epi32(-1), mask, items)) as u32
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,popcnt,bmi1,bmi2")]
     fn at_most_avx512(sorted: &[u16], value: u16) -> usize {
         let count = sorted.len().min(SORTED);
         let mask = ((1u64 << count) - 1) as u32;
@@ -270,6 +292,10 @@ mod tests {
         };
         let plain = items.iter().enumerate().map(inside).fold(0, |bits, bit| bits | bit);
         assert_eq!(lanes.within(&lows, &spans, value), plain);
+        for bits in [plain, 0, 1, !0, plain << 1] {
+            let first = (0..).zip(&lows).find(|(at, _)| bits >> at & 1 == 1).map_or(u32::MAX, |(_, &low)| low);
+            assert_eq!(lanes.pick(bits, &lows), first, "{bits:x}");
+        }
         let below = sorted.iter().filter(|&&item| item <= value as u16).count();
         assert_eq!(lanes.at_most(sorted, value as u16), below);
     }

@@ -11,39 +11,34 @@
 //! are put in order again. They are made when enough has been asked to be worth it. Where lists would be long, or a rule is
 //! too rich for ranges, they say so, and the rows decide.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ahash::RandomState;
-use zqlite_cidr::{Address, AddressRange, Family};
+use zqlite_cidr::Address;
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
-use crate::lanes::{LANES, Lanes, Level, level, prefetch};
+use crate::lanes::{LANES, Lanes, Level, prefetch};
 use crate::ranks::Ranks;
 use crate::rows::Slot;
-use crate::rule::{Rule, RuleId};
+use crate::rule::RuleId;
 
-/// Marks a slot in a list whose rule is richer than the ranges beside it.
-const RICHER: u32 = 1 << 31;
+/// Rules stand in lists as marks, which are twice their slots: with this when a rule is richer than the ranges beside it.
+pub(crate) const RICHER: u32 = 1;
 
-/// A rule takes at most this many items in the list of one selector; else one that is [`RICHER`].
-const MANY: usize = 16;
-
-/// An interval that more selectors hold has no lists.
-const SELECTORS: usize = 24;
+/// How often the best rule may prove disabled or expired before rows are asked, which leave such rules out at once.
+const TRIES: usize = 4;
 
 /// Items for one question in the lists of a side; with more, rows are quicker.
 const LONG: usize = 2048;
 
 /// The same, of rules with `*` on the other side, and with `*` on both.
-const LONG_ANY: usize = 512;
+pub(crate) const LONG_ANY: usize = 512;
 
 /// Numbers of an item: a range of intervals of the other side, a range of services, a slot.
-const PAIRED: usize = 5;
+pub(crate) const PAIRED: usize = 5;
 
 /// Numbers of an item without the other side.
-const ALONE: usize = 3;
+pub(crate) const ALONE: usize = 3;
 
 /// Lists that are made when they have become worth it. Snapshots share them.
 #[derive(Debug, Default)]
@@ -75,47 +70,60 @@ impl LazyLists {
 
 /// A list: where its numbers begin, and how many items it has. Items lie sixteen together, number by number.
 #[derive(Clone, Copy, Debug, Default)]
-struct List {
-    at: u32,
-    len: u32,
+pub(crate) struct List {
+    pub(crate) at: u32,
+    pub(crate) len: u32,
+}
+
+impl List {
+    /// In place of a length: a list that is *turned*. For each interval of the other side it has a list of what holds that,
+    /// so that the other side needs no comparison. `at` is where among [`Lists::turned`] the first interval stands.
+    pub(crate) const TURNED: u32 = u32::MAX;
+
+    /// How many items a question compares, about.
+    pub(crate) fn cost(self) -> u32 {
+        if self.len == Self::TURNED { LANES as u32 } else { self.len }
+    }
 }
 
 /// What an interval of addresses leads to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     /// Where the lists of its selectors stand among all, and how many there are.
-    lists: u32,
-    count: u32,
-    /// Items in all of these.
-    items: u32,
+    pub(crate) lists: u32,
+    pub(crate) count: u32,
+    /// What all of these [cost](List::cost).
+    pub(crate) items: u32,
     /// Rules with `*` on the other side, by slot; [`NONE`](Head::NONE) when there are no lists for this interval.
-    any: List,
+    pub(crate) any: List,
 }
 
 impl Head {
-    const NONE: u32 = u32::MAX;
-    const EMPTY: Head = Head { lists: 0, count: 0, items: 0, any: List { at: 0, len: 0 } };
-    const MISSING: Head = Head { any: List { at: 0, len: Self::NONE }, ..Self::EMPTY };
+    pub(crate) const NONE: u32 = u32::MAX;
+    pub(crate) const EMPTY: Head = Head { lists: 0, count: 0, items: 0, any: List { at: 0, len: 0 } };
+    pub(crate) const MISSING: Head = Head { any: List { at: 0, len: Self::NONE }, ..Self::EMPTY };
 }
 
 #[derive(Debug)]
-struct Half {
-    ranks: Ranks,
+pub(crate) struct Half {
+    pub(crate) ranks: Ranks,
     /// By interval.
-    heads: Vec<Head>,
-    lists: Vec<List>,
+    pub(crate) heads: Vec<Head>,
+    pub(crate) lists: Vec<List>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Lists {
-    level: Level,
-    halves: [Half; 2],
+    pub(crate) level: Level,
+    pub(crate) halves: [Half; 2],
     /// Rules with `*` on both sides, by slot.
-    any: List,
-    numbers: Vec<u32>,
+    pub(crate) any: List,
+    pub(crate) numbers: Vec<u32>,
+    /// For each interval of a [turned](List::TURNED) list where in `numbers` the length of its list stands, and its items behind.
+    pub(crate) turned: Vec<u32>,
     /// By slot.
-    ids: Vec<RuleId>,
-    bytes: usize,
+    pub(crate) ids: Vec<RuleId>,
+    pub(crate) bytes: usize,
 }
 
 /// What the lists know.
@@ -141,11 +149,6 @@ pub(crate) struct Asked {
 pub(crate) fn service(protocol: u8, port: u16) -> u32 {
     u32::from(protocol) << 16 | u32::from(port)
 }
-
-/// A range of numbers as its first one and how many follow.
-type Range = (u32, u32);
-
-const ALL: Range = (0, u32::MAX);
 
 impl Lists {
     #[inline]
@@ -187,6 +190,10 @@ impl Lists {
         let heads = [self.head(SOURCE, ranks[SOURCE]), self.head(DESTINATION, ranks[DESTINATION])];
         let side = shorter(&heads);
         for list in self.of(side, &heads[side]).iter().take(4) {
+            if list.len == List::TURNED {
+                prefetch(&self.numbers, self.turned_at(*list, ranks[1 - side]) as usize);
+                continue;
+            }
             prefetch(&self.numbers, list.at as usize);
             prefetch(&self.numbers, list.at as usize + 16);
         }
@@ -196,6 +203,11 @@ impl Lists {
     fn of(&self, side: usize, head: &Head) -> &[List] {
         let from = head.lists as usize;
         self.halves[side].lists.get(from..from + head.count as usize).unwrap_or(&[])
+    }
+
+    #[inline(always)]
+    fn turned_at(&self, list: List, rank: u32) -> u32 {
+        self.turned.get(list.at as usize + rank as usize).copied().unwrap_or(0)
     }
 
     /// The id of the rule in a slot.
@@ -212,56 +224,82 @@ impl Lists {
         if heads.iter().any(|head| head.any.len == Head::NONE) || heads[side].items as usize > LONG {
             return Found::Unsure;
         }
-        let mut best = Best { engine, at: asked.at, slot: u32::MAX, unsure: false };
-        for head in &heads {
-            self.search_alone(lanes, head.any, asked.service, &mut best);
+        let mut after = 0;
+        for _ in 0..TRIES {
+            let mut best = u32::MAX;
+            // The later a list is read, the more of it comes behind what was found already, and is left out.
+            best = self.search_alone(lanes, self.any, asked.service, best, after);
+            for head in &heads {
+                best = self.search_alone(lanes, head.any, asked.service, best, after);
+            }
+            for list in self.of(side, &heads[side]) {
+                best = self.search_paired(lanes, *list, asked.ranks[1 - side], asked.service, best, after);
+            }
+            if best == u32::MAX {
+                return Found::Rule(None);
+            }
+            let slot = best >> 1;
+            if engine.is_live(slot, asked.at) {
+                return if best & RICHER == 0 { Found::Rule(Some(slot)) } else { Found::Unsure };
+            }
+            after = best + 1;
         }
-        for list in self.of(side, &heads[side]) {
-            self.search_paired(lanes, *list, asked.ranks[1 - side], asked.service, &mut best);
-        }
-        self.search_alone(lanes, self.any, asked.service, &mut best);
-        if best.unsure {
-            return Found::Unsure;
-        }
-        Found::Rule((best.slot != u32::MAX).then_some(best.slot))
+        Found::Unsure
     }
 
+    /// The lowest mark from `after` on among those that match, and `best`.
     #[inline(always)]
-    fn search_alone(&self, lanes: impl Lanes, list: List, service: u32, best: &mut Best<'_>) {
+    fn search_alone(&self, lanes: impl Lanes, list: List, service: u32, mut best: u32, after: u32) -> u32 {
         let (mut at, mut left) = (list.at as usize, list.len as usize);
-        while left > 0 {
+        loop {
             let count = left.min(LANES);
-            let Some(items) = self.numbers.get(at..at + ALONE * count) else { return };
+            let Some(items) = self.numbers.get(at..at + ALONE * count) else { return best };
             let (lows, rest) = items.split_at(count);
-            let (spans, slots) = rest.split_at(count);
-            if slots.first().is_none_or(|slot| slot & !RICHER >= best.slot) {
-                return;
-            }
-            if best.take(lanes.within(lows, spans, service), slots) {
-                return;
+            let (spans, marks) = rest.split_at(count);
+            let found = lanes.pick(lanes.within(lows, spans, service) & from(lanes, marks, after), marks);
+            best = best.min(found);
+            left -= count;
+            // They ascend, so that the first of a list is its best.
+            if left == 0 || found != u32::MAX || marks.first().is_none_or(|mark| *mark >= best) {
+                return best;
             }
             at += ALONE * count;
-            left -= count;
         }
     }
 
     #[inline(always)]
-    fn search_paired(&self, lanes: impl Lanes, list: List, rank: u32, service: u32, best: &mut Best<'_>) {
+    fn search_paired(&self, lanes: impl Lanes, list: List, rank: u32, service: u32, mut best: u32, after: u32) -> u32 {
+        if list.len == List::TURNED {
+            let at = self.turned_at(list, rank);
+            let len = self.numbers.get(at as usize).copied().unwrap_or(0);
+            return self.search_alone(lanes, List { at: at + 1, len }, service, best, after);
+        }
         let (mut at, mut left) = (list.at as usize, list.len as usize);
-        while left > 0 {
+        loop {
             let count = left.min(LANES);
-            let Some(items) = self.numbers.get(at..at + PAIRED * count) else { return };
+            let Some(items) = self.numbers.get(at..at + PAIRED * count) else { return best };
             let (lows, rest) = items.split_at(count);
             let (spans, rest) = rest.split_at(count);
             let (service_lows, rest) = rest.split_at(count);
-            let (service_spans, slots) = rest.split_at(count);
+            let (service_spans, marks) = rest.split_at(count);
             let bits = lanes.within(lows, spans, rank) & lanes.within(service_lows, service_spans, service);
-            if bits != 0 && best.take(bits, slots) {
-                return;
+            let found = lanes.pick(bits & from(lanes, marks, after), marks);
+            best = best.min(found);
+            left -= count;
+            if left == 0 || found != u32::MAX || marks.first().is_none_or(|mark| *mark >= best) {
+                return best;
             }
             at += PAIRED * count;
-            left -= count;
         }
+    }
+}
+
+/// The bits of marks from `after` on. Nearly always all are, as the best rule is live.
+#[inline(always)]
+fn from(lanes: impl Lanes, marks: &[u32], after: u32) -> u32 {
+    match after.checked_sub(1) {
+        None => u32::MAX,
+        Some(last) => !lanes.within(marks, &[last; LANES], last),
     }
 }
 
@@ -269,282 +307,6 @@ impl Lists {
 #[inline(always)]
 fn shorter(heads: &[Head; 2]) -> usize {
     if heads[SOURCE].items <= heads[DESTINATION].items { SOURCE } else { DESTINATION }
-}
-
-/// The best rule so far.
-struct Best<'a> {
-    engine: &'a Engine,
-    at: i64,
-    slot: Slot,
-    unsure: bool,
-}
-
-impl Best<'_> {
-    /// Looks at the items that match, ascending; `true` when no later one can be better.
-    #[inline(always)]
-    fn take(&mut self, mut bits: u32, slots: &[Slot]) -> bool {
-        while bits != 0 {
-            let Some(&marked) = slots.get(bits.trailing_zeros() as usize) else { return true };
-            let slot = marked & !RICHER;
-            if slot >= self.slot {
-                return true;
-            }
-            if self.engine.is_live(slot, self.at) {
-                if marked == slot {
-                    self.slot = slot;
-                } else {
-                    self.unsure = true;
-                }
-                return true;
-            }
-            bits &= bits - 1;
-        }
-        false
-    }
-}
-
-/// An item of a list before it is written.
-#[derive(Clone, Copy)]
-struct Item {
-    other: Range,
-    service: Range,
-    slot: u32,
-}
-
-/// Lists under construction.
-struct Builder<'a> {
-    engine: &'a Engine,
-    /// By selector and side: the intervals that it holds.
-    held: [Vec<Option<Range>>; 2],
-    numbers: Vec<u32>,
-    /// Numbers that the lists may take.
-    room: usize,
-}
-
-impl Lists {
-    /// `None` when memory is short.
-    fn new(engine: &Engine) -> Option<Self> {
-        let room = engine.options.row_memory.saturating_sub(engine.rows.bytes());
-        let mut ranges: Vec<Option<AddressRange>> = vec![None; engine.selectors.len()];
-        for (selector, &id) in engine.by_selector.iter() {
-            if let Some(range) = ranges.get_mut(id as usize) {
-                *range = selector.addresses();
-            }
-        }
-        let ranks = [SOURCE, DESTINATION].map(|side| {
-            let (mut v4, mut v6) = (Vec::new(), Vec::new());
-            for (id, range) in ranges.iter().enumerate() {
-                let Some(range) = range.filter(|_| uses(engine, side, id as u32).next().is_some()) else { continue };
-                let (first, last) = (range.first().bits(), range.last().bits());
-                match range.first().family() {
-                    Family::V4 => v4.extend([Some(first as u32), (last as u32).checked_add(1)].into_iter().flatten()),
-                    Family::V6 => v6.extend([Some(first), last.checked_add(1)].into_iter().flatten()),
-                }
-            }
-            Ranks::new(v4, v6)
-        });
-        let held = [SOURCE, DESTINATION].map(|side| {
-            let hold = |(id, range): (usize, &Option<AddressRange>)| {
-                let range = range.filter(|_| uses(engine, side, id as u32).next().is_some())?;
-                let first = ranks[side].of(range.first());
-                Some((first, ranks[side].of(range.last()) - first))
-            };
-            ranges.iter().enumerate().map(hold).collect()
-        });
-        let mut builder = Builder { engine, held, numbers: Vec::new(), room: room / 4 };
-        let both = engine.any_both.iter().filter(|slot| (*slot as usize) < engine.ordered);
-        let both: Vec<Item> = both
-            .filter_map(|slot| Some((slot, engine.rule_in(slot)?)))
-            .flat_map(|(slot, rule)| alone(slot, rule))
-            .collect();
-        if both.len() > LONG_ANY {
-            return None;
-        }
-        let any = builder.put(&both, ALONE);
-        let [source, destination] = ranks;
-        let halves = [builder.half(SOURCE, source)?, builder.half(DESTINATION, destination)?];
-        let ids = (0..engine.ordered as Slot).map(|slot| engine.rule_in(slot).map_or(0, |rule| rule.id)).collect();
-        let mut this = Self { level: level(), halves, any, numbers: builder.numbers, ids, bytes: 0 };
-        let half = |half: &Half| {
-            half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
-        };
-        this.bytes =
-            this.halves.iter().map(half).sum::<usize>() + 4 * this.numbers.capacity() + 8 * this.ids.capacity();
-        (this.bytes <= room).then_some(this)
-    }
-}
-
-impl Builder<'_> {
-    /// The lists of a side; `None` when there is no room.
-    fn half(&mut self, side: usize, ranks: Ranks) -> Option<Half> {
-        let count = self.held[side].len();
-        let mut paired: Vec<List> = vec![List::default(); count];
-        let mut any: Vec<Vec<Item>> = vec![Vec::new(); count];
-        let mut events: Vec<(u32, bool, u32)> = Vec::new();
-        for id in 0..count as u32 {
-            let Some((first, following)) = self.held[side][id as usize] else { continue };
-            let (with_other, without) = self.items(side, id);
-            if with_other.is_empty() && without.is_empty() {
-                continue;
-            }
-            paired[id as usize] = self.put(&with_other, PAIRED);
-            any[id as usize] = without;
-            events.push((first, true, id));
-            events.push((first + following + 1, false, id));
-            if self.numbers.len() > self.room {
-                return None;
-            }
-        }
-        events.sort_unstable();
-        let mut heads = Vec::with_capacity(ranks.len());
-        let mut lists: Vec<List> = Vec::new();
-        let mut known: HashMap<Box<[u32]>, Head, RandomState> = HashMap::default();
-        let mut known_any: HashMap<Box<[u32]>, List, RandomState> = HashMap::default();
-        let mut holding: Vec<u32> = Vec::new();
-        let mut place: Vec<u32> = vec![0; count];
-        let mut events = events.into_iter().peekable();
-        for rank in 0..ranks.len() as u32 {
-            let mut changed = rank == 0;
-            while let Some((_, begins, id)) = events.next_if(|event| event.0 == rank) {
-                changed = true;
-                if begins {
-                    place[id as usize] = holding.len() as u32;
-                    holding.push(id);
-                } else {
-                    let at = place[id as usize] as usize;
-                    holding.swap_remove(at);
-                    if let Some(&moved) = holding.get(at) {
-                        place[moved as usize] = at as u32;
-                    }
-                }
-            }
-            if !changed {
-                heads.push(heads.last().copied().unwrap_or(Head::EMPTY));
-                continue;
-            }
-            if holding.len() > SELECTORS {
-                heads.push(Head::MISSING);
-                continue;
-            }
-            let mut key = holding.clone();
-            key.sort_unstable();
-            let head = match known.get(key.as_slice()) {
-                Some(head) => *head,
-                None => {
-                    let of: Vec<u32> = key.iter().copied().filter(|&id| !any[id as usize].is_empty()).collect();
-                    let any = match known_any.get(of.as_slice()) {
-                        Some(list) => *list,
-                        None => {
-                            let list = self.merged(of.iter().map(|&id| any[id as usize].as_slice()));
-                            known_any.insert(of.into(), list);
-                            list
-                        }
-                    };
-                    let from = lists.len();
-                    lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
-                    let items = lists[from..].iter().fold(0u32, |sum, list| sum.saturating_add(list.len));
-                    let head = Head { lists: from as u32, count: (lists.len() - from) as u32, items, any };
-                    known.insert(key.into(), head);
-                    head
-                }
-            };
-            heads.push(head);
-            if self.numbers.len() > self.room {
-                return None;
-            }
-        }
-        Some(Half { ranks, heads, lists })
-    }
-
-    /// One list of several; without them when it would be long.
-    fn merged<'b>(&mut self, lists: impl Iterator<Item = &'b [Item]>) -> List {
-        let mut items: Vec<Item> = lists.flatten().copied().collect();
-        if items.len() > LONG_ANY {
-            return List { at: 0, len: Head::NONE };
-        }
-        items.sort_by_key(|item| item.slot & !RICHER);
-        self.put(&items, ALONE)
-    }
-
-    /// The items of a selector's rules, with and without the other side.
-    fn items(&self, side: usize, id: u32) -> (Vec<Item>, Vec<Item>) {
-        let engine = self.engine;
-        let (mut paired, mut any) = (Vec::new(), Vec::new());
-        for slot in uses(engine, side, id) {
-            let (Some(entry), Some(rule)) = (engine.entries.get(slot), engine.rule_in(slot)) else { continue };
-            // A rule with `*` here as well stands elsewhere, and nobody's addresses have no owner.
-            if engine.sides[side].any.contains(slot) || rule.same_owner {
-                continue;
-            }
-            if engine.sides[1 - side].any.contains(slot) {
-                any.extend(alone(slot, rule));
-                continue;
-            }
-            let others = entry.named[1 - side].iter().filter_map(|&id| self.held[1 - side][id as usize]);
-            let (services, exact) = services(rule).map_or((vec![ALL], false), |services| (services, true));
-            let others: Vec<Range> = others.take(MANY + 1).collect();
-            if others.len() * services.len() > MANY {
-                paired.push(Item { other: ALL, service: ALL, slot: slot | RICHER });
-                continue;
-            }
-            let slot = if exact { slot } else { slot | RICHER };
-            paired.extend(
-                others.into_iter().flat_map(|other| services.iter().map(move |&service| Item { other, service, slot })),
-            );
-        }
-        (paired, any)
-    }
-
-    fn put(&mut self, items: &[Item], numbers: usize) -> List {
-        let at = self.numbers.len() as u32;
-        for items in items.chunks(LANES) {
-            if numbers == PAIRED {
-                self.numbers.extend(items.iter().map(|item| item.other.0));
-                self.numbers.extend(items.iter().map(|item| item.other.1));
-            }
-            self.numbers.extend(items.iter().map(|item| item.service.0));
-            self.numbers.extend(items.iter().map(|item| item.service.1));
-            self.numbers.extend(items.iter().map(|item| item.slot));
-        }
-        List { at, len: items.len() as u32 }
-    }
-}
-
-/// The rules in order that name a selector on a side, ascending.
-fn uses(engine: &Engine, side: usize, selector: u32) -> impl Iterator<Item = Slot> + '_ {
-    let all = engine.selectors.get(selector).into_iter().flat_map(move |named| named.uses[side].iter().copied());
-    all.filter(|slot| (*slot as usize) < engine.ordered)
-}
-
-/// The items of a rule without the other side.
-fn alone(slot: Slot, rule: &Rule) -> Vec<Item> {
-    if rule.same_owner {
-        return Vec::new();
-    }
-    match services(rule).filter(|services| services.len() <= MANY) {
-        Some(services) => services.into_iter().map(|service| Item { other: ALL, service, slot }).collect(),
-        None => vec![Item { other: ALL, service: ALL, slot: slot | RICHER }],
-    }
-}
-
-/// The [services](service) of a rule as ranges; `None` when that is not all it takes.
-fn services(rule: &Rule) -> Option<Vec<Range>> {
-    if !rule.through.is_empty() || rule.family.is_some() {
-        return None;
-    }
-    if rule.protocols.is_empty() {
-        return rule.ports.is_empty().then(|| vec![ALL]);
-    }
-    if rule.protocols.len().saturating_mul(rule.ports.len()) > MANY {
-        return None;
-    }
-    let of = |&protocol: &u8| {
-        let whole = rule.ports.is_empty().then(|| (service(protocol, 0), u32::from(u16::MAX)));
-        let parts =
-            rule.ports.iter().map(move |range| (service(protocol, range.low), u32::from(range.high - range.low)));
-        whole.into_iter().chain(parts)
-    };
-    Some(rule.protocols.iter().flat_map(of).collect())
 }
 
 impl Engine {

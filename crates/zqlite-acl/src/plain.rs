@@ -3,9 +3,10 @@
 //! It is the definition of what the rules mean, and the oracle that faster engines are compared with.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::slice;
 
+use ahash::RandomState;
 use zqlite_cidr::Address;
 
 use crate::classes::{ClassId, Classes, Signature};
@@ -338,7 +339,7 @@ fn explanation<E>(mut rules: Vec<&Rule>, query: &Query<E>) -> Explanation {
 
 /// What is wrong with rules that are to be used together.
 pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), RuleError> {
-    let mut ids = BTreeSet::new();
+    let mut ids = HashSet::with_capacity_and_hasher(rules.len(), RandomState::new());
     for rule in rules {
         let fail = |field, index, fault| RuleError { rule: rule.id, field, index, fault };
         if !ids.insert(rule.id) {

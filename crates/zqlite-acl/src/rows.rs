@@ -9,6 +9,7 @@
 //! prefixes take O(n). What nobody needs any more stays until [`Rows::compact`], as in any log.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -67,13 +68,18 @@ impl Dense {
     }
 
     #[inline]
+    pub(crate) fn view(&self) -> DenseView<'_> {
+        DenseView { masks: &self.masks, words: &self.words }
+    }
+
+    #[inline]
     pub(crate) fn mask(&self, group: usize) -> u64 {
-        self.masks.get(group).copied().unwrap_or(0)
+        self.view().mask(group)
     }
 
     #[inline]
     pub(crate) fn word(&self, word: usize) -> u64 {
-        self.words.get(word).copied().unwrap_or(0)
+        self.view().word(word)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -83,6 +89,25 @@ impl Dense {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
         let words = self.masks.iter().enumerate().flat_map(|(group, &mask)| ones(mask).map(move |at| group * FAN + at));
         words.flat_map(|word| ones(self.word(word)).map(move |bit| (word * FAN + bit) as Slot))
+    }
+}
+
+/// A [`Dense`] for loops, which find its memory once.
+#[derive(Clone, Copy)]
+pub(crate) struct DenseView<'a> {
+    masks: &'a [u64],
+    words: &'a [u64],
+}
+
+impl DenseView<'_> {
+    #[inline]
+    pub(crate) fn mask(&self, group: usize) -> u64 {
+        self.masks.get(group).copied().unwrap_or(0)
+    }
+
+    #[inline]
+    pub(crate) fn word(&self, word: usize) -> u64 {
+        self.words.get(word).copied().unwrap_or(0)
     }
 }
 
@@ -203,7 +228,7 @@ impl Rows {
         Row { rows: self, data: self.at(row) }
     }
 
-    fn put_group(&mut self, words: &[u64; FAN], interned: &mut Option<Interned>) -> u32 {
+    fn put_group(&mut self, words: &[u64; FAN], interned: Option<&mut Interned>) -> u32 {
         let mut packed = [0u64; FAN + 1];
         let mut len = 1;
         for (at, &word) in words.iter().enumerate().filter(|(_, word)| **word != 0) {
@@ -214,8 +239,10 @@ impl Rows {
         self.put_once(&packed[..len], interned)
     }
 
-    fn put_crown(&mut self, groups: &[u32], interned: &mut Option<Interned>) -> RowId {
-        let mut packed = vec![0; self.crowns];
+    fn put_crown(&mut self, groups: &[u32], mut interned: Option<&mut Interned>) -> RowId {
+        let mut packed = interned.as_mut().map_or_else(Vec::new, |interned| std::mem::take(&mut interned.scratch));
+        packed.clear();
+        packed.resize(self.crowns, 0);
         let mut at = 0;
         for (group, &place) in groups.iter().enumerate().filter(|(_, place)| **place != NONE) {
             packed[group / FAN] |= 1 << (group % FAN);
@@ -226,10 +253,17 @@ impl Rows {
             }
             at += 1;
         }
-        if at == 0 { EMPTY } else { self.put_once(&packed, interned) }
+        if at == 0 {
+            return EMPTY;
+        }
+        let place = self.put_once(&packed, interned.as_deref_mut());
+        if let Some(interned) = interned {
+            interned.scratch = packed;
+        }
+        place
     }
 
-    fn put_once(&mut self, words: &[u64], interned: &mut Option<Interned>) -> u32 {
+    fn put_once(&mut self, words: &[u64], interned: Option<&mut Interned>) -> u32 {
         let Some(interned) = interned else {
             return self.put(words);
         };
@@ -287,7 +321,7 @@ impl Rows {
             if let Some(group) = groups.get_mut(index) {
                 *group = place;
             }
-            return self.put_crown(&groups, &mut None);
+            return self.put_crown(&groups, None);
         };
         // Only the place of the one group is another.
         let view = self.view(row);
@@ -300,8 +334,8 @@ impl Rows {
         self.put(&crown)
     }
 
-    /// The row of these slots, in any order, each any number of times.
-    pub(crate) fn build(&mut self, mut slots: Vec<Slot>) -> RowId {
+    /// The row of these slots, in any order, each any number of times. What is interned is not put again.
+    pub(crate) fn build(&mut self, mut slots: Vec<Slot>, mut interned: Option<&mut Interned>) -> RowId {
         if slots.is_empty() {
             return EMPTY;
         }
@@ -315,12 +349,17 @@ impl Rows {
             for &slot in slots {
                 words[slot as usize / FAN % FAN] |= 1 << (slot as usize % FAN);
             }
-            let place = self.put_group(&words, &mut None);
+            let place = self.put_group(&words, interned.as_deref_mut());
             if let Some(group) = slots.first().and_then(|slot| groups.get_mut(*slot as usize / GROUP_SLOTS)) {
                 *group = place;
             }
         }
-        self.put_crown(&groups, &mut None)
+        self.put_crown(&groups, interned)
+    }
+
+    /// Notes that all that is there is of use.
+    pub(crate) fn settle(&mut self) {
+        self.settled = self.used();
     }
 
     /// Moves all rows that `each` visits together; all others are gone.
@@ -329,7 +368,7 @@ impl Rows {
         fresh.append(self.crowns).fill(0);
         let mut moved_groups: HashMap<u32, u32> = HashMap::new();
         let mut moved_rows: HashMap<RowId, RowId> = HashMap::from([(EMPTY, EMPTY), (FACTORED, FACTORED)]);
-        let mut interned = Some(Interned::default());
+        let mut interned = Interned::default();
         each(&mut |row| {
             *row = *moved_rows.entry(*row).or_insert_with(|| {
                 let mut groups = self.groups(*row);
@@ -337,13 +376,13 @@ impl Rows {
                     *place = *moved_groups.entry(*place).or_insert_with(|| {
                         let group = self.at(*place);
                         let len = 1 + group.first().map_or(0, |mask| mask.count_ones() as usize);
-                        fresh.put_once(group.get(..len).unwrap_or(&[]), &mut interned)
+                        fresh.put_once(group.get(..len).unwrap_or(&[]), Some(&mut interned))
                     });
                 }
-                fresh.put_crown(&groups, &mut interned)
+                fresh.put_crown(&groups, Some(&mut interned))
             });
         });
-        fresh.settled = fresh.used();
+        fresh.settle();
         *self = fresh;
     }
 }
@@ -353,9 +392,29 @@ const NONE: u32 = u32::MAX;
 
 /// What was put already, so that equal groups and rows are put once. Rule texts decide what is put: the hash is keyed.
 #[derive(Default)]
-struct Interned {
+pub(crate) struct Interned {
     hasher: RandomState,
-    places: HashMap<u64, u32, RandomState>,
+    /// By hash.
+    places: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    scratch: Vec<u64>,
+}
+
+/// The hash of what is a keyed hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.0 = self.0.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 /// A row, as it lies in memory.
@@ -397,36 +456,36 @@ impl<'a> Row<'a> {
 }
 
 /// Rows under construction that differ little from one to the next: the sweep over intervals.
-pub(crate) struct Sweep {
+pub(crate) struct Sweep<'a> {
+    rows: &'a mut Rows,
+    interned: &'a mut Interned,
     words: Vec<u64>,
+    /// As many as there have been slots for.
     groups: Vec<u32>,
     changed: Vec<usize>,
-    interned: Option<Interned>,
     row: RowId,
 }
 
-impl Sweep {
-    pub(crate) fn new(rows: &Rows) -> Self {
-        Self {
-            words: vec![0; rows.crowns * FAN * FAN],
-            groups: vec![NONE; rows.crowns * FAN],
-            changed: Vec::new(),
-            interned: Some(Interned::default()),
-            row: EMPTY,
-        }
+impl<'a> Sweep<'a> {
+    pub(crate) fn new(rows: &'a mut Rows, interned: &'a mut Interned) -> Self {
+        Self { rows, interned, words: Vec::new(), groups: Vec::new(), changed: Vec::new(), row: EMPTY }
     }
 
     pub(crate) fn flip(&mut self, slot: Slot) {
-        self.words[slot as usize / FAN] ^= 1 << (slot as usize % FAN);
         let group = slot as usize / GROUP_SLOTS;
+        if group >= self.groups.len() {
+            self.groups.resize(group + 1, NONE);
+            self.words.resize((group + 1) * FAN, 0);
+        }
+        self.words[slot as usize / FAN] ^= 1 << (slot as usize % FAN);
         if !self.changed.contains(&group) {
             self.changed.push(group);
         }
     }
 
     /// The row as it is now.
-    pub(crate) fn row(&mut self, rows: &mut Rows) -> RowId {
-        if rows.is_full() {
+    pub(crate) fn row(&mut self) -> RowId {
+        if self.rows.is_full() {
             return FACTORED;
         }
         if self.changed.is_empty() {
@@ -436,9 +495,9 @@ impl Sweep {
             let mut words = [0; FAN];
             words.copy_from_slice(&self.words[group * FAN..(group + 1) * FAN]);
             let empty = words.iter().all(|&word| word == 0);
-            self.groups[group] = if empty { NONE } else { rows.put_group(&words, &mut self.interned) };
+            self.groups[group] = if empty { NONE } else { self.rows.put_group(&words, Some(&mut *self.interned)) };
         }
-        self.row = rows.put_crown(&self.groups, &mut self.interned);
+        self.row = self.rows.put_crown(&self.groups, Some(&mut *self.interned));
         self.row
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zqlite_cidr::{Address, AddressRange, Family};
 
 use crate::intervals::Intervals;
-use crate::rows::{Dense, EMPTY, RowId, Rows, Slot, Sweep};
+use crate::rows::{Dense, EMPTY, Interned, RowId, Rows, Slot, Sweep};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Side {
@@ -46,16 +46,21 @@ impl Side {
     }
 
     /// From ranges with the rules that name them, built in one sweep.
-    pub(crate) fn build(any: Dense, ranges: &[(AddressRange, Arc<Vec<Slot>>)], rows: &mut Rows) -> Self {
+    pub(crate) fn build(
+        any: Dense,
+        ranges: &[(AddressRange, &[Slot])],
+        rows: &mut Rows,
+        interned: &mut Interned,
+    ) -> Self {
         let of = |family| ranges.iter().filter(move |(range, _)| range.first().family() == family);
         let v4 = of(Family::V4).map(|(range, slots)| {
             let end = (range.last().bits() as u32).checked_add(1);
-            (range.first().bits() as u32, end, slots.as_slice())
+            (range.first().bits() as u32, end, *slots)
         });
-        let v4 = sweep(v4, rows);
-        let v6 = of(Family::V6)
-            .map(|(range, slots)| (range.first().bits(), range.last().bits().checked_add(1), slots.as_slice()));
-        Self { any: Arc::new(any), v4, v6: sweep(v6, rows) }
+        let v4 = sweep(v4, rows, interned);
+        let v6 =
+            of(Family::V6).map(|(range, slots)| (range.first().bits(), range.last().bits().checked_add(1), *slots));
+        Self { any: Arc::new(any), v4, v6: sweep(v6, rows, interned) }
     }
 }
 
@@ -64,6 +69,7 @@ impl Side {
 pub(crate) fn sweep<'a, K: Copy + Ord + Default>(
     ranges: impl Iterator<Item = (K, Option<K>, &'a [Slot])>,
     rows: &mut Rows,
+    interned: &mut Interned,
 ) -> Intervals<K, RowId> {
     let mut events: Vec<(K, bool, &[Slot])> = Vec::new();
     for (first, end, slots) in ranges {
@@ -71,9 +77,10 @@ pub(crate) fn sweep<'a, K: Copy + Ord + Default>(
         events.extend(end.map(|end| (end, false, slots)));
     }
     events.sort_unstable_by_key(|event| event.0);
-    let mut sweep = Sweep::new(rows);
+    let end = events.iter().filter_map(|event| event.2.iter().max()).max().map_or(0, |slot| *slot as usize + 1);
+    let mut sweep = Sweep::new(rows, interned);
     // A rule may name ranges that overlap.
-    let mut counts = vec![0u32; rows.capacity()];
+    let mut counts = vec![0u32; end];
     let mut entries = vec![(K::default(), EMPTY)];
     let mut flips = Vec::new();
     for events in events.chunk_by(|a, b| a.0 == b.0) {
@@ -89,7 +96,7 @@ pub(crate) fn sweep<'a, K: Copy + Ord + Default>(
             }
         }
         flips.drain(..).for_each(|slot| sweep.flip(slot));
-        let row = sweep.row(rows);
+        let row = sweep.row();
         let Some(&(key, _, _)) = events.first() else { continue };
         match entries.last_mut() {
             Some(last) if last.0 == key => last.1 = row,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use zqlite_cidr::{Address, AddressRange};
+use zqlite_cidr::{Address, AddressRange, Family};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spans {
@@ -28,7 +28,12 @@ impl Spans {
     pub(crate) fn new(spans: impl IntoIterator<Item = (AddressRange, u32)>) -> Self {
         let mut sorted: Vec<Span> =
             spans.into_iter().map(|(range, value)| Span { range, value, furthest: range.last() }).collect();
-        sorted.sort_unstable_by_key(|span| (span.range, span.value));
+        // By range. IPv4 comes first, where one number is quicker to compare than two of twice its length.
+        sorted.sort_unstable_by_key(|span| span.range.first().family());
+        let count = sorted.partition_point(|span| span.range.first().family() == Family::V4);
+        let (v4, v6) = sorted.split_at_mut(count);
+        v4.sort_unstable_by_key(|span| (span.range.first().bits() as u64) << 32 | span.range.last().bits() as u64);
+        v6.sort_unstable_by_key(|span| span.range);
         augment(&mut sorted);
         Self { sorted: Arc::new(sorted), recent: Vec::new() }
     }

@@ -32,31 +32,37 @@ impl Engine {
 
     /// The members of classes but for one peer, ascending.
     fn members_of(&self, classes: &Dense, except: PeerId) -> Vec<PeerId> {
-        let members =
-            || classes.iter().filter_map(|index| self.classes.get(index)).map(|class| class.members.as_slice());
-        let count: usize = members().map(<[PeerId]>::len).sum();
-        let most = members().flatten().copied().max().unwrap_or(0) as usize;
-        let mut ids: Vec<PeerId> = Vec::with_capacity(count);
-        // Ids are often dense; then setting bits sorts faster than comparing.
-        if count < 64 || most / 32 > count {
-            members().for_each(|members| ids.extend_from_slice(members));
+        let lists: Vec<&[PeerId]> =
+            classes.iter().filter_map(|index| self.classes.get(index)).map(|class| class.members.as_slice()).collect();
+        let count: usize = lists.iter().map(|list| list.len()).sum();
+        let most = lists.iter().filter_map(|list| list.iter().max()).max().copied().unwrap_or(0) as usize;
+        // Ids are often dense; then setting bits sorts faster than comparing, by far.
+        if count < 32 || most / 512 > count {
+            let mut ids = lists.concat();
             ids.sort_unstable();
             ids.retain(|&id| id != except);
             return ids;
         }
         let mut bits = vec![0u64; most / 64 + 1];
-        for &id in members().flatten() {
+        for &id in lists.into_iter().flatten() {
             bits[id as usize / 64] |= 1 << (id % 64);
         }
         if let Some(word) = bits.get_mut(except as usize / 64) {
             *word &= !(1 << (except % 64));
         }
+        let mut ids = vec![0; count];
+        let mut places = ids.iter_mut();
+        let mut left = count;
         for (at, mut word) in bits.into_iter().enumerate() {
-            while word != 0 {
-                ids.push((at * 64) as PeerId + word.trailing_zeros());
+            while word != 0
+                && let Some(place) = places.next()
+            {
+                *place = (at * 64) as PeerId + word.trailing_zeros();
                 word &= word - 1;
+                left -= 1;
             }
         }
+        ids.truncate(count - left);
         ids
     }
 
@@ -147,14 +153,16 @@ impl Engine {
         let other = 1 - side;
         let mut denies = Dense::default();
         for slot in self.one_sided(side, endpoint, at) {
-            let Some(entry) = self.entries.get(slot) else { continue };
-            if entry.rule.same_owner && endpoint.owner == 0 {
+            // Sets are at hand, where rules are all over memory.
+            let same_owner = self.compares_owners.contains(slot);
+            if same_owner && endpoint.owner == 0 {
                 continue;
             }
-            if entry.rule.action == Action::Deny {
+            if self.denies.contains(slot) {
                 denies.insert(slot);
                 continue;
             }
+            let Some(entry) = self.entries.get(slot) else { continue };
             let everyone = self.sides[other].any.contains(slot);
             let open = denies.is_empty();
             let mut look = |candidate: u32| {
@@ -162,7 +170,7 @@ impl Engine {
                     return;
                 }
                 let there = self.class(other, candidate);
-                if entry.rule.same_owner && there.owner != endpoint.owner {
+                if same_owner && there.owner != endpoint.owner {
                     return;
                 }
                 // Where the endpoint is the destination, its rules have been asked that already.

@@ -1,5 +1,6 @@
 //! Lookups, build and updates on a routing table, beside other crates: `cargo run --release --example lookups -- FILE`,
-//! where FILE is gzip with a prefix a line; with `batches` behind it, batches of our own alone. Figures are nanoseconds an address, the least of some rounds.
+//! where FILE is gzip with a prefix a line; with `batches` behind it, batches of our own alone. Figures are nanoseconds an address, the least of
+//! some rounds; cold ones the median of rounds before each of which the caches were filled with other things.
 
 use std::hint::black_box;
 use std::io::{BufRead, BufReader};
@@ -49,6 +50,10 @@ fn main() -> Result<(), Failure> {
         show("v4 covered, batch", || table.lookup_v4(&covered4, |at, found| out[at] = found.unwrap_or(u32::MAX)));
         show("v4 uniform, batch", || table.lookup_v4(&uniform4, |at, found| out[at] = found.unwrap_or(u32::MAX)));
         show("v6 covered, batch", || table.lookup_v6(&bytes6, |at, found| out[at] = found.unwrap_or(u32::MAX)));
+        let mut cold = Cold::new();
+        cold.show("v4 covered, cold", || table.lookup_v4(&covered4, |at, found| out[at] = found.unwrap_or(u32::MAX)));
+        cold.show("v4 uniform, cold", || table.lookup_v4(&uniform4, |at, found| out[at] = found.unwrap_or(u32::MAX)));
+        cold.show("v6 covered, cold", || table.lookup_v6(&bytes6, |at, found| out[at] = found.unwrap_or(u32::MAX)));
         if batches_alone {
             continue;
         }
@@ -152,6 +157,28 @@ fn show(what: &str, mut round: impl FnMut()) {
         .min()
         .unwrap_or_default();
     println!("  {what:24}{:6.1}", least as f64 / COUNT as f64);
+}
+
+/// Rounds each of which finds the caches full of other things, as one pass over addresses that are new does.
+struct Cold(Vec<u64>);
+
+impl Cold {
+    fn new() -> Self {
+        Self(vec![0; 16 << 20])
+    }
+
+    fn show(&mut self, what: &str, mut round: impl FnMut()) {
+        let mut rounds = [0u128; ROUNDS];
+        for time in &mut rounds {
+            self.0.iter_mut().for_each(|word| *word += 1);
+            black_box(&self.0);
+            let start = Instant::now();
+            round();
+            *time = start.elapsed().as_nanos();
+        }
+        rounds.sort_unstable();
+        println!("  {what:24}{:6.1}", rounds[ROUNDS / 2] as f64 / COUNT as f64);
+    }
 }
 
 /// SplitMix64.

@@ -5,8 +5,9 @@ use crate::address::{Address, Family};
 use crate::node::{Node, slot};
 use crate::table::{Table, root};
 
-/// How many addresses go side by side: enough to keep the memory busy, few enough for their state to stay in L1.
-pub(crate) const LANES: usize = 64;
+/// How many addresses go side by side: enough to keep the memory busy, few enough for their state to stay in L1. 64 were
+/// measured to be slower by a sixth, 256 no faster.
+pub(crate) const LANES: usize = 128;
 
 /// A value found, plus one; 0 where no prefix holds the address.
 pub(crate) type Found = u64;
@@ -61,6 +62,28 @@ impl Lane for u128 {
     #[inline(always)]
     fn begins_with(self, node: &Node) -> bool {
         (self ^ node.key()) >> 1 >> (127 - node.depth()) == 0
+    }
+}
+
+/// 16 bytes in network order, whose bits are taken out only where they are asked for.
+impl Lane for [u8; 16] {
+    const FAMILY: Family = Family::V6;
+    const TOGETHER: usize = <u128 as Lane>::TOGETHER;
+
+    #[inline(always)]
+    fn high(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    #[inline(always)]
+    fn slot(self, depth: u32) -> u32 {
+        u128::from_be_bytes(self).slot(depth)
+    }
+
+    #[inline(always)]
+    fn begins_with(self, node: &Node) -> bool {
+        u128::from_be_bytes(self).begins_with(node)
     }
 }
 

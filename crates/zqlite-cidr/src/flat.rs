@@ -14,9 +14,11 @@ use crate::address::Family;
 use crate::batch::{Found, LANES, Lane, find_all, prefetch};
 use crate::huge;
 use crate::node::{Key, Node, Place, STRIDE, masked, slot};
+use crate::octets::{self, Octets};
 use crate::prefix::Prefix;
 #[cfg(target_arch = "x86_64")]
 use crate::simd;
+use crate::slab::Slab;
 use crate::table::{Table, root};
 #[cfg(target_arch = "x86_64")]
 use crate::wide;
@@ -24,23 +26,23 @@ use crate::wide;
 /// The bits that lead to the first row.
 pub(crate) const ROOT: u32 = 3 * STRIDE;
 /// The bits of the longest prefix that is kept apart.
-const SHORT: u32 = 2 * STRIDE;
+pub(crate) const SHORT: u32 = 2 * STRIDE;
 /// Bits of an address that the form can look at.
 pub(crate) const REACH: u32 = 64;
 
 /// What a slot says: nothing (0), a value plus one (below 2^31), a row, a gate, or that only the trie knows.
 pub(crate) type Slot = u32;
-const ROW: Slot = 1 << 31;
+pub(crate) const ROW: Slot = 1 << 31;
 pub(crate) const GATE: Slot = 3 << 30;
-const ASK: Slot = Slot::MAX;
+pub(crate) const ASK: Slot = Slot::MAX;
 
-enum Kind {
+pub(crate) enum Kind {
     Row(usize),
     Gate(usize),
     Answer,
 }
 
-fn kind(slot: Slot) -> Kind {
+pub(crate) fn kind(slot: Slot) -> Kind {
     match slot >> 30 {
         2 => Kind::Row((slot ^ ROW) as usize),
         3 if slot != ASK => Kind::Gate((slot ^ GATE) as usize),
@@ -48,7 +50,7 @@ fn kind(slot: Slot) -> Kind {
     }
 }
 
-fn answer(value: u32) -> Slot {
+pub(crate) fn answer(value: u32) -> Slot {
     if value < ROW - 1 { value + 1 } else { ASK }
 }
 
@@ -75,43 +77,6 @@ impl Gate {
     }
 }
 
-/// Items by number, with the numbers of those that are free.
-#[derive(Debug)]
-struct Slab<T> {
-    items: Vec<T>,
-    free: Vec<u32>,
-}
-
-impl<T> Slab<T> {
-    /// With room for `count` items; what is not used takes no memory.
-    fn with_room(count: usize) -> Self {
-        Self { items: huge::with_capacity(count), free: Vec::new() }
-    }
-
-    /// The number of a new item; `None` when `limit` are in use.
-    fn add(&mut self, item: T, limit: usize) -> Option<u32> {
-        if let Some(index) = self.free.pop() {
-            self.items[index as usize] = item;
-            return Some(index);
-        }
-        if self.items.len() >= limit {
-            return None;
-        }
-        // A quarter more, not twice as much: this is most of the memory of a large table.
-        if self.items.len() == self.items.capacity() {
-            let mut items = huge::with_capacity(self.items.len() / 4 * 5 + 4);
-            items.append(&mut self.items);
-            self.items = items;
-        }
-        self.items.push(item);
-        Some(self.items.len() as u32 - 1)
-    }
-
-    fn memory(&self) -> usize {
-        self.items.capacity() * size_of::<T>() + self.free.capacity() * size_of::<u32>()
-    }
-}
-
 /// The tables that the first twelve bits of an address lead into.
 #[derive(Debug)]
 struct Roots {
@@ -122,9 +87,11 @@ struct Roots {
 }
 
 impl Roots {
-    fn new() -> Self {
-        let mut long = huge::with_capacity(1 << ROOT);
-        long.resize(1 << ROOT, 0);
+    /// Without the table of longer ones where octets take its place.
+    fn new(by_octets: bool) -> Self {
+        let count = if by_octets { 0 } else { 1 << ROOT };
+        let mut long = huge::with_capacity(count);
+        long.resize(count, 0);
         Self { long: long.into(), short: vec![0; 1 << SHORT].into() }
     }
 }
@@ -135,27 +102,38 @@ pub(crate) struct Flat {
     roots: [Roots; 2],
     rows: Slab<Row>,
     gates: Slab<Gate>,
+    /// Where IPv6 has steps of eight bits.
+    pub(crate) octets: Option<Octets>,
     /// The most prefixes of a node without children that is a chain of gates.
     sparse: usize,
 }
 
 /// Where a slot is.
 #[derive(Clone, Copy)]
-enum At {
+pub(crate) enum At {
     Root(usize),
     Row(usize, usize),
+    /// Of [`Octets`].
+    Octets(octets::At),
 }
 
 impl Flat {
-    pub(crate) fn of(table: &Table<u32>, sparse: usize) -> Self {
-        // Each row is of a node and each gate of a node or prefix; the room that is left over is given back below.
+    /// With steps of eight bits for IPv6, if `by_octets`.
+    pub(crate) fn of(table: &Table<u32>, sparse: usize, by_octets: bool) -> Self {
+        // Each row is of a node and each gate of a node or prefix; room that is not used takes no memory.
         let room = table.nodes.memory() / size_of::<Node>();
         let (rows, gates) = (Slab::with_room(room), Slab::with_room(room));
-        let mut flat = Self { roots: [Roots::new(), Roots::new()], rows, gates, sparse };
+        let roots = [Roots::new(false), Roots::new(by_octets)];
+        let octets = by_octets.then(|| Octets::with_room(table.len()));
+        let mut flat = Self { roots, rows, gates, octets, sparse };
         // Row 0 is read for lanes that are at none.
         flat.rows.add(Row([0; 64]), 1);
         for family in [Family::V4, Family::V6] {
             flat.derive_short(table, family, 0, 1 << SHORT);
+            if by_octets && family == Family::V6 {
+                flat.derive_all_octets(table);
+                continue;
+            }
             let top = table.nodes.get(root(family));
             // Of most of the address space the trie has nothing.
             for index in (0..1 << ROOT).filter(|index| top.child >> (index >> (ROOT - STRIDE)) & 1 == 1) {
@@ -163,19 +141,20 @@ impl Flat {
                 flat.roots[family as usize].long[index] = slot;
             }
         }
-        flat.rows.items.shrink_to_fit();
-        flat.gates.items.shrink_to_fit();
         flat
     }
 
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Slot>() * 2 * ((1 << ROOT) + (1 << SHORT)) + self.rows.memory() + self.gates.memory()
+        let roots = self.roots.iter().map(|roots| size_of_val(&*roots.long) + size_of_val(&*roots.short));
+        let octets = self.octets.as_ref().map_or(0, Octets::memory);
+        roots.sum::<usize>() + self.rows.memory() + self.gates.memory() + octets
     }
 
-    /// Rows and gates in use.
+    /// Rows, gates and rows of octets in use.
     #[cfg(test)]
-    pub(crate) fn in_use(&self) -> (usize, usize) {
-        (self.rows.items.len() - self.rows.free.len() - 1, self.gates.items.len() - self.gates.free.len())
+    pub(crate) fn in_use(&self) -> (usize, usize, usize) {
+        let octets = self.octets.as_ref().map_or(0, |octets| octets.rows.in_use());
+        (self.rows.in_use(), self.gates.in_use(), octets)
     }
 
     /// Follows a change of `prefix`, which the trie has seen already.
@@ -185,6 +164,9 @@ impl Flat {
             let index = (key >> (128 - SHORT)) as usize;
             return self.derive_short(table, family, index, 1 << (SHORT - length));
         }
+        if self.octets.is_some() && family == Family::V6 {
+            return self.update_octets(table, prefix);
+        }
         let index = (key >> (128 - ROOT)) as usize;
         if length <= ROOT {
             for index in index..index + (1 << (ROOT - length)) {
@@ -193,7 +175,12 @@ impl Flat {
             }
             return;
         }
-        let (mut at, mut end) = (At::Root(index), ROOT);
+        self.update_behind(table, prefix, At::Root(index), ROOT);
+    }
+
+    /// Follows a change of `prefix`, which is longer than `end`, from the slot of its first `end` bits on.
+    pub(crate) fn update_behind(&mut self, table: &Table<u32>, prefix: Prefix, mut at: At, mut end: u32) {
+        let (family, key, length) = (prefix.family(), prefix.key(), u32::from(prefix.length()));
         let rows = self.rows_on_the_way(table, family, key);
         // Down to the row that the prefix ends in, as long as rows are where nodes are.
         let (row, depth) = loop {
@@ -225,6 +212,7 @@ impl Flat {
         match at {
             At::Root(index) => self.roots[family as usize].long[index],
             At::Row(row, slot) => self.rows.items[row].0[slot],
+            At::Octets(at) => self.octets.as_ref().map_or(0, |octets| octets.get(at)),
         }
     }
 
@@ -235,10 +223,15 @@ impl Flat {
         match at {
             At::Root(index) => self.roots[family as usize].long[index] = slot,
             At::Row(row, place) => self.rows.items[row].0[place] = slot,
+            At::Octets(at) => {
+                if let Some(octets) = &mut self.octets {
+                    octets.set(at, slot);
+                }
+            }
         }
     }
 
-    fn release(&mut self, slot: Slot) {
+    pub(crate) fn release(&mut self, slot: Slot) {
         match kind(slot) {
             Kind::Row(row) => {
                 for below in self.rows.items[row].0 {
@@ -257,7 +250,7 @@ impl Flat {
     }
 
     /// The slot of the first `end` bits, which are `key`.
-    fn derive(&mut self, table: &Table<u32>, family: Family, key: Key, end: u32) -> Slot {
+    pub(crate) fn derive(&mut self, table: &Table<u32>, family: Family, key: Key, end: u32) -> Slot {
         let mut node = table.nodes.get(root(family));
         let mut longest = 0;
         while node.depth() < end {
@@ -313,10 +306,10 @@ impl Flat {
         nodes.fold(0, |depths, node| depths | 1 << (node.depth() / STRIDE))
     }
 
-    fn gate(&mut self, key: Key, length: u32, then: Slot, otherwise: Slot) -> Slot {
-        if length > REACH {
-            return ASK;
-        }
+    /// A gate that leads addresses with the first `length` bits of `key` on to `then`. Of a longer prefix than the form
+    /// can look at, the trie is asked.
+    pub(crate) fn gate(&mut self, key: Key, length: u32, then: Slot, otherwise: Slot) -> Slot {
+        let (length, then) = if length > REACH { (REACH, ASK) } else { (length, then) };
         let gate = Gate { key: (key >> 64) as u64, length, then, otherwise };
         match self.gates.add(gate, (ASK - GATE) as usize) {
             Some(gate) => GATE | gate,
@@ -353,20 +346,18 @@ impl Flat {
     pub(crate) fn find_all<L: Lane>(&self, table: &Table<u32>, addresses: &[L], found: &mut [Found; LANES]) {
         let count = addresses.len().min(LANES);
         let mut slots = [0 as Slot; LANES];
-        // One row is passed as fast without gathers, or faster.
-        let descended = L::TOGETHER > 1 && self.descend_wide(&addresses[..count], &mut slots);
-        if !descended {
-            self.descend(&addresses[..count], &mut slots);
+        let depth = self.pass_rows(&addresses[..count], &mut slots);
+        self.settle(&addresses[..count], &mut slots, depth);
+        for (found, &slot) in found.iter_mut().zip(&slots[..count]) {
+            *found = slot.into();
         }
-        self.settle(&addresses[..count], &mut slots);
-        let mut asking = 0;
-        let mut asked = [0u8; LANES];
-        for lane in 0..count {
-            found[lane] = slots[lane].into();
-            asked[asking] = lane as u8;
-            asking += usize::from(slots[lane] == ASK);
-        }
-        if asking > 0 {
+        if slots[..count].iter().fold(false, |any, &slot| any | (slot == ASK)) {
+            let mut asking = 0;
+            let mut asked = [0u8; LANES];
+            for (lane, &slot) in slots[..count].iter().enumerate() {
+                asked[asking] = lane as u8;
+                asking += usize::from(slot == ASK);
+            }
             let lane_of = |at: usize| usize::from(asked[at]) % LANES;
             let addresses: [L; LANES] = std::array::from_fn(|at| addresses[lane_of(at).min(count - 1)]);
             let mut answers = [0; LANES];
@@ -377,18 +368,39 @@ impl Flat {
         }
     }
 
+    /// Takes at most [`LANES`] addresses past the rows that most of them pass; returns how deep.
+    #[inline(always)]
+    fn pass_rows<L: Lane>(&self, addresses: &[L], slots: &mut [Slot; LANES]) -> u32 {
+        if L::FAMILY == Family::V6
+            && let Some(octets) = &self.octets
+        {
+            if !octets.descend_wide(addresses, slots) {
+                octets.descend(addresses, slots);
+            }
+            return octets::END;
+        }
+        // One row is passed as fast without gathers, or faster.
+        let descended = L::TOGETHER > 1 && self.descend_wide(addresses, slots);
+        if !descended {
+            self.descend(addresses, slots);
+        }
+        ROOT + STRIDE * L::TOGETHER as u32
+    }
+
     /// Where the processor has AVX-512: as [`descend`](Self::descend), eight addresses an instruction. False where it
     /// was not done.
     #[inline(always)]
     pub(crate) fn descend_wide<L: Lane>(&self, addresses: &[L], slots: &mut [Slot; LANES]) -> bool {
         #[cfg(target_arch = "x86_64")]
         if simd::avx512() {
-            let highs: [u64; LANES] = std::array::from_fn(|at| addresses.get(at).map_or(0, |address| address.high()));
-            let form = wide::Form { long: &self.roots[L::FAMILY as usize].long, rows: &self.rows.items };
+            let highs = highs(addresses);
+            let rows = self.rows.items.as_ptr().cast();
+            let form = wide::Form { root: &self.roots[L::FAMILY as usize].long, rows };
             // SAFETY: `avx512` is true only if the processor was asked for each of the instructions. Every slot of this
             // form that names a row names one that exists: `add` made its number, and what is released is unlinked in
-            // the same step. The root has 2^ROOT slots. No family takes more than three steps, to a depth of 36.
-            unsafe { wide::descend(&form, &highs, addresses.len(), L::TOGETHER, slots) };
+            // the same step. The root has 2^ROOT slots and a row 2^STRIDE. No family takes more than three steps, to a
+            // depth of 36.
+            unsafe { wide::descend::<ROOT, STRIDE, true>(&form, &highs, addresses.len(), L::TOGETHER, slots) };
             return true;
         }
         let _ = (addresses, slots);
@@ -424,16 +436,16 @@ impl Flat {
         }
     }
 
-    /// The slots at which the ways of at most [`LANES`] addresses end, from where [`descend`](Self::descend) left them.
+    /// The slots at which the ways of at most [`LANES`] addresses end, from where they are after `depth` bits.
     #[inline(always)]
-    fn settle<L: Lane>(&self, addresses: &[L], slots: &mut [Slot; LANES]) {
+    fn settle<L: Lane>(&self, addresses: &[L], slots: &mut [Slot; LANES], depth: u32) {
         let count = addresses.len().min(LANES);
         let roots = &self.roots[L::FAMILY as usize];
         let rows = &self.rows.items[..];
         let gates = &self.gates.items[..];
         // The lanes that are at a row still, and those at a gate.
         let place_in = |high: u64, depth: u32| (high >> (REACH - STRIDE - depth)) as usize & 63;
-        let mut depths = [(ROOT + STRIDE * L::TOGETHER as u32) as u8; LANES];
+        let mut depths = [depth as u8; LANES];
         let (mut at_row, mut at_gate) = ([0u8; LANES], [0u8; LANES]);
         let (mut row_count, mut gate_count) = (0, 0);
         // Notes which way a lane goes on; one that has arrived is overwritten by the next.
@@ -472,18 +484,38 @@ impl Flat {
                 go_on!(lane, slot);
             }
         }
-        for lane in 0..count {
-            let short = roots.short[(addresses[lane].high() >> (REACH - SHORT)) as usize];
-            slots[lane] = select_unpredictable(slots[lane] == 0, short, slots[lane]);
+        if slots[..count].iter().fold(false, |any, &slot| any | (slot == 0)) {
+            for lane in 0..count {
+                let short = roots.short[(addresses[lane].high() >> (REACH - SHORT)) as usize];
+                slots[lane] = select_unpredictable(slots[lane] == 0, short, slots[lane]);
+            }
         }
+    }
+
+    /// Asks for the lines that an address goes through first, without waiting for them: nothing here branches on what they
+    /// say, so that what follows goes on meanwhile.
+    #[inline(always)]
+    pub(crate) fn ask_for(&self, family: Family, high: u64) {
+        if family == Family::V6
+            && let Some(octets) = &self.octets
+        {
+            return octets.ask_for(high);
+        }
+        let slot = self.roots[family as usize].long[(high >> (REACH - ROOT)) as usize];
+        let row = select_unpredictable(slot >> 30 == 2, slot ^ ROW, 0) as usize;
+        let slot = self.rows.items[row].0[(high >> (REACH - STRIDE - ROOT)) as usize & 63];
+        // If it is a gate; of any other slot this is no place, which a prefetch may be.
+        prefetch(self.gates.items.as_ptr().wrapping_add((slot ^ GATE) as usize));
     }
 
     /// Looks up one address; `None` where only the trie knows.
     #[inline(always)]
     pub(crate) fn find_one(&self, family: Family, high: u64) -> Option<Found> {
         let roots = &self.roots[family as usize];
-        let index = (high >> (REACH - ROOT)) as usize;
-        let (mut slot, mut depth) = (roots.long[index], ROOT);
+        let (mut slot, mut depth) = match &self.octets {
+            Some(octets) if family == Family::V6 => octets.pass(high),
+            _ => (roots.long[(high >> (REACH - ROOT)) as usize], ROOT),
+        };
         loop {
             match kind(slot) {
                 Kind::Row(row) => {
@@ -503,6 +535,13 @@ impl Flat {
         }
         (slot != ASK).then_some(slot.into())
     }
+}
+
+/// The upper halves of the keys of at most [`LANES`] addresses.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn highs<L: Lane>(addresses: &[L]) -> [u64; LANES] {
+    std::array::from_fn(|at| addresses.get(at).map_or(0, |address| address.high()))
 }
 
 fn answer_at(table: &Table<u32>, node: &Node, place: Place) -> Slot {

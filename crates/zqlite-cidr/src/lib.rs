@@ -16,6 +16,8 @@ mod flat;
 mod huge;
 mod lookup;
 mod node;
+mod octets;
+mod ordinary;
 mod parse;
 pub mod plain;
 mod pool;
@@ -23,6 +25,7 @@ mod prefix;
 mod range;
 mod rows;
 mod simd;
+mod slab;
 mod table;
 mod walk;
 #[cfg(target_arch = "x86_64")]

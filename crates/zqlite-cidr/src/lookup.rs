@@ -28,6 +28,10 @@ impl Mode {
             Mode::Fast => 1,
         }
     }
+
+    fn flat(self, table: &Table<u32>) -> Flat {
+        Flat::of(table, self.sparse(), self == Mode::Fast)
+    }
 }
 
 /// From how many prefixes on a compact table has rows, and below how many no longer. Until then all of the trie is in the
@@ -72,13 +76,21 @@ impl LookupTable {
     #[inline(always)]
     fn flat(&self) -> Option<&Flat> {
         match self.flat.get() {
-            None if self.rows_due => Some(self.flat.get_or_init(|| Flat::of(&self.table, self.mode.sparse()))),
+            None if self.rows_due => Some(self.flat.get_or_init(|| self.mode.flat(&self.table))),
             flat => flat,
+        }
+    }
+
+    /// Asks for the memory of the rows that a change of `prefix` will touch, so that it comes while the trie is changed.
+    fn ask_for(&self, prefix: Prefix) {
+        if let Some(flat) = self.flat.get() {
+            flat.ask_for(prefix.family(), (prefix.key() >> 64) as u64);
         }
     }
 
     /// Gives `prefix` this value; returns the one that it had.
     pub fn insert(&mut self, prefix: Prefix, value: u32) -> Option<u32> {
+        self.ask_for(prefix);
         let before = self.table.insert(prefix, value);
         match self.flat.get_mut() {
             Some(flat) if before != Some(value) => flat.update(&self.table, prefix),
@@ -89,6 +101,7 @@ impl LookupTable {
 
     /// Removes `prefix` itself, not those that it covers; returns its value.
     pub fn remove(&mut self, prefix: Prefix) -> Option<u32> {
+        self.ask_for(prefix);
         let before = self.table.remove(prefix)?;
         if self.mode == Mode::Compact && self.table.len() < SMALL {
             self.flat = OnceLock::new();
@@ -135,17 +148,18 @@ impl LookupTable {
     /// As [`lookup_v4`](Self::lookup_v4), for IPv6 addresses in network byte order. IPv4-mapped ones are IPv4.
     pub fn lookup_v6(&self, addresses: &[[u8; 16]], mut put: impl FnMut(usize, Option<u32>)) {
         let mut found = [0; LANES];
-        let mut bits = [0; LANES];
         for (chunk, addresses) in addresses.chunks(LANES).enumerate() {
-            let mut any_mapped = false;
-            for (bits, address) in bits.iter_mut().zip(addresses) {
-                *bits = from_bytes(address);
-                any_mapped |= is_mapped(*bits);
+            self.find_all(addresses, &mut found);
+            // The first half of a mapped address is zero, and hardly one of another.
+            if addresses.iter().fold(false, |any, address| any | (address.high() == 0)) {
+                for (found, &address) in found.iter_mut().zip(addresses) {
+                    let bits = u128::from_be_bytes(address);
+                    if is_mapped(bits) {
+                        *found = self.find(Address::v6(bits));
+                    }
+                }
             }
-            let bits = &bits[..addresses.len()];
-            self.find_all(bits, &mut found);
-            for (at, &bits) in bits.iter().enumerate() {
-                let found = if any_mapped && is_mapped(bits) { self.find(Address::v6(bits)) } else { found[at] };
+            for (at, &found) in found[..addresses.len()].iter().enumerate() {
                 put(chunk * LANES + at, value(found));
             }
         }
@@ -177,15 +191,6 @@ impl LookupTable {
             }
         }
     }
-}
-
-/// Two loads and two swaps of bytes; the conversion of all 16 at once is compiled to a shuffle of single bytes.
-#[inline(always)]
-fn from_bytes(address: &[u8; 16]) -> u128 {
-    let (mut high, mut low) = ([0; 8], [0; 8]);
-    high.copy_from_slice(&address[..8]);
-    low.copy_from_slice(&address[8..]);
-    u128::from(u64::from_be_bytes(high)) << 64 | u128::from(u64::from_be_bytes(low))
 }
 
 fn places(addresses: &[Address], family: Family) -> impl Iterator<Item = (usize, u128)> {
@@ -276,8 +281,17 @@ mod tests {
             let Some((batch, behind)) = rest.split_at_checked(count) else { break };
             rest = behind;
             let (mut plain, mut wide) = ([0; LANES], [0; LANES]);
-            flat.descend(batch, &mut plain);
-            if !flat.descend_wide(batch, &mut wide) {
+            let descended = match &flat.octets {
+                Some(octets) if L::FAMILY == Family::V6 => {
+                    octets.descend(batch, &mut plain);
+                    octets.descend_wide(batch, &mut wide)
+                }
+                _ => {
+                    flat.descend(batch, &mut plain);
+                    flat.descend_wide(batch, &mut wide)
+                }
+            };
+            if !descended {
                 eprintln!("SKIPPED: no AVX-512 here, or ZQLITE_SIMD forbids it");
                 return;
             }
@@ -288,11 +302,11 @@ mod tests {
     #[test]
     fn the_flat_form_is_what_it_would_be_if_built_anew() {
         for mode in [Mode::Compact, Mode::Fast] {
-            let flat = OnceLock::from(Flat::of(&Table::new(), mode.sparse()));
+            let flat = OnceLock::from(mode.flat(&Table::new()));
             let mut table = LookupTable { flat, mode, rows_due: true, ..LookupTable::default() };
             let prefixes = prefixes(6000);
             let in_use = |table: &LookupTable| table.flat.get().map(Flat::in_use);
-            let fresh = |table: &LookupTable| Some(Flat::of(table, mode.sparse()).in_use());
+            let fresh = |table: &LookupTable| Some(mode.flat(table).in_use());
             for (value, &prefix) in prefixes.iter().enumerate() {
                 table.insert(prefix, value as u32);
             }
@@ -307,6 +321,16 @@ mod tests {
             }
             table.flat = flat.map(OnceLock::from).unwrap_or_default();
             assert_eq!(in_use(&table), fresh(&table));
+            let (Some(changed), fresh) = (table.flat.get(), mode.flat(&table)) else { unreachable!("set above") };
+            for &prefix in &prefixes {
+                for high in [prefix.key(), Prefix::from(prefix.last()).key()].map(|key| (key >> 64) as u64) {
+                    assert_eq!(
+                        changed.find_one(prefix.family(), high),
+                        fresh.find_one(prefix.family(), high),
+                        "{prefix}"
+                    );
+                }
+            }
         }
     }
 

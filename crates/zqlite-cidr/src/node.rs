@@ -138,6 +138,16 @@ impl Node {
         self.depth.into()
     }
 
+    /// The slots at which a prefix or a child begins.
+    pub(crate) fn begins(&self) -> u64 {
+        let (mut begins, mut inner) = (self.full | self.child, self.inner);
+        while inner != 0 {
+            begins |= 1 << Place::Inner(inner.trailing_zeros()).length_and_slot().1;
+            inner &= inner - 1;
+        }
+        begins
+    }
+
     pub(crate) fn value_count(&self) -> usize {
         (self.inner.count_ones() + self.full.count_ones()) as usize
     }

@@ -5,6 +5,7 @@
 
 use crate::address::Family;
 use crate::error::{Excerpt, Expected, ParseError, Reason};
+use crate::ordinary;
 
 /// Why reading stopped, and at which byte.
 #[derive(Clone, Copy)]
@@ -57,7 +58,17 @@ impl<'a> Cursor<'a> {
         if self.at == self.text.len() { Ok(()) } else { Err(self.unexpected()) }
     }
 
+    #[inline]
     pub(crate) fn address(&mut self) -> Result<Written, Stop> {
+        if let Some((written, length)) = ordinary::address(self.text.get(self.at..).unwrap_or_default()) {
+            self.at += length;
+            return Ok(written);
+        }
+        self.any_address()
+    }
+
+    /// As [`address`](Self::address), by the grammar alone.
+    pub(crate) fn any_address(&mut self) -> Result<Written, Stop> {
         // An IPv6 address has a colon behind at most four digits.
         if self.text.iter().skip(self.at).take(5).any(|&byte| byte == b':') {
             Ok(Written { family: Family::V6, bits: self.ipv6()? })

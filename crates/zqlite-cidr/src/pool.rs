@@ -121,15 +121,20 @@ fn within<V: Clone + Default>(table: &Table<V>, node: &Node, slots: u64, length:
         let block = blocks(free, end - length);
         return (block != 0).then(|| node.slot_key(block.trailing_zeros()));
     }
+    let children = table.nodes.block(node.children, node.child_count());
     let mut open = slots & !covered;
     while open != 0 {
         let slot = open.trailing_zeros();
         open &= open - 1;
-        let key = node.slot_key(slot);
-        let found = match node.child_at(slot) {
-            None => Some(key),
-            Some(index) => around(table, key, end, table.nodes.get(index), length),
-        };
+        if node.child >> slot & 1 == 0 {
+            return Some(node.slot_key(slot));
+        }
+        let child = &children[(node.child & ((1 << slot) - 1)).count_ones() as usize];
+        // In a pool that is given away from its start most are full.
+        if child.depth() == end && u32::from(child.room) > length {
+            continue;
+        }
+        let found = around(table, node.slot_key(slot), end, child, length);
         if found.is_some() {
             return found;
         }

@@ -20,6 +20,8 @@ pub struct Walk<'a, V> {
 #[derive(Debug)]
 struct Step<'a> {
     node: &'a Node,
+    /// The slots at which a prefix or a child begins.
+    begins: u64,
     slot: u32,
     /// Behind the last slot.
     end: u32,
@@ -45,7 +47,7 @@ impl<'a, V: Clone + Default> Walk<'a, V> {
         }
         let step = if node.depth() == depth {
             let (stage, slot) = Place::of(key, length, depth).length_and_slot();
-            Step { node, slot, end: slot + (1 << (STRIDE - stage)), stage }
+            Step { slot, end: slot + (1 << (STRIDE - stage)), stage, ..Step::all(node) }
         } else {
             Step::all(node)
         };
@@ -56,7 +58,7 @@ impl<'a, V: Clone + Default> Walk<'a, V> {
 
 impl<'a> Step<'a> {
     fn all(node: &'a Node) -> Self {
-        Step { node, slot: 0, end: 64, stage: 0 }
+        Step { node, begins: node.begins(), slot: 0, end: 64, stage: 0 }
     }
 
     /// The place of the prefix of length `stage` that begins at the slot, if one can begin there and does.
@@ -79,6 +81,9 @@ impl<'a, V: Clone + Default> Iterator for Walk<'a, V> {
         while let Some(step) = self.stack.last_mut() {
             if step.slot == step.end {
                 self.stack.pop();
+            } else if step.stage == 0 && step.begins >> step.slot & 1 == 0 {
+                // Behind the last slot nothing begins: 64 zeros.
+                step.slot = (step.begins >> step.slot << step.slot).trailing_zeros().min(step.end);
             } else if step.stage == CHILD {
                 let child = step.node.child_at(step.slot);
                 step.slot += 1;

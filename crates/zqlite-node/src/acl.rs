@@ -1,14 +1,15 @@
 //! The rule engine as JavaScript holds it; `lib/acl.ts` names and documents it.
 
 mod answers;
+mod exchange;
 mod given;
 mod packed;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{Function, FunctionCallContext, JsValue, Object, Uint32Array};
-use napi::{Env, JsString};
+use napi::Env;
+use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
 use zqlite_cidr::{Address, AddressRange};
@@ -17,6 +18,7 @@ use zqlite_store::{Error, ErrorCode};
 use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
+use self::exchange::{Exchange, short_text};
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
     of_service, peer, query, read_change, rule, unknown, way,
@@ -32,9 +34,8 @@ pub struct NativeAclEngine {
     engine: Rc<RefCell<Engine>>,
 }
 
-/// Source, destination, [service](of_service), time; with a fifth argument napi would allocate. See [`code`] for the answer.
-type Decider<'env> = Function<'env, (f64, f64, f64, f64), f64>;
-type AddressDecider<'env> = Function<'env, (String, String, f64, f64), f64>;
+type Decider<'env> = Function<'env, (), ()>;
+type AddressDecider<'env> = Function<'env, (String, String), ()>;
 type Toggle<'env> = Function<'env, (f64, bool), ()>;
 
 impl NativeAclEngine {
@@ -61,30 +62,37 @@ impl NativeAclEngine {
         Self::of(self.engine.borrow().clone())
     }
 
-    /// A plain function is called in half the time of a method, which must find out what `this` is.
-    #[napi(ts_return_type = "(source: number, destination: number, service: number, at: number) => number")]
-    pub fn decider<'env>(&self, env: &'env Env) -> napi::Result<Decider<'env>> {
+    /// A plain function is called in half the time of a method, which must find out what `this` is; and a number in an array
+    /// that both sides hold costs next to nothing, where one that is an argument or a result is a call into V8.
+    ///
+    /// `exchange` is source, destination, [service](of_service) and time; [the answer](code) comes to its last place.
+    #[napi(ts_return_type = "() => void")]
+    pub fn decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
-        env.create_function_from_closure("decide", move |call: FunctionCallContext<'_>| {
-            let [source, destination, service, at] = numbers(&call, [0, 1, 2, 3])?;
+        let exchange = Exchange::new(exchange)?;
+        env.create_function_from_closure("decide", move |_: FunctionCallContext<'_>| {
             guard(|| {
+                let [source, destination, service, at] = exchange.question();
                 let ends = (argument("source", source)?, argument("destination", destination)?);
                 let query = of_service(ends.0, ends.1, service, at)?;
-                engine.borrow().decide(&query).map(code).map_err(unknown)
+                exchange.answer(engine.borrow().decide(&query).map(code).map_err(unknown)?);
+                Ok(())
             })
         })
     }
 
-    /// As [`decider`](Self::decider), by addresses.
-    #[napi(ts_return_type = "(source: string, destination: string, service: number, at: number) => number")]
-    pub fn address_decider<'env>(&self, env: &'env Env) -> napi::Result<AddressDecider<'env>> {
+    /// As [`decider`](Self::decider), by addresses, which are arguments.
+    #[napi(ts_return_type = "(source: string, destination: string) => void")]
+    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<AddressDecider<'env>> {
         let engine = Rc::clone(&self.engine);
+        let exchange = Exchange::new(exchange)?;
         env.create_function_from_closure("decideAddresses", move |call: FunctionCallContext<'_>| {
-            let [service, at] = numbers(&call, [2, 3])?;
             let ends = [short_text(&call, 0)?, short_text(&call, 1)?];
             guard(|| {
+                let [_, _, service, at] = exchange.question();
                 let query = of_service(address(ends[0].text())?, address(ends[1].text())?, service, at)?;
-                Ok(code(engine.borrow().decide_addresses(&query)))
+                exchange.answer(code(engine.borrow().decide_addresses(&query)));
+                Ok(())
             })
         })
     }
@@ -275,11 +283,19 @@ impl NativeAclEngine {
     }
 
     #[napi]
-    pub fn visible_peers(&self, peer: f64, direction: String, at: f64) -> napi::Result<Uint32Array> {
-        guard(|| {
+    pub fn visible_peers<'env>(
+        &self,
+        env: &'env Env,
+        peer: f64,
+        direction: String,
+        at: f64,
+    ) -> napi::Result<Uint32ArraySlice<'env>> {
+        let seen = guard(|| {
             let (peer, direction, at) = (argument("peer", peer)?, way(&direction)?, argument("at", at)?);
-            self.engine.borrow().visible_peers(peer, direction, at).map(Into::into).map_err(unknown)
-        })
+            self.engine.borrow().visible_peers(peer, direction, at).map_err(unknown)
+        })?;
+        // Copied: memory that V8 does not own costs it more to have, and to give back.
+        Uint32ArraySlice::copy_from(env, seen)
     }
 
     #[napi]
@@ -298,11 +314,18 @@ impl NativeAclEngine {
     }
 
     #[napi]
-    pub fn visible_classes(&self, of: f64, direction: String, at: f64) -> napi::Result<Uint32Array> {
-        guard(|| {
+    pub fn visible_classes<'env>(
+        &self,
+        env: &'env Env,
+        of: f64,
+        direction: String,
+        at: f64,
+    ) -> napi::Result<Uint32ArraySlice<'env>> {
+        let seen = guard(|| {
             let (class, direction, at) = (argument("class", of)?, way(&direction)?, argument("at", at)?);
-            self.engine.borrow().visible_classes(class, direction, at).map(Into::into).map_err(unknown)
-        })
+            self.engine.borrow().visible_classes(class, direction, at).map_err(unknown)
+        })?;
+        Uint32ArraySlice::copy_from(env, seen)
     }
 
     #[napi]
@@ -371,48 +394,6 @@ fn code(decision: Decision) -> f64 {
         Some(id) if decision.allowed => id as f64,
         Some(id) => -1.0 - id as f64,
     }
-}
-
-fn numbers<const N: usize>(call: &FunctionCallContext<'_>, places: [usize; N]) -> napi::Result<[f64; N]> {
-    let mut numbers = [0.0; N];
-    for (number, place) in numbers.iter_mut().zip(places) {
-        *number = call.get(place)?;
-    }
-    Ok(numbers)
-}
-
-/// The longest text of an address has 45 characters; what is longer is none, and stays so when it is cut here.
-const LONGEST: usize = 64;
-
-struct ShortText {
-    bytes: [u8; LONGEST],
-    length: usize,
-}
-
-impl ShortText {
-    fn text(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&[])
-    }
-}
-
-/// A text without an allocation: half the time of a `String`.
-fn short_text(call: &FunctionCallContext<'_>, place: usize) -> napi::Result<ShortText> {
-    let text: JsString<'_> = call.get(place)?;
-    let value = text.value();
-    let mut short = ShortText { bytes: [0; LONGEST], length: 0 };
-    // SAFETY: `value` is a live string of this environment, as `JsString` has checked; the buffer has `LONGEST` bytes, of
-    // which N-API writes at most that many, a closing zero included, and says in `length` how many it wrote before that.
-    let status = unsafe {
-        napi::sys::napi_get_value_string_utf8(
-            value.env,
-            value.value,
-            short.bytes.as_mut_ptr().cast(),
-            LONGEST,
-            &mut short.length,
-        )
-    };
-    napi::check_status!(status)?;
-    Ok(short)
 }
 
 fn same_length(lengths: &[usize]) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The prefix table as JavaScript holds it; `lib/cidr.ts` names and documents it.
 //!
-//! Lookups of one address are plain functions that close over the table, as unwrapping `this` of a class costs more than
-//! they do; what is asked less often is a method.
+//! Lookups and changes of one prefix are plain functions that close over the table, as unwrapping `this` of a class costs
+//! as much as they do; what is asked less often is a method.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -179,12 +179,17 @@ impl NativeCidrTable {
         Prefix::parse(text, self.host_bits).map_err(syntax)
     }
 
-    #[napi(ts_args_type = "prefix: string, value: number")]
-    pub fn insert(&self, text: Text, value: f64) -> napi::Result<()> {
-        guard(|| {
-            let (prefix, value) = (self.prefix(text.bytes())?, argument("value", value)?);
-            self.table.borrow_mut().insert(prefix, value);
-            Ok(())
+    /// A function that gives a prefix a value.
+    #[napi(ts_return_type = "(prefix: string, value: number) => void")]
+    pub fn inserter<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), ()>> {
+        let (table, host_bits) = (self.table.clone(), self.host_bits);
+        env.create_function_from_closure("insert", move |call: FunctionCallContext| {
+            let (text, value) = (call.get::<Text>(0)?, call.get::<f64>(1)?);
+            guard(|| {
+                let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+                table.borrow_mut().insert(prefix, argument("value", value)?);
+                Ok(())
+            })
         })
     }
 
@@ -225,9 +230,17 @@ impl NativeCidrTable {
         })
     }
 
-    #[napi(ts_args_type = "prefix: string")]
-    pub fn remove(&self, text: Text) -> napi::Result<bool> {
-        guard(|| Ok(self.table.borrow_mut().remove(self.prefix(text.bytes())?).is_some()))
+    /// A function that removes a prefix; whether it was there.
+    #[napi(ts_return_type = "(prefix: string) => boolean")]
+    pub fn remover<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), bool>> {
+        let (table, host_bits) = (self.table.clone(), self.host_bits);
+        env.create_function_from_closure("remove", move |call: FunctionCallContext| {
+            let text = call.get::<Text>(0)?;
+            guard(|| {
+                let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+                Ok(table.borrow_mut().remove(prefix).is_some())
+            })
+        })
     }
 
     #[napi]
@@ -280,17 +293,30 @@ impl NativeCidrTable {
         guard(|| Ok(self.table.borrow().overlaps_table(&other.table.borrow())))
     }
 
-    #[napi]
-    pub fn next_free(&self, text: String, length: Option<f64>) -> napi::Result<Option<String>> {
+    #[napi(ts_args_type = "pool: string, length?: number")]
+    pub fn next_free(&self, text: Text, length: Option<f64>) -> napi::Result<Option<String>> {
         guard(|| {
-            let pool = self.prefix(&text)?;
-            let width = pool.family().width();
-            let length = length.map_or(Ok(width), |length| argument("length", length))?;
-            if length < pool.length() || length > width {
-                let shortest = pool.length();
-                return Err(type_error(format!("length must be from {shortest} to {width} here, not {length}")));
-            }
+            let (pool, length) = pool(&text, self.host_bits, length)?;
             Ok(self.table.borrow().next_free(pool, length).map(|prefix| prefix.to_string()))
+        })
+    }
+
+    /// A function that gives what `next_free` finds a value, of a pool, the value and maybe a length.
+    #[napi(ts_return_type = "(pool: string, value: number, length?: number) => string | null")]
+    pub fn allocator<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), Option<String>>> {
+        let (table, host_bits) = (self.table.clone(), self.host_bits);
+        env.create_function_from_closure("allocate", move |call: FunctionCallContext| {
+            let (text, value) = (call.get::<Text>(0)?, call.get::<f64>(1)?);
+            let length = if call.length() > 2 { call.get::<Option<f64>>(2)? } else { None };
+            guard(|| {
+                let ((pool, length), value) = (pool(&text, host_bits, length)?, argument("value", value)?);
+                let mut table = table.borrow_mut();
+                let free = table.next_free(pool, length);
+                if let Some(free) = free {
+                    table.insert(free, value);
+                }
+                Ok(free.map(|prefix| prefix.to_string()))
+            })
         })
     }
 
@@ -392,6 +418,18 @@ impl NativeCidrTable {
     pub fn size(&self) -> u32 {
         self.table.borrow().len() as u32
     }
+}
+
+/// A pool, and how long the prefixes are that are to be found in it.
+fn pool(text: &Text, host_bits: HostBits, length: Option<f64>) -> Result<(Prefix, u8), Error> {
+    let pool = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+    let width = pool.family().width();
+    let length = length.map_or(Ok(width), |length| argument("length", length))?;
+    if length < pool.length() || length > width {
+        let shortest = pool.length();
+        return Err(type_error(format!("length must be from {shortest} to {width} here, not {length}")));
+    }
+    Ok((pool, length))
 }
 
 fn answer(found: Option<u32>) -> f64 {

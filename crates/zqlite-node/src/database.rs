@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use napi::JsString;
@@ -21,7 +21,7 @@ use crate::bitmap_index::NativeBitmapIndex;
 use crate::cidr_index::NativeCidrIndex;
 use crate::guard::{guard, to_napi};
 use crate::mailbox::{Collected, Mailbox, Waker, hand_over};
-use crate::options::{NativeMetrics, NativeOptions};
+use crate::options::{NativeMetrics, NativeOptions, millis};
 use crate::request::{Handles, Sender};
 
 /// An open database; see `lib/channel.ts` for its one user.
@@ -95,9 +95,10 @@ impl From<BackupProgress> for NativeProgress {
     }
 }
 
-/// How a backup is made; the pause is in milliseconds.
+/// How a backup is made; times are in milliseconds.
 #[napi(object)]
 pub struct NativeBackup {
+    pub timeout: Option<f64>,
     pub path: String,
     pub overwrite: bool,
     pub pages: u32,
@@ -307,13 +308,15 @@ impl NativeDatabase {
         let store = guard(|| self.store().cloned())?;
         let cancel = Cancel::default();
         self.backups.insert(id, cancel.clone());
+        let deadline = options.timeout.map(|timeout| Instant::now() + millis(timeout));
         spawn(move || {
             let options = BackupOptions {
                 path: options.path.into(),
                 overwrite: options.overwrite,
                 pages: options.pages,
-                pause: Duration::from_secs_f64((options.pause / 1000.0).clamp(0.0, 60.0)),
+                pause: millis(options.pause),
                 cancel,
+                deadline,
             };
             let mut told = |at: BackupProgress| {
                 progress.call(at.into(), ThreadsafeFunctionCallMode::NonBlocking);

@@ -52,7 +52,7 @@ pub struct NativeLimit {
     pub value: i32,
 }
 
-fn millis(ms: f64) -> Duration {
+pub(crate) fn millis(ms: f64) -> Duration {
     Duration::from_secs_f64((ms / 1000.0).clamp(0.0, 1e9))
 }
 

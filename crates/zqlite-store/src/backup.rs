@@ -5,7 +5,8 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
@@ -13,10 +14,9 @@ use rusqlite::backup::{Backup, StepResult};
 use crate::connection::{self, Role};
 use crate::fault::{fail_point, file_event};
 use crate::job::Cancel;
-use crate::owner::open_error;
+use crate::owner::{Identity, Owner, open_error};
 use crate::store::Shared;
 use crate::{Error, ErrorCode, Result};
-use std::sync::Arc;
 
 /// How a copy is made.
 #[derive(Debug, Clone)]
@@ -31,7 +31,12 @@ pub struct BackupOptions {
     pub pause: Duration,
     /// Gives it up.
     pub cancel: Cancel,
+    /// When it is given up.
+    pub deadline: Option<Instant>,
 }
+
+/// How often a backup that rests looks whether it is given up.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,30 +50,26 @@ pub struct BackupProgress {
 /// Copies the database of `shared`.
 ///
 /// # Errors
-/// `ERR_CANNOT_OPEN` when the destination is there or cannot be, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`; then nothing
-/// is left behind.
+/// `ERR_CANNOT_OPEN` when the destination is there, is in use, or cannot be; `ERR_LOCKED_BY_PROCESS` when another process uses
+/// it or another backup goes there; `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`; then nothing is left behind.
 pub(crate) fn backup(
     shared: &Arc<Shared>,
     options: &BackupOptions,
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupProgress> {
     let path = &options.path;
-    if path.exists() && !options.overwrite {
-        return Err(Error::new(ErrorCode::CannotOpen, format!("{} exists already", path.display())));
-    }
-    let mut partial = path.clone().into_os_string();
-    partial.push("-partial");
-    let partial = Partial(partial.into());
-    remove(&partial.0);
+    let replaced = destination(path, options.overwrite)?;
+    // A second backup to the same place at the same time finds the file taken.
+    let partial = Partial::take(path)?;
     fail_point!("backup.begun");
-    let done = copy(shared, &partial.0, options, progress)?;
+    let done = copy(shared, &partial.path, options, progress)?;
     fail_point!("backup.copied");
-    let file = File::open(&partial.0).map_err(|e| open_error(&partial.0, &e))?;
-    file.sync_all().map_err(|e| open_error(&partial.0, &e))?;
-    file_event!(crate::fault::FileEvent::Synced(&partial.0));
+    partial.owner.file().map_or(Ok(()), File::sync_all).map_err(|e| open_error(&partial.path, &e))?;
+    file_event!(crate::fault::FileEvent::Synced(&partial.path));
     fail_point!("backup.synced");
-    std::fs::rename(&partial.0, path).map_err(|e| open_error(path, &e))?;
-    file_event!(crate::fault::FileEvent::Renamed(&partial.0, path));
+    std::fs::rename(&partial.path, path).map_err(|e| open_error(path, &e))?;
+    drop(replaced);
+    file_event!(crate::fault::FileEvent::Renamed(&partial.path, path));
     fail_point!("backup.renamed");
     if let Some(folder) = path.parent() {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -76,6 +77,25 @@ pub(crate) fn backup(
         file_event!(crate::fault::FileEvent::FolderSynced(folder));
     }
     Ok(done)
+}
+
+/// Makes sure that a copy may take this name, and takes the file that it replaces.
+fn destination(path: &Path, overwrite: bool) -> Result<Option<Owner>> {
+    let refused = |why: &str| Err(Error::new(ErrorCode::CannotOpen, format!("{} {why}", path.display())));
+    // SQLite would take a log that is left there for the copy's, and mend the copy with it.
+    for suffix in ["-wal", "-journal"] {
+        if std::fs::metadata(with(path, suffix)).is_ok_and(|log| log.len() > 0) {
+            return refused(&format!("has a log beside it ({suffix}): it is in use, or was not closed"));
+        }
+    }
+    let Some(identity) = Identity::of(path) else { return Ok(None) };
+    if identity.is_in_use() {
+        return refused("is a database that this process has open");
+    }
+    if !overwrite {
+        return refused("exists already");
+    }
+    Owner::take(path, false).map(Some)
 }
 
 fn copy(
@@ -88,14 +108,10 @@ fn copy(
     let source = source.lane();
     source.control("BEGIN")?;
     source.internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
-    // Mode 0600 before SQLite writes to it.
-    drop(crate::owner::create(to)?);
     let mut target = Connection::open(to)?;
     let copy = Backup::new(source.connection, &mut target)?;
     loop {
-        if options.cancel.is_cancelled() {
-            return Err(Error::new(ErrorCode::Cancelled, "the backup was cancelled"));
-        }
+        options.check()?;
         let step = copy.step(i32::try_from(options.pages).unwrap_or(i32::MAX))?;
         let at = copy.progress();
         let at = BackupProgress { remaining: at.remaining.max(0) as u32, total: at.pagecount.max(0) as u32 };
@@ -105,25 +121,61 @@ fn copy(
             StepResult::More => {}
             _ => std::thread::sleep(Duration::from_millis(5)),
         }
-        if !options.pause.is_zero() {
-            std::thread::sleep(options.pause);
+        let mut rest = options.pause;
+        while !rest.is_zero() {
+            let part = rest.min(LOOK);
+            std::thread::sleep(part);
+            rest -= part;
+            options.check()?;
         }
     }
 }
 
-/// A file that is removed unless it got its name.
-struct Partial(PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        remove(&self.0);
+impl BackupOptions {
+    fn check(&self) -> Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::new(ErrorCode::Cancelled, "the backup was cancelled"));
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Error::new(ErrorCode::Deadline, "the backup ran past its deadline"));
+        }
+        Ok(())
     }
 }
 
-fn remove(path: &Path) {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let _ = std::fs::remove_file(name);
+/// The copy before it has its name; removed unless it got it.
+struct Partial {
+    path: PathBuf,
+    owner: Owner,
+}
+
+impl Partial {
+    /// Made with mode 0600, empty, whatever an earlier backup left there.
+    fn take(path: &Path) -> Result<Self> {
+        let path = with(path, "-partial");
+        let owner = Owner::take(&path, false)?;
+        owner.file().map_or(Ok(()), |file| file.set_len(0)).map_err(|e| open_error(&path, &e))?;
+        for suffix in LEFT {
+            let _ = std::fs::remove_file(with(&path, suffix));
+        }
+        Ok(Self { path, owner })
     }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        for suffix in LEFT {
+            let _ = std::fs::remove_file(with(&self.path, suffix));
+        }
+    }
+}
+
+/// What SQLite may leave beside a file.
+const LEFT: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+fn with(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }

@@ -33,6 +33,8 @@ const FRAME_HEADER: u64 = 24;
 pub(crate) enum Role {
     Writer,
     Reader,
+    /// A reader of long statements.
+    Long,
     Stream,
     Steward,
     /// On the JavaScript thread: it waits for nobody.
@@ -43,6 +45,7 @@ pub(crate) enum Role {
 pub(crate) struct Opened {
     connection: Connection,
     role: Role,
+    busy_timeout: Duration,
     watch: Arc<Watch>,
     local: Option<Arc<Local>>,
     pub(crate) since: Instant,
@@ -61,7 +64,7 @@ impl Drop for Opened {
 /// # Errors
 /// As SQLite tells: `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
 pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure: &Arc<AtomicBool>) -> Result<Opened> {
-    let writable = !matches!(role, Role::Reader | Role::Stream | Role::Sync) && !options.readonly;
+    let writable = !matches!(role, Role::Reader | Role::Long | Role::Stream | Role::Sync) && !options.readonly;
     // Each connection stays on its lane's thread, so SQLite's own mutex on it is not needed.
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= if writable {
@@ -75,11 +78,16 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
         Some(path) => Connection::open_with_flags(path, flags)?,
         None => Connection::open_in_memory_with_flags(flags)?,
     };
-    connection.busy_timeout(match role {
+    if writable && role == Role::Writer {
+        // First of all: other pragmas read the file, and so settle how it is laid out.
+        options.setup.format(&connection)?;
+    }
+    let busy_timeout = match role {
         Role::Sync => Duration::ZERO,
         Role::Writer if options.shared => SHARED_BUSY_TIMEOUT,
         _ => BUSY_TIMEOUT,
-    })?;
+    };
+    connection.busy_timeout(busy_timeout)?;
     connection.pragma_update(None, "cache_size", -options.cache_kib(role, options.cache_size))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "memory")?;
@@ -103,7 +111,7 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     }
     let watch = Watch::new(pressure.clone(), options.wal.max_read_age);
     watch.install(&mut connection)?;
-    Ok(Opened { connection, role, watch, local: None, since: Instant::now() })
+    Ok(Opened { connection, role, busy_timeout, watch, local: None, since: Instant::now() })
 }
 
 /// Another connection for a lane of `shared`.
@@ -139,12 +147,14 @@ impl Opened {
         Lane {
             connection: &self.connection,
             role: self.role,
+            busy_timeout: self.busy_timeout,
             watch: &self.watch,
             keeper,
             epoch: keeper.map_or(0, Keeper::epoch),
             statements: LruCache::new(CACHED_STATEMENTS),
             settings: Applied::default(),
             packer: Packer::default(),
+            most_steps: None,
         }
     }
 }
@@ -161,6 +171,7 @@ struct Prepared<'c> {
 pub(crate) struct Lane<'c> {
     pub(crate) connection: &'c Connection,
     role: Role,
+    busy_timeout: Duration,
     pub(crate) watch: &'c Watch,
     /// Of the indexes, on the connection that writes.
     pub(crate) keeper: Option<&'c Keeper>,
@@ -169,6 +180,8 @@ pub(crate) struct Lane<'c> {
     statements: LruCache<u64, Prepared<'c>>,
     settings: Applied,
     packer: Packer,
+    /// Steps that a statement may take here, if they are bounded.
+    pub(crate) most_steps: Option<u64>,
 }
 
 /// What [`Lane::run`] found.
@@ -193,6 +206,11 @@ impl<'c> Lane<'c> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How long it waits for a lock, by default as long as its role does.
+    pub(crate) fn set_busy_timeout(&self, timeout: Option<Duration>) -> Result<()> {
+        self.connection.busy_timeout(timeout.unwrap_or(self.busy_timeout)).map_err(Error::from)
     }
 
     /// Does something that no caller may do, such as controlling a transaction.
@@ -251,6 +269,8 @@ impl<'c> Lane<'c> {
             sqlite::clear_last_insert_rowid(connection);
         }
         call.params.bind(&mut prepared.statement)?;
+        // From here on: to prepare it may have meant to read the whole schema.
+        self.watch.bound(self.most_steps);
         let result = step(prepared, call.want, &mut self.packer, self.watch, emit);
         if readonly {
             call.statement.took(prepared.statement.reset_status(StatementStatus::VmStep));
@@ -278,12 +298,12 @@ impl<'c> Lane<'c> {
         }
     }
 
-    /// Runs a statement of the store's own that has rows.
+    /// Runs a statement of the store's own that has rows, and that may be given up while it runs.
     pub(crate) fn run_own(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
         let watch = self.watch;
-        watch.set_internal(true);
+        watch.set_privileged(true);
         let result = self.run_held(call, records).map(|_| ());
-        watch.set_internal(false);
+        watch.set_privileged(false);
         result
     }
 
@@ -362,6 +382,10 @@ fn prepare<'a, 'c>(
             Ok(mut_ref)
         }
         Entry::Vacant(entry) => {
+            if statement.sql().contains('\0') {
+                // SQLite would read no further, and run a part of what was meant.
+                return Err(Error::new(ErrorCode::Sql, "the statement contains a NUL character"));
+            }
             let prepared = connection.prepare(statement.sql()).map_err(|e| watch.explain(e.into()))?;
             if prepared.expanded_sql().is_none() {
                 return Err(Error::new(ErrorCode::Sql, "the text holds no statement"));
@@ -417,6 +441,17 @@ fn step(
         }
     }
     drop(rows);
+    if count == 0 && want == Want::Rows && !shape.columns.is_empty() {
+        // Of a result without rows the caller still wants to know the columns.
+        let reprepared = prepared.statement.get_status(StatementStatus::RePrepare);
+        if reprepared != prepared.reprepared {
+            shape = Shape::new(names(&prepared.statement));
+            prepared.reprepared = reprepared;
+            prepared.shape = shape.clone();
+        }
+        packer.start(shape.columns.len());
+        return Ok((Some((shape, packer.finish())), 0));
+    }
     let rows = (count > 0 && want != Want::Changes).then(|| (shape, packer.finish()));
     Ok((rows, count))
 }

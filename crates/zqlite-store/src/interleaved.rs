@@ -69,8 +69,8 @@ fn readers_share_what_callers_hand_over() {
                 .map(|_| {
                     let queue = queue.clone();
                     thread::spawn(move || {
-                        while let Some(mut share) = queue.take_share(2, late()) {
-                            share.take().into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                        while let Some(share) = queue.take_share(2, 32, late()) {
+                            share.into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
                         }
                     })
                 })
@@ -94,30 +94,35 @@ fn readers_share_what_callers_hand_over() {
 }
 
 #[test]
-fn long_statements_take_turns_and_leave_nobody_waiting_when_the_queue_closes() {
+fn a_lane_that_must_wait_passes_its_wake_up_on() {
     shuttle::check_random(
         || {
-            // Statements that never ran count as long.
-            let queue = Arc::new(Queue::for_readers(100, Duration::from_secs(1_000), 1));
-            let (sink, running) = (Arc::<Counts>::default(), Arc::new(AtomicUsize::new(0)));
-            let lanes: Vec<_> = (0..3)
-                .map(|_| {
-                    let (queue, running) = (queue.clone(), running.clone());
-                    thread::spawn(move || {
-                        while let Some(mut share) = queue.take_share(2, late()) {
-                            assert_eq!(running.fetch_add(1, SeqCst), 0, "two long statements at a time");
-                            thread::yield_now();
-                            share.take().into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
-                            running.fetch_sub(1, SeqCst);
-                        }
-                    })
+            let (queue, sink) = (queue(), Arc::<Counts>::default());
+            let lane = {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    while let Some(jobs) = queue.take_share(1, 1, late()) {
+                        jobs.into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                    }
                 })
-                .collect();
-            for token in 0..5 {
+            };
+            let never = {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    while let Some(jobs) = queue.take_late(late(), || Some(late())) {
+                        assert!(queue.is_closed(), "it had to wait");
+                        jobs.into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                    }
+                })
+            };
+            for token in 0..4 {
                 queue.push([job(&sink, token, Work::Run(call()))]);
             }
+            sink.wait_for(4);
+            queue.push([job(&sink, 4, Work::Run(call()))]);
             queue.close();
-            lanes.into_iter().for_each(|l| l.join().unwrap());
+            lane.join().unwrap();
+            never.join().unwrap();
             sink.each_once(5);
         },
         TRIES,
@@ -274,8 +279,8 @@ fn what_is_handed_over_while_the_queue_closes_is_served_or_refused() {
                 let lane = {
                     let queue = queue.clone();
                     thread::spawn(move || {
-                        while let Some(mut share) = queue.take_share(1, late()) {
-                            share.take().into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
+                        while let Some(share) = queue.take_share(1, 32, late()) {
+                            share.into_iter().for_each(|job| job.ticket.answer(Ok(Record::default())));
                         }
                     })
                 };
@@ -369,7 +374,7 @@ fn a_queue_that_is_held_is_served_when_it_is_let_go() {
             let lane = {
                 let queue = queue.clone();
                 thread::spawn(move || {
-                    let jobs = queue.take_share(1, late()).map(|mut share| share.take()).unwrap_or_default();
+                    let jobs = queue.take_share(1, 32, late()).unwrap_or_default();
                     jobs.into_iter().for_each(|job| job.ticket.fail(crate::Error::new(ErrorCode::Busy, "seen")));
                 })
             };

@@ -74,6 +74,9 @@ impl Sink for Post {
     }
 }
 
+/// Pieces that wait for each other, of about 64 KiB each. A receiver that has all of a result at once keeps no part of it.
+const GATHERED: usize = 8;
+
 /// Answers on their way out of a lane. Handing over several at a time costs the receiver one wake-up instead of several.
 #[derive(Default)]
 pub(crate) struct Outbox {
@@ -86,6 +89,14 @@ impl Outbox {
     pub(crate) fn piece(&mut self, ticket: &Ticket, record: Record) {
         self.add(ticket.sink.clone(), Answer { token: ticket.token, result: Ok(record), last: false });
         self.flush();
+    }
+
+    /// A piece that is not the last, of which some may wait for each other.
+    pub(crate) fn gather(&mut self, ticket: &Ticket, record: Record) {
+        self.add(ticket.sink.clone(), Answer { token: ticket.token, result: Ok(record), last: false });
+        if self.answers.len() >= GATHERED {
+            self.flush();
+        }
     }
 
     pub(crate) fn finish(&mut self, mut ticket: Ticket, record: Record) {

@@ -32,6 +32,7 @@ mod metrics;
 mod options;
 mod owner;
 mod params;
+mod priority;
 mod queue;
 mod reader;
 mod rows;

@@ -34,15 +34,15 @@ pub struct Options {
 /// Bounds of lanes and waiting calls.
 #[derive(Debug, Clone)]
 pub struct PoolOptions {
-    /// Lanes opened at start, the writer included.
+    /// Connections that stay open however long they are idle, those of the lanes included.
     pub min_connections: u32,
     /// Lanes and waiting slots together never exceed this many connections.
     pub max_connections: u32,
     /// How long a call waits for a lane.
     pub connection_timeout: Duration,
-    /// A reader lane above the minimum that was idle this long is closed.
+    /// A stream's connection above the minimum that was idle this long is closed.
     pub idle_timeout: Duration,
-    /// A reader connection older than this is replaced when it is next idle.
+    /// A connection older than this is replaced when it is next idle.
     pub max_lifetime: Duration,
     /// How often it is checked that the database can be read; what is wrong is logged and counted.
     pub health_check_interval: Duration,
@@ -117,30 +117,45 @@ impl Options {
         (self.pool.max_connections as usize).saturating_sub(self.reader_lanes() + 2).clamp(1, 32)
     }
 
-    /// Reader lanes: one more than the machine has cores, within the pool's bounds, so that one is left for short
-    /// statements when each core is at a long one.
+    /// Reader lanes of both kinds.
     pub(crate) fn reader_lanes(&self) -> usize {
+        self.short_lanes() + self.long_lanes()
+    }
+
+    /// Reader lanes for short statements: as many as cores, within the pool's bounds.
+    pub(crate) fn short_lanes(&self) -> usize {
+        self.most_readers().div_ceil(2)
+    }
+
+    /// Reader lanes for long statements: the same.
+    pub(crate) fn long_lanes(&self) -> usize {
+        self.most_readers() / 2
+    }
+
+    fn most_readers(&self) -> usize {
         if self.path.is_none() {
             return 0;
         }
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        (cores + 1).clamp(1, (self.pool.max_connections.max(2) - 1) as usize)
+        // Beside them are the writer's connection, the steward's and at least one for streams.
+        (2 * cores()).min((self.pool.max_connections.max(5) - 3) as usize)
     }
 
     /// What a connection of that role gets of a cache of `bytes`, in KiB, as SQLite's `cache_size` counts: streams an eighth
-    /// among them all, since they seldom read a page twice; the lanes and a synchronous connection the rest.
+    /// among them all, since they seldom read a page twice; the lanes and a synchronous connection the rest, those for long
+    /// statements half as much as the others, for the same reason.
     pub(crate) fn cache_kib(&self, role: Role, bytes: u64) -> i64 {
         let eighths = bytes / 1024 / 8;
+        let halves = 2 * (self.short_lanes() + 2) + self.long_lanes();
         let kib = match role {
-            Role::Writer | Role::Reader | Role::Sync => 7 * eighths / (self.reader_lanes() as u64 + 2),
+            Role::Writer | Role::Reader | Role::Sync => 2 * 7 * eighths / halves as u64,
+            Role::Long => 7 * eighths / halves as u64,
             Role::Stream => eighths / self.stream_lanes() as u64,
             Role::Steward => 0,
         };
         kib.clamp(64, 1 << 30).cast_signed()
     }
+}
 
-    /// Readers that may be at a long statement at a time.
-    pub(crate) fn long_lanes(&self) -> usize {
-        self.reader_lanes().saturating_sub(1).max(1)
-    }
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }

@@ -13,17 +13,11 @@ pub(crate) struct Queue {
     ready: Condvar,
     limit: usize,
     timeout: Duration,
-    /// Lanes that may work on long statements at a time, if any are told apart.
-    long_limit: usize,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    /// Those with a long statement, for readers: nobody waits behind them.
-    long: VecDeque<Job>,
-    /// Lanes that work on one.
-    long_running: usize,
     steps: VecDeque<Job>,
     owner: Option<TransactionId>,
     /// Whether a turn of the writer's is being worked off, on its own thread or on one that leads.
@@ -60,12 +54,7 @@ pub(crate) enum Lead {
 impl Queue {
     /// At most `limit` jobs wait, each at most `timeout`.
     pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
-        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout, long_limit: 0 }
-    }
-
-    /// As [`Self::new`], for readers of which at most `long_limit` work on long statements at a time.
-    pub(crate) fn for_readers(limit: usize, timeout: Duration, long_limit: usize) -> Self {
-        Self { long_limit, ..Self::new(limit, timeout) }
+        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout }
     }
 
     /// Adds jobs; those that cannot wait here are failed, and counted in the result.
@@ -83,7 +72,7 @@ impl Queue {
                     continue;
                 }
                 Some(ended(state.timed_out.contains(&id)))
-            } else if state.waiting() >= self.limit {
+            } else if state.jobs.len() >= self.limit {
                 Some(Error::new(ErrorCode::QueueFull, format!("{} calls are waiting already", self.limit)))
             } else {
                 None
@@ -91,11 +80,7 @@ impl Queue {
             match refusal {
                 Some(error) => refused.push((job, error)),
                 None => {
-                    if self.long_limit > 0 && is_long(&job.work) {
-                        state.long.push_back(job);
-                    } else {
-                        state.jobs.push_back(job);
-                    }
+                    state.jobs.push_back(job);
                     added += 1;
                 }
             }
@@ -113,14 +98,28 @@ impl Queue {
         count
     }
 
-    /// A fair share of the waiting jobs for one of `lanes` readers, or one with a long statement; waits for one, at most
-    /// until then, when the share is empty. `None` when the queue is closed.
-    pub(crate) fn take_share(&self, lanes: usize, until: Instant) -> Option<Share<'_>> {
+    /// A fair share of the waiting jobs for one of `lanes` readers, at most `most` of them; waits for one, at most until then,
+    /// when the share is empty. `None` when the queue is closed.
+    pub(crate) fn take_share(&self, lanes: usize, most: usize, until: Instant) -> Option<Vec<Job>> {
+        self.take(lanes, most, until, || None)
+    }
+
+    /// The next job, for a lane that must not have it before the time that `not_before` says, if any; waits as
+    /// [`Self::take_share`] does.
+    pub(crate) fn take_late(&self, until: Instant, not_before: impl Fn() -> Option<Instant>) -> Option<Vec<Job>> {
+        self.take(1, 1, until, not_before)
+    }
+
+    fn take(
+        &self,
+        lanes: usize,
+        most: usize,
+        until: Instant,
+        not_before: impl Fn() -> Option<Instant>,
+    ) -> Option<Vec<Job>> {
         let mut state = self.state.lock();
         loop {
-            if state.closed && state.waiting() == 0 {
-                // Others may have been waiting for their turn at long ones.
-                self.ready.notify_all();
+            if state.closed && state.jobs.is_empty() {
                 return None;
             }
             let held = state.held_until.filter(|until| *until > Instant::now());
@@ -128,31 +127,25 @@ impl Queue {
                 self.ready.wait_until(&mut state, until);
                 continue;
             }
-            if let Some(share) = self.next_share(&mut state, lanes) {
-                return Some(share);
+            if !state.jobs.is_empty() {
+                let now = Instant::now();
+                if let (Some(begin), false) = (not_before().filter(|begin| *begin > now), state.closed) {
+                    if now >= until {
+                        return Some(Vec::new());
+                    }
+                    // It may have been woken in the place of a lane that need not wait.
+                    self.ready.notify_one();
+                    self.ready.wait_until(&mut state, begin.min(until));
+                    continue;
+                }
+                let share = state.jobs.len().div_ceil(lanes.max(1)).min(most);
+                return Some(state.jobs.drain(..share).collect());
             }
             state.idle += 1;
             let timed_out = self.ready.wait_until(&mut state, until).timed_out();
             state.idle -= 1;
-            if timed_out && state.waiting() == 0 && !state.closed {
-                return Some(Share { jobs: Vec::new(), long: None });
-            }
-        }
-    }
-
-    /// Whatever has waited longest, of what may run now.
-    fn next_share(&self, state: &mut State, lanes: usize) -> Option<Share<'_>> {
-        let short = state.jobs.front().map(|job| job.queued);
-        let long = state.long.front().filter(|_| state.long_running < self.long_limit).map(|job| job.queued);
-        match (short, long) {
-            (None, None) => None,
-            (short, Some(long)) if short.is_none_or(|short| long < short) => {
-                state.long_running += 1;
-                Some(Share { jobs: state.long.pop_front().into_iter().collect(), long: Some(self) })
-            }
-            _ => {
-                let share = state.jobs.len().div_ceil(lanes.max(1)).min(MAX_SHARE);
-                Some(Share { jobs: state.jobs.drain(..share).collect(), long: None })
+            if timed_out && state.jobs.is_empty() && !state.closed {
+                return Some(Vec::new());
             }
         }
     }
@@ -255,14 +248,11 @@ impl Queue {
         let now = Instant::now();
         let mut late = Vec::new();
         let mut state = self.state.lock();
-        let State { jobs, long, .. } = &mut *state;
-        for waiting in [jobs, long] {
-            if waiting.iter().any(|j| self.lateness(j, now).is_some()) {
-                for job in std::mem::take(waiting) {
-                    match self.lateness(&job, now) {
-                        Some(error) => late.push((job, error)),
-                        None => waiting.push_back(job),
-                    }
+        if state.jobs.iter().any(|j| self.lateness(j, now).is_some()) {
+            for job in std::mem::take(&mut state.jobs) {
+                match self.lateness(&job, now) {
+                    Some(error) => late.push((job, error)),
+                    None => state.jobs.push_back(job),
                 }
             }
         }
@@ -294,7 +284,7 @@ impl Queue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().waiting()
+        self.state.lock().jobs.len()
     }
 
     /// Refuses what comes from now on; what waits is still served.
@@ -307,8 +297,8 @@ impl Queue {
     pub(crate) fn abort(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        let State { jobs, long, steps, .. } = &mut *state;
-        let dropped = [jobs, long, steps].map(std::mem::take);
+        let State { jobs, steps, .. } = &mut *state;
+        let dropped = [jobs, steps].map(std::mem::take);
         drop(state);
         drop(dropped);
         self.ready.notify_all();
@@ -316,10 +306,6 @@ impl Queue {
 }
 
 impl State {
-    fn waiting(&self) -> usize {
-        self.jobs.len() + self.long.len()
-    }
-
     fn next_turn(&mut self, max: usize, after_transaction: bool) -> Option<Turn> {
         let members = self.jobs.iter().take_while(|j| is_member(&j.work)).count();
         if members > 0 {
@@ -341,38 +327,6 @@ impl State {
         })
     }
 }
-
-/// What a reader took. While it holds one with a long statement, it counts as working on it.
-pub(crate) struct Share<'q> {
-    jobs: Vec<Job>,
-    long: Option<&'q Queue>,
-}
-
-impl Share<'_> {
-    pub(crate) fn take(&mut self) -> Vec<Job> {
-        std::mem::take(&mut self.jobs)
-    }
-}
-
-impl Drop for Share<'_> {
-    fn drop(&mut self) {
-        let Some(queue) = self.long else { return };
-        let mut state = queue.state.lock();
-        state.long_running -= 1;
-        let wake = state.idle > 0 && !state.long.is_empty();
-        drop(state);
-        if wake {
-            queue.ready.notify_one();
-        }
-    }
-}
-
-fn is_long(work: &Work) -> bool {
-    matches!(work, Work::Run(call) if call.statement.is_long())
-}
-
-/// Jobs that one reader takes at once, so that a long one among them does not keep many waiting.
-const MAX_SHARE: usize = 32;
 
 /// Whether it may share a commit.
 fn is_member(work: &Work) -> bool {
@@ -396,5 +350,31 @@ fn ended(timed_out: bool) -> Error {
         )
     } else {
         Error::new(ErrorCode::TransactionState, "the transaction has ended")
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+    use super::*;
+    use crate::Params;
+    use crate::job::{Call, Post, Ticket, Want};
+    use crate::statement::Statements;
+
+    #[test]
+    fn a_lane_that_comes_late_takes_nothing_before_its_time() {
+        let queue = Queue::new(10, Duration::from_secs(10));
+        let statement = Statements::default().intern("SELECT 1");
+        let work = Work::Run(Call { statement, params: Params::default(), want: Want::Rows });
+        let ticket = Ticket::new(std::sync::Arc::<Post>::default(), 0);
+        queue.push([Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None }]);
+        let (now, later) = (Instant::now(), Duration::from_millis(30));
+        assert!(queue.take_late(now + later, || Some(now + 1000 * later)).unwrap().is_empty());
+        assert!(now.elapsed() >= later);
+        assert_eq!(queue.take_late(now + 1000 * later, || Some(now + 2 * later)).unwrap().len(), 1);
+        assert!(now.elapsed() >= 2 * later);
+        queue.close();
+        assert!(queue.take_late(now, || Some(now + 1000 * later)).is_none());
     }
 }

@@ -1,12 +1,18 @@
-//! A reader lane: runs reading statements on its own connection, each on its own snapshot.
+//! A reader lane: runs reading statements on its own connection, each on its own snapshot. Short statements and long ones have
+//! lanes of their own, so that nobody who asks for little waits behind, or for a core that is taken by, who asks for much.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use rusqlite::OptionalExtension;
 
 use crate::connection::{self, Lane, Opened, Ran, Role};
 use crate::job::{Job, Outbox, Work};
 use crate::metrics::{Counters, Operation, Waiting};
+use crate::priority;
+use crate::queue::Queue;
+use crate::statement::LONG;
 use crate::store::Shared;
 use crate::watch::Watch;
 use crate::{Error, ErrorCode, Record, Result};
@@ -14,12 +20,82 @@ use crate::{Error, ErrorCode, Record, Result};
 /// How long answers wait for those of the jobs that were taken together.
 const GATHER: Duration = Duration::from_micros(100);
 
-/// Serves the readers' queue until it closes. The connection is replaced when it is too old or broken, between two calls.
-pub(crate) fn serve(shared: &Arc<Shared>, mut opened: Opened, lanes: usize) {
+/// Short statements that a lane takes at once, so that the first of them does not keep many waiting.
+const MAX_SHARE: usize = 32;
+/// How long nothing else must have been asked of a store for its long statements to take every core.
+const CALM: Duration = Duration::from_millis(20);
+
+/// Which statements a lane runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Short ones, of which each of so many lanes takes its share.
+    Short { lanes: usize },
+    /// Long ones, one at a time.
+    Long,
+    /// The same, but while nothing else is asked: the lane that would have them take the last core. A core that they leave alone
+    /// is what lets a thread that wakes run at once; Linux moves one away from a busy core at a tick, milliseconds later.
+    LastLong,
+}
+
+impl Pace {
+    /// The paces of a store's reader lanes.
+    pub(crate) fn of_lanes(short: usize, long: usize, cores: usize) -> impl Iterator<Item = Self> {
+        let last = usize::from(long > 1 && long >= cores);
+        let long = std::iter::repeat_n(Self::Long, long - last).chain(std::iter::repeat_n(Self::LastLong, last));
+        std::iter::repeat_n(Self::Short { lanes: short }, short).chain(long)
+    }
+
+    pub(crate) fn role(self) -> Role {
+        if matches!(self, Self::Short { .. }) { Role::Reader } else { Role::Long }
+    }
+
+    fn queue(self, shared: &Shared) -> &Queue {
+        if matches!(self, Self::Short { .. }) { &shared.short } else { &shared.long }
+    }
+
+    fn take(self, shared: &Shared, until: Instant) -> Option<Vec<Job>> {
+        match self {
+            Self::Short { lanes } => shared.short.take_share(lanes, MAX_SHARE, until),
+            Self::Long => shared.long.take_share(1, 1, until),
+            Self::LastLong => shared.long.take_late(until, || shared.bustle.calm_at()),
+        }
+    }
+}
+
+/// When something short was last asked of a store: a short reading statement, or a write.
+pub(crate) struct Bustle {
+    epoch: Instant,
+    /// In nanoseconds after `epoch`; 0 is never.
+    last: AtomicU64,
+}
+
+impl Default for Bustle {
+    fn default() -> Self {
+        Self { epoch: Instant::now(), last: AtomicU64::new(0) }
+    }
+}
+
+impl Bustle {
+    pub(crate) fn note(&self, at: Instant) {
+        self.last.store(at.saturating_duration_since(self.epoch).as_nanos() as u64, Relaxed);
+    }
+
+    fn calm_at(&self) -> Option<Instant> {
+        let last = self.last.load(Relaxed);
+        (last > 0).then(|| self.epoch + Duration::from_nanos(last) + CALM)
+    }
+}
+
+/// Serves a queue of reading statements until it closes. The connection is replaced when it is too old or broken, between two
+/// calls.
+pub(crate) fn serve(shared: &Arc<Shared>, mut opened: Opened, pace: Pace) {
+    if pace.role() == Role::Long {
+        priority::lower();
+    }
     loop {
-        match serve_with(shared, &opened, lanes) {
+        match serve_with(shared, &opened, pace) {
             Ended::Closed => return,
-            Ended::Replace => match connection::open_lane(shared, Role::Reader) {
+            Ended::Replace => match connection::open_lane(shared, pace.role()) {
                 Ok(fresh) => opened = fresh,
                 Err(error) => {
                     tracing::warn!(%error, "a reader's connection cannot be replaced yet");
@@ -35,13 +111,13 @@ enum Ended {
     Replace,
 }
 
-fn serve_with(shared: &Arc<Shared>, opened: &Opened, lanes: usize) -> Ended {
+fn serve_with(shared: &Arc<Shared>, opened: &Opened, pace: Pace) -> Ended {
     let mut lane = opened.lane();
+    lane.most_steps = matches!(pace, Pace::Short { .. }).then_some(LONG.unsigned_abs().into());
     let mut outbox = Outbox::default();
     let old = opened.since + shared.options.pool.max_lifetime;
     loop {
-        let Some(mut share) = shared.readers.take_share(lanes, old) else { return Ended::Closed };
-        let jobs = share.take();
+        let Some(jobs) = pace.take(shared, old) else { return Ended::Closed };
         if !jobs.is_empty() {
             lane.refresh(shared);
             let started = Instant::now();
@@ -57,7 +133,7 @@ fn serve_with(shared: &Arc<Shared>, opened: &Opened, lanes: usize) -> Ended {
                     outbox.flush();
                     flushed = now;
                 }
-                broken |= answer(shared, &mut lane, &mut outbox, job, now);
+                broken |= answer(shared, &mut lane, pace, &mut outbox, job, now);
             }
             lane.watch.nothing();
             if together {
@@ -77,24 +153,46 @@ fn serve_with(shared: &Arc<Shared>, opened: &Opened, lanes: usize) -> Ended {
 }
 
 /// Answers one job; returns whether the connection looks broken.
-fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, outbox: &mut Outbox, job: Job, now: Instant) -> bool {
-    if let Some(error) = shared.readers.lateness(&job, now) {
+fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, pace: Pace, outbox: &mut Outbox, job: Job, now: Instant) -> bool {
+    if let Some(error) = pace.queue(shared).lateness(&job, now) {
         shared.counters.note_expired(&error);
         outbox.settle(job.ticket, Err(error));
         return false;
     }
-    shared.counters.waited(Waiting::Reader, job.queued, now);
     let Work::Run(call) = &job.work else {
         let error = Error::new(ErrorCode::Internal, "a reader lane was given a write");
         outbox.settle(job.ticket, Err(error));
         return false;
     };
     lane.watch_over(&job);
+    let is_short = matches!(pace, Pace::Short { .. });
+    let mut pieces = 0;
     let mut deliver = |record: Record, _: &Watch| -> Result<()> {
-        outbox.piece(&job.ticket, record);
+        pieces += 1;
+        if is_short {
+            return Err(Error::new(ErrorCode::StepBudget, "a result of more than one piece"));
+        }
+        outbox.gather(&job.ticket, record);
         Ok(())
     };
-    match lane.run(call, false, &mut deliver) {
+    let overran = |result: &Result<Ran>| matches!(result, Err(error) if error.code == ErrorCode::StepBudget);
+    let mut result = lane.run(call, false, &mut deliver);
+    if overran(&result) && !call.statement.is_long() {
+        // Not by its own steps: perhaps it had the schema read anew, which takes long where there are many tables.
+        let schema =
+            lane.internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema LIMIT 0", [], |_| Ok(())).optional());
+        result = schema.and_then(|_| lane.run(call, false, &mut deliver));
+    }
+    if pieces > 0 || overran(&result) {
+        call.statement.found_long();
+    }
+    if overran(&result) {
+        // It begins again where nobody waits behind it. Nothing of it has been delivered.
+        Counters::add(&shared.counters.refused, shared.long.push([job]));
+        return false;
+    }
+    shared.counters.waited(Waiting::Reader, job.queued, now);
+    match result {
         Ok(Ran::Done { last, .. }) => {
             shared.counters.ran(Operation::Read, job.queued.elapsed());
             outbox.finish(job.ticket, last);
@@ -110,5 +208,26 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, outbox: &mut Outbox, job: J
             outbox.settle(job.ticket, Err(error));
             broken
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Bustle, CALM, Pace};
+
+    #[test]
+    fn one_core_is_left_alone_while_something_short_is_asked() {
+        let short = Pace::Short { lanes: 2 };
+        let lanes = |short, long, cores| Pace::of_lanes(short, long, cores).collect::<Vec<_>>();
+        assert_eq!(lanes(2, 2, 2), [short, short, Pace::Long, Pace::LastLong]);
+        assert_eq!(lanes(2, 2, 4), [short, short, Pace::Long, Pace::Long]);
+        // Long statements always have a lane.
+        assert_eq!(lanes(1, 1, 1), [Pace::Short { lanes: 1 }, Pace::Long]);
+        let (bustle, now) = (Bustle::default(), Instant::now() + Duration::from_secs(1));
+        assert_eq!(bustle.calm_at(), None);
+        bustle.note(now);
+        assert_eq!(bustle.calm_at(), Some(now + CALM));
     }
 }

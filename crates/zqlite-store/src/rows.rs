@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::types::ValueRef;
 
+use crate::{Error, ErrorCode, Result};
+
 /// The names of a result's columns, in order. Two shapes with one `id` are the same.
 #[derive(Debug)]
 pub struct Shape {
@@ -59,6 +61,13 @@ impl Chunk {
         words.extend_from_slice(&value.to_le_bytes());
         Self { words, ..Self::default() }
     }
+
+    /// The value in the first row and column, if the column is of numbers.
+    pub(crate) fn number_at_first(&self) -> Option<f64> {
+        let word = |at: usize| -> Option<[u8; 8]> { self.words.get(at..at + 8)?.try_into().ok() };
+        // The tag, and beside it 0 bytes of blobs.
+        (word(8)? == u64::from(NUMBER).to_le_bytes()).then(|| word(16).map(f64::from_le_bytes))?
+    }
 }
 
 /// What one statement did.
@@ -82,6 +91,9 @@ pub struct Record {
 
 /// A chunk is cut off when its text or its numbers reach this many bytes: long substrings pin their block.
 const CHUNK_BYTES: usize = 64 << 10;
+/// UTF-16 units of text in a chunk, which becomes one string: V8's end at 2^29 - 24, of which a little is left to the chunks
+/// before it.
+const MAX_TEXT: usize = if cfg!(test) { 1 << 20 } else { (1 << 29) - (1 << 20) };
 /// Integers up to this one are exact as a JavaScript number.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
@@ -134,11 +146,23 @@ impl Packer {
     }
 
     /// Adds the current row of a statement.
-    pub(crate) fn push(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<()> {
+    ///
+    /// # Errors
+    /// `ERR_TOO_LARGE` for more text than can be handed over; and as SQLite tells.
+    pub(crate) fn push(&mut self, row: &rusqlite::Row<'_>) -> Result<()> {
+        let before = self.bytes;
         for (i, column) in self.columns.iter_mut().take(self.width).enumerate() {
             self.bytes += column.push(row.get_ref(i)?, self.rows as usize);
         }
         self.rows += 1;
+        if self.bytes - before > MAX_TEXT {
+            let units: usize = self.columns.iter().take(self.width).map(|column| column.units as usize).sum();
+            if units > MAX_TEXT {
+                let message =
+                    format!("a row has texts of {units} characters, more than a string of JavaScript can hold");
+                return Err(Error::new(ErrorCode::TooLarge, message));
+            }
+        }
         Ok(())
     }
 
@@ -441,5 +465,27 @@ pub(crate) mod tests {
             prop_assert_eq!(decode(&chunk), expected);
             prop_assert_eq!(chunk.words.len(), chunk.words.capacity());
         }
+    }
+
+    #[test]
+    fn a_row_of_more_text_than_one_string_holds_is_refused() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        let push = |sql: &str| {
+            let mut statement = connection.prepare(sql).unwrap();
+            let mut packer = Packer::default();
+            packer.start(2);
+            let mut rows = statement.query([]).unwrap();
+            packer.push(rows.next().unwrap().unwrap()).map(|()| packer.finish().units).map_err(|e| e.code)
+        };
+        let half = MAX_TEXT / 2;
+        assert_eq!(
+            push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {half}, 'y')")),
+            Ok(MAX_TEXT as u32)
+        );
+        assert_eq!(
+            push(&format!("SELECT printf('%.*c', {half}, 'x'), printf('%.*c', {}, 'y')", half + 1)),
+            Err(ErrorCode::TooLarge)
+        );
+        assert_eq!(push(&format!("SELECT 'x', zeroblob({})", 2 * MAX_TEXT)), Ok(1));
     }
 }

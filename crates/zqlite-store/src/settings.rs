@@ -52,9 +52,13 @@ impl Pragma {
     /// `None` when `sql` is anything else.
     pub(crate) fn parse(sql: &str) -> Option<Self> {
         let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').count();
-        let rest = sql.trim_start();
+        let rest = skip_space(sql);
         let rest = rest.get(..6).filter(|w| w.eq_ignore_ascii_case("pragma")).and_then(|_| rest.get(6..))?;
-        let rest = rest.strip_prefix(|c: char| c.is_ascii_whitespace())?.trim_start();
+        let after = skip_space(rest);
+        if after.len() == rest.len() {
+            return None;
+        }
+        let rest = after;
         let name = rest.get(..word(rest))?.to_ascii_lowercase();
         if !name.starts_with("zqlite_") {
             return None;
@@ -79,6 +83,11 @@ impl Pragma {
     }
 }
 
+/// Whether a pragma is zqlite's and not SQLite's.
+pub(crate) fn is_own(name: &str) -> bool {
+    name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("zqlite_"))
+}
+
 /// The settings of an open store.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -99,13 +108,22 @@ pub(crate) struct Applied {
 }
 
 impl Settings {
-    pub(crate) fn new(options: &Options) -> Self {
-        Self {
+    /// As the options say, those of zqlite's own among `pragmas` included.
+    ///
+    /// # Errors
+    /// `ERR_TYPE` naming the pragma that is misspelled or has a wrong value.
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let settings = Self {
             cache_size: AtomicU64::new(options.cache_size),
             parallel_writes: AtomicBool::new(options.parallel_writes),
             mesh: AtomicBool::new(false),
             version: AtomicU64::new(0),
+        };
+        for (name, value) in options.setup.pragmas.iter().filter(|(name, _)| is_own(name)) {
+            let pragma = Pragma { name: name.to_ascii_lowercase(), value: Some(value.clone()), excess: None };
+            settings.run(&pragma).map_err(|e| Error::new(ErrorCode::Type, format!("pragmas.{name}: {}", e.message)))?;
         }
+        Ok(settings)
     }
 
     /// How many members a commit may have.
@@ -193,6 +211,21 @@ impl Settings {
     }
 }
 
+/// What stands behind white space and comments.
+pub(crate) fn skip_space(mut sql: &str) -> &str {
+    loop {
+        sql = sql.trim_start();
+        let end = if sql.starts_with("--") {
+            sql.find('\n').map(|end| end + 1)
+        } else if sql.starts_with("/*") {
+            sql.find("*/").map(|end| end + 2)
+        } else {
+            return sql;
+        };
+        sql = end.and_then(|end| sql.get(end..)).unwrap_or_default();
+    }
+}
+
 fn switch(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "on" | "true" | "yes" => Some(true),
@@ -202,7 +235,7 @@ fn switch(value: &str) -> Option<bool> {
 }
 
 /// The Levenshtein distance of two short names.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut before = row[0];
@@ -226,10 +259,10 @@ mod tests {
 
     #[test]
     fn what_is_set_reads_back() {
-        let settings = Settings::new(&Options::default());
+        let settings = Settings::new(&Options::default()).unwrap();
         assert_eq!(run(&settings, "PRAGMA zqlite_cache_size = 536870912").unwrap(), 536_870_912);
         assert_eq!(run(&settings, " pragma ZQLITE_CACHE_SIZE;").unwrap(), 536_870_912);
-        assert_eq!(run(&settings, "PRAGMA zqlite_parallel_writes(off)").unwrap(), 0);
+        assert_eq!(run(&settings, "-- c\n/* d */PRAGMA/**/zqlite_parallel_writes(off)").unwrap(), 0);
         assert_eq!(settings.group_limit(9), 1);
         assert_eq!(run(&settings, "PRAGMA zqlite_mesh_optimization = 'on'").unwrap(), 1);
     }
@@ -240,7 +273,7 @@ mod tests {
         let connection = Connection::open(folder.path().join("t.db")).unwrap();
         connection.pragma_update(None, "mmap_size", 4_096_000).unwrap();
         let options = Options { path: Some("t.db".into()), ..Options::default() };
-        let settings = Settings::new(&options);
+        let settings = Settings::new(&options).unwrap();
         let mut has = Applied::default();
         let mut after = |sql: &str| -> (i64, i64) {
             run(&settings, sql).unwrap();
@@ -257,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_wrong_name_or_value_is_told() {
-        let settings = Settings::new(&Options::default());
+        let settings = Settings::new(&Options::default()).unwrap();
         let error = run(&settings, "PRAGMA zqlite_cachesize = 1").unwrap_err();
         assert!(error.message.contains("did you mean zqlite_cache_size"), "{error}");
         for sql in [

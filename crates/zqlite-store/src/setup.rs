@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
+use crate::settings::{distance, is_own};
 use crate::{Error, ErrorCode, Result};
 
 /// Settings of each connection of a store.
@@ -12,7 +13,7 @@ use crate::{Error, ErrorCode, Result};
 pub struct Setup {
     /// Further database files, by the name of their schema.
     pub attach: Vec<Attached>,
-    /// Names and values, as text.
+    /// Names and values, as text; zqlite's own are settings of the store.
     pub pragmas: Vec<(String, String)>,
     /// Names as in [`LIMITS`] and values.
     pub limits: Vec<(String, i32)>,
@@ -48,6 +49,7 @@ pub const LIMITS: &[(&str, Limit)] = &[
 
 /// Pragmas that the store rests on, and so sets itself.
 const OWN_PRAGMAS: &[&str] = &[
+    "busy_timeout",
     "cache_size",
     "foreign_keys",
     "journal_mode",
@@ -64,7 +66,28 @@ const OWN_PRAGMAS: &[&str] = &[
     "data_version",
 ];
 
+/// Pragmas that say how a new file is laid out, and so come before anything is written to it; in the order in which they are
+/// set, as the later ones look at the file, which settles its encoding.
+const FORMAT_PRAGMAS: &[&str] = &["encoding", "page_size", "auto_vacuum"];
+
+fn is_among(names: &[&str], name: &str) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
 impl Setup {
+    /// Says how a new file is laid out; changes nothing in one that is there.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub(crate) fn format(&self, connection: &Connection) -> Result<()> {
+        for format in FORMAT_PRAGMAS {
+            for (name, value) in self.pragmas.iter().filter(|(name, _)| name.eq_ignore_ascii_case(format)) {
+                set(connection, name, value)?;
+            }
+        }
+        Ok(())
+    }
+
     /// `writable` is whether attached files may be made and written.
     ///
     /// # Errors
@@ -84,15 +107,14 @@ impl Setup {
                 connection.pragma_update(Some(name.as_str()), "synchronous", "full")?;
             }
         }
-        for (name, value) in &self.pragmas {
-            if OWN_PRAGMAS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        for (name, value) in self.pragmas.iter().filter(|(name, _)| !is_own(name)) {
+            if is_among(OWN_PRAGMAS, name) {
                 return Err(Error::new(ErrorCode::Type, format!("pragmas.{name} is set by zqlite itself")));
             }
-            connection.pragma_update(None, name, value.as_str()).map_err(|e| {
-                let mut error = Error::from(e);
-                error.message = format!("pragmas.{name}: {}", error.message);
-                error
-            })?;
+            check_name(connection, name)?;
+            if !is_among(FORMAT_PRAGMAS, name) {
+                set(connection, name, value)?;
+            }
         }
         for (name, value) in &self.limits {
             let known = LIMITS.iter().find(|(known, _)| known == name);
@@ -108,6 +130,26 @@ impl Setup {
         }
         Ok(())
     }
+}
+
+fn set(connection: &Connection, name: &str, value: &str) -> Result<()> {
+    connection.pragma_update(None, name, value).map_err(|e| {
+        let mut error = Error::from(e);
+        error.message = format!("pragmas.{name}: {}", error.message);
+        error
+    })
+}
+
+/// SQLite ignores a pragma that it does not know.
+fn check_name(connection: &Connection, name: &str) -> Result<()> {
+    let mut statement = connection.prepare("SELECT name FROM pragma_pragma_list")?;
+    let known: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    if known.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return Ok(());
+    }
+    let name_lower = name.to_ascii_lowercase();
+    let near = known.iter().min_by_key(|known| distance(known, &name_lower)).map_or("", String::as_str);
+    Err(Error::new(ErrorCode::Type, format!("pragmas.{name}: there is no such pragma; did you mean {near}?")))
 }
 
 /// A path within a URI, <https://sqlite.org/uri.html>.

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
 use crate::index::{SchemaChange, TABLES};
-use crate::settings::Pragma;
+use crate::settings::{Pragma, skip_space};
 
 /// Steps from which on a statement counts as long: some hundred microseconds. Readers take up to 32 shorter ones at once.
-const LONG: i32 = 5_000;
+pub(crate) const LONG: i32 = 5_000;
 /// Runs after which a failure is forgotten: the writer then takes its chance again that it may have to undo a whole group.
 const LATELY: u16 = 1_000;
 
@@ -79,9 +79,14 @@ impl Statement {
         self.steps.store(steps.max(before - before / 8).max(1), Ordering::Relaxed);
     }
 
-    /// Whether a reader may be at it for so long that others should not wait behind it. One that never ran may.
+    /// Notes that it took too long to have others wait behind it.
+    pub(crate) fn found_long(&self) {
+        self.took(LONG);
+    }
+
+    /// Whether others should not wait behind it. Of one that never ran it is found out.
     pub(crate) fn is_long(&self) -> bool {
-        !(1..LONG).contains(&self.steps.load(Ordering::Relaxed))
+        self.steps.load(Ordering::Relaxed) >= LONG
     }
 
     /// Notes how it ended on the writer's lane, where it runs once at a time.
@@ -106,6 +111,7 @@ impl Statement {
 /// Whether the first word is one that usually reads. A reader lane that prepares a writing statement all the same
 /// passes it on.
 fn looks_readonly(sql: &str) -> bool {
+    let sql = skip_space(sql);
     let word = sql.trim_start_matches(|c: char| c.is_whitespace() || c == '(').get(..6).unwrap_or(sql);
     ["select", "values", "with", "explai", "pragma"]
         .iter()
@@ -145,14 +151,26 @@ pub(crate) enum Refusal {
     Pragma,
     Function,
     Index,
+    Own,
+    Extension,
 }
 
 impl Refusal {
     pub(crate) fn from_u8(value: u8) -> Self {
-        [Self::None, Self::Transaction, Self::Temp, Self::Attach, Self::Pragma, Self::Function, Self::Index]
-            .get(value as usize)
-            .copied()
-            .unwrap_or(Self::None)
+        [
+            Self::None,
+            Self::Transaction,
+            Self::Temp,
+            Self::Attach,
+            Self::Pragma,
+            Self::Function,
+            Self::Index,
+            Self::Own,
+            Self::Extension,
+        ]
+        .get(value as usize)
+        .copied()
+        .unwrap_or(Self::None)
     }
 
     pub(crate) fn message(self) -> &'static str {
@@ -169,6 +187,10 @@ impl Refusal {
             Self::Index => {
                 "the tables whose names begin with zqlite_index are kept by CREATE INDEX … USING and DROP INDEX; they can be read"
             }
+            Self::Own => {
+                "a zqlite_ pragma is a call of its own, written PRAGMA zqlite_name [= value]: not within a transaction, a batch or a stream"
+            }
+            Self::Extension => "extensions are loaded into every connection by the option of open()",
             Self::Function => {
                 "changes(), total_changes() and last_insert_rowid() are of a connection that calls share; use the call's result or RETURNING"
             }
@@ -228,11 +250,16 @@ pub(crate) fn judge(context: &AuthContext<'_>) -> Refusal {
                     "schema_version",
                 ]
                 .contains(&name.as_str());
+            if name.starts_with("zqlite_") {
+                return Refusal::Own;
+            }
             if reports || ALLOWED_PRAGMAS.contains(&name.as_str()) { Refusal::None } else { Refusal::Pragma }
         }
         AuthAction::Function { function_name } => {
-            let connection_state = ["changes", "total_changes", "last_insert_rowid", "load_extension"];
-            if connection_state.iter().any(|f| f.eq_ignore_ascii_case(function_name)) {
+            let connection_state = ["changes", "total_changes", "last_insert_rowid"];
+            if function_name.eq_ignore_ascii_case("load_extension") {
+                Refusal::Extension
+            } else if connection_state.iter().any(|f| f.eq_ignore_ascii_case(function_name)) {
                 Refusal::Function
             } else {
                 Refusal::None

@@ -149,7 +149,7 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
     let restart = size >= shared.options.wal.limit;
     signal.pressure.store(restart, Relaxed);
     if restart {
-        shared.readers.hold(Some(started + HOLD));
+        shared.hold_reads(Some(started + HOLD));
         lane.connection.busy_timeout(HOLD).map_err(Error::from)?;
     }
     shared.sync_lanes.let_go();
@@ -159,7 +159,7 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
     let result = lane.internal(|connection| connection.query_row(sql, [], |row| row.get::<_, i64>(0)));
     fail_point!("checkpoint.done");
     if restart {
-        shared.readers.hold(None);
+        shared.hold_reads(None);
     }
     // What could not be moved because of a reader is tried again when the log has grown on, or soon if it is too long.
     let stuck = restart && !matches!(result, Ok(0));

@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::backup::{self, BackupOptions, BackupProgress};
-use crate::connection::{self, Role};
+use crate::connection::{self, Opened, Role};
 use crate::fault::fail_point;
 use crate::index::{Indexes, Shelf};
 use crate::job::{Job, Post, Ticket, Work};
 use crate::metrics::{Counters, LaneGauge, Snapshot};
-use crate::owner::{Identity, Owner, open_error};
+use crate::options::cores;
+use crate::owner::{Identity, Owner, Use, open_error};
 use crate::queue::{Lead, Queue, Turn};
+use crate::reader::{Bustle, Pace};
 use crate::settings::{Pragma, Settings};
+use crate::setup::Attached;
 use crate::statement::{Route, Statement, Statements};
 use crate::steward::{self, Health, Signal};
 use crate::stream::StreamLanes;
@@ -31,7 +34,11 @@ use crate::{Chunk, Error, ErrorCode, Item, Options, Record, Result, Shape, reade
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) settings: Settings,
-    pub(crate) readers: Queue,
+    /// Reading statements that take little.
+    pub(crate) short: Queue,
+    /// Those that take long.
+    pub(crate) long: Queue,
+    pub(crate) bustle: Bustle,
     pub(crate) streams: Queue,
     pub(crate) writer: Queue,
     /// Of whoever has the writer's turn; `None` when the lane has ended.
@@ -52,11 +59,21 @@ impl Shared {
         Counters::add(&self.counters.refused, refused);
     }
 
+    fn queues(&self) -> [&Queue; 4] {
+        [&self.short, &self.long, &self.streams, &self.writer]
+    }
+
+    /// Begins no reading statement before then.
+    pub(crate) fn hold_reads(&self, until: Option<Instant>) {
+        self.short.hold(until);
+        self.long.hold(until);
+    }
+
     /// Closes the database because a lane died.
     fn died(&self, lane: &str, panic: &(dyn Any + Send)) {
         tracing::error!(lane, panic = message(panic), "a lane died; the database closes");
         self.failed.store(true, Relaxed);
-        for queue in [&self.readers, &self.streams, &self.writer] {
+        for queue in self.queues() {
             queue.abort();
         }
     }
@@ -89,7 +106,7 @@ impl Shared {
 
     /// Fails the calls that have waited too long, or were given up while they waited.
     pub(crate) fn expire(&self) {
-        for queue in [&self.readers, &self.streams, &self.writer] {
+        for queue in self.queues() {
             queue.expire(|error| self.counters.note_expired(error));
         }
     }
@@ -112,7 +129,28 @@ pub struct Store {
     lanes: Mutex<Vec<JoinHandle<()>>>,
     reader_lanes: usize,
     /// Last, because their descriptors must be closed after SQLite's.
-    owners: Vec<Owner>,
+    files: Files,
+}
+
+/// The files of a store: the main one first among those that it owns.
+#[derive(Default)]
+struct Files {
+    owned: Vec<Owner>,
+    used: Vec<Use>,
+}
+
+impl Files {
+    /// Takes those that are attached.
+    fn take(&mut self, options: &Options) -> Result<()> {
+        for Attached { path, readonly, .. } in &options.setup.attach {
+            if *readonly || options.readonly {
+                self.used.extend(Use::of(path));
+            } else {
+                self.owned.push(Owner::take(path, options.shared)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Open stores of this process, so that several threads of JavaScript share one.
@@ -128,11 +166,15 @@ impl Store {
     /// `ERR_LOCKED_BY_PROCESS`, `ERR_CANNOT_OPEN`, `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_DISK_FULL`, `ERR_IO`.
     pub fn open(options: Options) -> Result<Arc<Self>> {
         let Some(path) = options.path.clone() else {
-            return Ok(Arc::new(Self::start(options, Vec::new())?));
+            let mut files = Files::default();
+            files.take(&options)?;
+            return Ok(Arc::new(Self::start(options, files)?));
         };
         if options.readonly {
-            std::fs::File::open(&path).map_err(|e| open_error(&path, &e))?;
-            return Ok(Arc::new(Self::start(options, Vec::new()).map_err(|e| naming(&path, e))?));
+            std::fs::metadata(&path).map_err(|e| open_error(&path, &e))?;
+            let mut files = Files { owned: Vec::new(), used: Use::of(&path).into_iter().collect() };
+            files.take(&options)?;
+            return Ok(Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?));
         }
         let patience = Instant::now() + CLOSING_PATIENCE;
         loop {
@@ -154,19 +196,18 @@ impl Store {
             let owner = Owner::take(&path, options.shared)?;
             fail_point!("open.owned");
             let identity = owner.identity;
-            let mut owners = vec![owner];
-            for attached in options.setup.attach.iter().filter(|attached| !attached.readonly) {
-                owners.push(Owner::take(&attached.path, options.shared)?);
-            }
-            let store = Arc::new(Self::start(options, owners).map_err(|e| naming(&path, e))?);
+            let mut files = Files { owned: vec![owner], used: Vec::new() };
+            files.take(&options)?;
+            let store = Arc::new(Self::start(options, files).map_err(|e| naming(&path, e))?);
             open.insert(identity, Arc::downgrade(&store));
             fail_point!("open.ready");
             return Ok(store);
         }
     }
 
-    fn start(options: Options, owners: Vec<Owner>) -> Result<Self> {
+    fn start(options: Options, files: Files) -> Result<Self> {
         let reader_lanes = options.reader_lanes();
+        let paces = || Pace::of_lanes(options.short_lanes(), options.long_lanes(), cores());
         let path = options.path.clone();
         let path = path.as_deref();
         let pressure = Arc::default();
@@ -177,12 +218,13 @@ impl Store {
         }
         // Reads the schema, and so finds out now whether the file is what it should be.
         opened.lane().internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
+        let settings = Settings::new(&options)?;
         let shelf = Arc::default();
         let opened = opened.with_indexes(Role::Writer, &options, &shelf)?;
         let mut readers = Vec::new();
-        for _ in 0..reader_lanes {
-            let reader = connection::open(path, Role::Reader, &options, &pressure)?;
-            readers.push(reader.with_indexes(Role::Reader, &options, &shelf)?);
+        for pace in paces() {
+            let reader = connection::open(path, pace.role(), &options, &pressure)?;
+            readers.push((pace, reader.with_indexes(pace.role(), &options, &shelf)?));
         }
         let stewards = match path {
             Some(_) if !options.readonly => Some(connection::open(path, Role::Steward, &options, &pressure)?),
@@ -191,11 +233,9 @@ impl Store {
         };
         let queue = || Queue::new(options.pool.queue_limit, options.pool.connection_timeout);
         let shared = Arc::new(Shared {
-            readers: Queue::for_readers(
-                options.pool.queue_limit,
-                options.pool.connection_timeout,
-                options.long_lanes(),
-            ),
+            short: queue(),
+            long: queue(),
+            bustle: Bustle::default(),
             streams: queue(),
             writer: queue(),
             desk: Mutex::new(Some(Desk::new(&options, opened))),
@@ -206,18 +246,29 @@ impl Store {
             failed: AtomicBool::new(false),
             shelf,
             statements: Statements::default(),
-            settings: Settings::new(&options),
+            settings,
             options,
         });
         static NUMBERS: AtomicU32 = AtomicU32::new(1);
         let number = NUMBERS.fetch_add(1, Relaxed);
-        let store = Self { number, shared, lanes: Mutex::default(), reader_lanes, owners };
-        store.spawn("zqlite-writer".into(), writer::serve)?;
-        for (i, opened) in readers.into_iter().enumerate() {
-            store.spawn(format!("zqlite-read-{i}"), move |shared| reader::serve(shared, opened, reader_lanes))?;
+        let mut store = Self { number, shared, lanes: Mutex::default(), reader_lanes, files };
+        if let Err(error) = store.spawn_all(readers, stewards) {
+            // It is in no table yet, which is locked now and which closing would lock once more.
+            let files = std::mem::take(&mut store.files);
+            drop(store);
+            drop(files);
+            return Err(error);
         }
-        store.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, stewards))?;
         Ok(store)
+    }
+
+    fn spawn_all(&self, readers: Vec<(Pace, Opened)>, steward: Option<Opened>) -> Result<()> {
+        self.spawn("zqlite-writer".into(), writer::serve)?;
+        for (i, (pace, opened)) in readers.into_iter().enumerate() {
+            let kind = if pace.role() == Role::Long { "long" } else { "read" };
+            self.spawn(format!("zqlite-{kind}-{i}"), move |shared| reader::serve(shared, opened, pace))?;
+        }
+        self.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, steward))
     }
 
     fn spawn(&self, name: String, serve: impl FnOnce(&Arc<Shared>) + Send + 'static) -> Result<()> {
@@ -245,7 +296,7 @@ impl Store {
 
     /// Hands jobs to their lanes. Every one is answered through its ticket, also when it is refused here.
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
-        let (mut reads, mut streams, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut short, mut long, mut streams, mut writes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let has_readers = self.reader_lanes > 0;
         for job in jobs {
             match &job.work {
@@ -254,7 +305,7 @@ impl Store {
                         let answer = self.shared.pragma(pragma);
                         job.ticket.answer(answer);
                     } else if has_readers && call.statement.route() != Route::Write {
-                        reads.push(job);
+                        if call.statement.is_long() { &mut long } else { &mut short }.push(job);
                     } else {
                         writes.push(job);
                     }
@@ -264,8 +315,14 @@ impl Store {
             }
         }
         let started = streams.len();
-        let refused =
-            self.shared.readers.push(reads) + self.shared.streams.push(streams) + self.shared.writer.push(writes);
+        let shared = &self.shared;
+        if let Some(job) = short.last().or(writes.last()) {
+            shared.bustle.note(job.queued);
+        }
+        let refused = shared.short.push(short)
+            + shared.long.push(long)
+            + shared.streams.push(streams)
+            + shared.writer.push(writes);
         for _ in 0..started {
             StreamLanes::ensure(&self.shared);
         }
@@ -316,17 +373,17 @@ impl Store {
     ///
     /// # Errors
     /// `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`; nothing is left behind then. `ERR_NOT_ALLOWED` for a
-    /// database in memory, which only `VACUUM INTO` can copy.
+    /// database in memory.
     pub fn backup(&self, options: &BackupOptions, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupProgress> {
         if self.shared.options.path.is_none() {
-            return Err(Error::new(ErrorCode::NotAllowed, "a database in memory is copied by VACUUM INTO 'file'"));
+            return Err(Error::new(ErrorCode::NotAllowed, "a database in memory cannot be copied to a file"));
         }
         backup::backup(&self.shared, options, progress)
     }
 
     /// The counters now.
     pub fn metrics(&self) -> Snapshot {
-        let waiting = (self.shared.readers.len() + self.shared.streams.len() + self.shared.writer.len()) as u64;
+        let waiting = self.shared.queues().map(|queue| queue.len() as u64).iter().sum();
         let connections = (self.reader_lanes + self.shared.stream_lanes.count()) as u64 + 1;
         let mut snapshot = self.shared.counters.snapshot(LaneGauge { connections, waiting });
         snapshot.wal_bytes = self.shared.steward.wal_bytes.load(Relaxed);
@@ -338,12 +395,18 @@ impl Drop for Store {
     /// Serves what waits, then stops the lanes and closes the file: the readers first, the writer last, so that the last
     /// connection moves the log into the file.
     fn drop(&mut self) {
-        self.shared.readers.close();
+        self.shared.short.close();
         self.shared.streams.close();
         self.shared.steward.close();
         let mut lanes = std::mem::take(&mut *self.lanes.lock());
         let writer = (!lanes.is_empty()).then(|| lanes.remove(0));
+        let others = lanes.split_off(lanes.len().min(self.shared.options.short_lanes()));
         for lane in lanes {
+            let _ = lane.join();
+        }
+        // Not before: a lane for short statements may find one of those that wait there to be long.
+        self.shared.long.close();
+        for lane in others {
             let _ = lane.join();
         }
         // Stream lanes are not joined, because they come and go; a stream that is paused ends when it next looks.
@@ -358,10 +421,11 @@ impl Drop for Store {
         // A writer that died has left its connection here, which must be closed before the file is given up.
         *self.shared.desk.lock() = None;
         fail_point!("close.writer-gone");
-        if !self.owners.is_empty() {
-            let first = self.owners.remove(0);
-            self.owners.clear();
-            OPEN.lock().remove(&first.identity);
+        let main = self.files.owned.first().filter(|_| self.shared.options.path.is_some()).map(|owner| owner.identity);
+        // Before the entry: who finds none takes the file at once.
+        self.files = Files::default();
+        if let Some(identity) = main {
+            OPEN.lock().remove(&identity);
         }
     }
 }

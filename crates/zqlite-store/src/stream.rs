@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::connection::{self, Lane, Opened, Ran, Role};
+use crate::connection::{self, Lane, Ran, Role};
 use crate::flow::{Flow, Room};
 use crate::job::{Job, Outbox, Work};
 use crate::metrics::{Operation, Waiting};
+use crate::priority;
+use crate::seat::Seat;
 use crate::store::Shared;
 use crate::watch::Watch;
 use crate::{Call, Error, ErrorCode, Record, Result};
@@ -47,6 +49,13 @@ impl StreamLanes {
         }
     }
 
+    /// Whether an idle lane stays, because without it there would be fewer connections than the pool's minimum.
+    fn is_kept(&self, shared: &Shared) -> bool {
+        // The readers, the writer and the steward have one each, always.
+        let others = shared.options.reader_lanes() + 2;
+        others + self.count() <= shared.options.pool.min_connections as usize
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -62,25 +71,36 @@ impl Drop for Count {
 }
 
 fn serve(shared: &Arc<Shared>) {
-    let mut opened: Option<Opened> = None;
+    priority::lower();
+    let mut seat: Option<Seat> = None;
+    let mut since = Instant::now();
     loop {
-        let idle = Instant::now() + shared.options.pool.idle_timeout;
-        let Some(mut share) = shared.streams.take_share(usize::MAX, idle) else { return };
-        let Some(job) = share.take().pop() else { return };
-        let old = opened.as_ref().is_none_or(|o| o.since.elapsed() > shared.options.pool.max_lifetime);
-        if old {
+        let idle = Instant::now() + shared.options.pool.idle_timeout.max(LOOK);
+        let Some(mut share) = shared.streams.take_share(1, 1, idle) else { return };
+        let Some(job) = share.pop() else {
+            if shared.stream_lanes.is_kept(shared) {
+                continue;
+            }
+            return;
+        };
+        if seat.is_none() || since.elapsed() > shared.options.pool.max_lifetime {
             match connection::open_lane(shared, Role::Stream) {
-                Ok(fresh) => opened = Some(fresh),
+                Ok(fresh) => {
+                    since = fresh.since;
+                    seat = Some(Seat::new(fresh));
+                }
                 Err(error) => {
                     job.ticket.fail(error);
                     continue;
                 }
             }
         }
-        if let Some(connection) = &opened
-            && stream(shared, &mut connection.lane(), job)
-        {
-            opened = None;
+        let run = |lane: &mut Lane<'_>| {
+            lane.refresh(shared);
+            stream(shared, lane, job)
+        };
+        if seat.as_mut().is_some_and(|seat| seat.with(run)) {
+            seat = None;
         }
     }
 }

@@ -115,7 +115,8 @@ impl SyncLane {
         seat.with(|lane| {
             lane.refresh(shared);
             kept.renew(lane);
-            lane.watch.set_budget(shared.options.sync_steps, queued);
+            lane.most_steps = Some(shared.options.sync_steps);
+            lane.watch.set_started(queued);
             let mut records = Vec::new();
             let mut keep = |record: Record, _: &Watch| {
                 records.push(record);

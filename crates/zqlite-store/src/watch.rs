@@ -27,6 +27,8 @@ enum Stop {
 pub(crate) struct Watch {
     /// Set while the lane runs a statement of its own, which may control transactions.
     internal: AtomicBool,
+    /// Set while the lane runs a statement that no caller may, on behalf of one: it may be stopped.
+    privileged: AtomicBool,
     /// Why the authorizer last refused.
     refusal: AtomicU8,
     /// When the running call ends, in nanoseconds after `epoch`; `u64::MAX` is never.
@@ -52,6 +54,7 @@ impl Watch {
     pub(crate) fn new(pressure: Arc<AtomicBool>, max_read_age: Duration) -> Arc<Self> {
         Arc::new(Self {
             internal: AtomicBool::new(false),
+            privileged: AtomicBool::new(false),
             refusal: AtomicU8::new(Refusal::None as u8),
             deadline: AtomicU64::new(u64::MAX),
             started: AtomicU64::new(0),
@@ -69,7 +72,7 @@ impl Watch {
     pub(crate) fn install(self: &Arc<Self>, connection: &mut Connection) -> Result<()> {
         let seen = self.clone();
         connection.authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| {
-            if seen.internal.load(Relaxed) {
+            if seen.internal.load(Relaxed) || seen.privileged.load(Relaxed) {
                 return rusqlite::hooks::Authorization::Allow;
             }
             let refusal = judge(&context);
@@ -103,15 +106,24 @@ impl Watch {
         self.looks.store(u64::MAX, Relaxed);
     }
 
-    /// Bounds the next call, which began then, to this many steps of SQLite's virtual machine, about.
-    pub(crate) fn set_budget(&self, steps: u64, began: Instant) {
+    /// Bounds what follows to this many steps of SQLite's virtual machine, about.
+    pub(crate) fn bound(&self, steps: Option<u64>) {
+        self.looks.store(steps.map_or(u64::MAX, |steps| steps / STEPS_PER_LOOK as u64), Relaxed);
+    }
+
+    /// The next call began then.
+    pub(crate) fn set_started(&self, began: Instant) {
         self.started.store(began.saturating_duration_since(self.epoch).as_nanos() as u64, Relaxed);
-        self.looks.store(steps / STEPS_PER_LOOK as u64, Relaxed);
     }
 
     /// Whether what follows is the lane's own; returns what held before.
     pub(crate) fn set_internal(&self, internal: bool) -> bool {
         self.internal.swap(internal, Relaxed)
+    }
+
+    /// Whether what follows may do what a caller's statements may not.
+    pub(crate) fn set_privileged(&self, privileged: bool) {
+        self.privileged.store(privileged, Relaxed);
     }
 
     /// Keeps an error until the statement that it ends tells of it.
@@ -161,7 +173,7 @@ impl Watch {
         if deadline != u64::MAX && self.now() >= deadline {
             return Some(Stop::Deadline);
         }
-        if self.pressure.load(Relaxed) {
+        if self.pressure.load(Relaxed) && !self.privileged.load(Relaxed) {
             let oldest = self.started.load(Relaxed).saturating_add(self.max_read_age);
             if self.now() >= oldest {
                 return Some(Stop::TooOld);

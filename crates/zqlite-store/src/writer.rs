@@ -26,6 +26,9 @@ use crate::{Error, ErrorCode, Options, Record, Result, sqlite};
 /// Members of one commit, so that the first does not wait for long.
 const MAX_GROUP: usize = 512;
 
+/// How often a checkpoint that waits for readers looks whether it is given up.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What a member will be told once its commit stands.
 type Answer = Result<Vec<Record>>;
 
@@ -286,8 +289,11 @@ impl Writer<'_, '_> {
         let result = match &member.work {
             Work::Run(call) => self.lane.run_held(call, &mut records).map(|_| ()),
             Work::Read(call) => {
-                self.lane.watch.set_budget(self.shared.options.sync_steps, member.queued);
-                self.lane.read_held(call, "synchronous calls read; this statement writes", &mut records)
+                self.lane.watch.set_started(member.queued);
+                self.lane.most_steps = Some(self.shared.options.sync_steps);
+                let result = self.lane.read_held(call, "synchronous calls read; this statement writes", &mut records);
+                self.lane.most_steps = None;
+                result
             }
             Work::Stream(call, _) => self.lane.read_held(call, "a stream reads; this statement writes", &mut records),
             Work::Batch(items) => self.lane.run_batch(items, &mut records),
@@ -424,7 +430,10 @@ impl Writer<'_, '_> {
                 };
                 self.shared.sync_lanes.let_go();
                 fail_point!("maintenance.before");
-                self.lane.run_own(&call, &mut records)
+                self.lane.watch_over(&job);
+                let result = self.run_maintenance(&call, what, &mut records);
+                self.lane.watch.nothing();
+                result
             }
         };
         fail_point!("maintenance.done");
@@ -432,6 +441,31 @@ impl Writer<'_, '_> {
             self.shared.steward.truncated();
         }
         self.reply(job, Operation::Write, result.map(|()| records));
+    }
+
+    fn run_maintenance(&mut self, call: &crate::Call, what: Maintenance, records: &mut Vec<Record>) -> Result<()> {
+        if !matches!(what, Maintenance::Checkpoint(mode) if mode != CheckpointMode::Passive) {
+            return self.lane.run_own(call, records);
+        }
+        // It waits for readers. SQLite, which would do so, asks nobody meanwhile whether to go on.
+        let patience = Instant::now() + BUSY_TIMEOUT;
+        self.lane.set_busy_timeout(Some(LOOK))?;
+        let result = loop {
+            records.clear();
+            let result = self.lane.run_own(call, records);
+            let busy = records
+                .first()
+                .and_then(|r| r.rows.as_ref())
+                .is_some_and(|(_, row)| row.number_at_first() != Some(0.0));
+            if result.is_err() || !busy || Instant::now() >= patience {
+                break result;
+            }
+            if let Err(stopped) = self.lane.watch.check() {
+                break Err(stopped);
+            }
+        };
+        self.lane.set_busy_timeout(None)?;
+        result
     }
 
     fn nest(&self, step: Nest) -> Result<()> {

@@ -379,6 +379,7 @@ fn a_backup_put_back_is_another_file() {
             pages: 100,
             pause: Duration::ZERO,
             cancel: Cancel::default(),
+            deadline: None,
         };
         client.store.backup(&options, &mut |_| {}).unwrap();
         let before = agrees(&client, kind);

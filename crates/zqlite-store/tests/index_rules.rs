@@ -420,6 +420,17 @@ fn what_cannot_be_indexed_is_refused() {
 }
 
 #[test]
+fn rows_that_change_under_a_name_that_does_not_last_are_noticed() {
+    let (_folder, client) = routes();
+    let transaction = client.transaction();
+    transaction.run("ALTER TABLE routes RENAME TO roads");
+    transaction.run("INSERT INTO roads VALUES (5, '10.5.0.0/16', 'e')");
+    transaction.run("ALTER TABLE roads RENAME TO routes");
+    transaction.commit().unwrap();
+    assert!(client.text(HELD).contains("5=10.5.0.0/16"));
+}
+
+#[test]
 fn alter_is_followed() {
     let (folder, client) = routes();
     client.run("ALTER TABLE routes RENAME COLUMN prefix TO net");
@@ -634,6 +645,7 @@ fn a_backup_put_back_is_another_file() {
         pages: 100,
         pause: std::time::Duration::ZERO,
         cancel: Cancel::default(),
+        deadline: None,
     };
     client.store.backup(&options, &mut |_| {}).unwrap();
     let before = agrees(&client);

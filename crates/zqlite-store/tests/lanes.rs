@@ -6,13 +6,15 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use support::{Client, code, item_of, options};
 use zqlite_store::{
-    BackupOptions, BeginMode, Cancel, CheckpointMode, ErrorCode, Expect, Flow, Maintenance, Nest, Options, Store,
-    TransactionId, Work,
+    BackupOptions, BeginMode, Cancel, CheckpointMode, ErrorCode, Expect, Flow, Maintenance, Nest, Options, Sink, Store,
+    Ticket, TransactionId, Work,
 };
 
 struct CancelOnDrop(Cancel);
@@ -268,6 +270,38 @@ fn a_large_result_comes_in_several_chunks() {
 }
 
 #[test]
+fn the_pieces_of_a_result_come_together_but_not_without_end() {
+    /// Counts the pieces of each delivery.
+    #[derive(Default)]
+    struct Deliveries(Mutex<Vec<usize>>, Condvar);
+    impl Sink for Deliveries {
+        fn deliver(&self, answers: &mut Vec<zqlite_store::Answer>) {
+            let last = answers.drain(..).map(|answer| (1, answer.last)).fold((0, false), |a, b| (a.0 + b.0, a.1 | b.1));
+            self.0.lock().push(last.0);
+            if last.1 {
+                self.1.notify_one();
+            }
+        }
+    }
+    let (_folder, client) = fresh();
+    let deliveries = |rows: i64| {
+        let sink = Arc::<Deliveries>::default();
+        let sql =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT hex(zeroblob(500)) FROM n";
+        let (_, mut job) = client.job(Work::Run(client.call(sql, &[Value::Integer(rows)])));
+        job.ticket = Ticket::new(sink.clone(), 0);
+        let mut found = sink.0.lock();
+        client.store.submit([job]);
+        assert!(!sink.1.wait_for(&mut found, Duration::from_secs(20)).timed_out());
+        found.clone()
+    };
+    // 1 KB a row: a chunk is about 64 of them.
+    assert_eq!(deliveries(300), [5]);
+    let many = deliveries(3_000);
+    assert!(many.len() > 4 && many.iter().all(|pieces| *pieces <= 8), "{many:?}");
+}
+
+#[test]
 fn a_callback_transaction_owns_the_lane_until_it_ends() {
     let (_folder, client) = fresh();
     let id = TransactionId(1);
@@ -349,7 +383,7 @@ fn a_full_queue_refuses_and_a_long_wait_ends() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = options(&folder.path().join("test.db"));
     options.pool.queue_limit = 2;
-    options.pool.connection_timeout = Duration::from_millis(50);
+    options.pool.connection_timeout = Duration::from_millis(300);
     let client = Client::of(Store::open(options).unwrap());
     client.run("CREATE TABLE t (id INTEGER PRIMARY KEY)");
     client.one(Work::Begin(TransactionId(1), BeginMode::Immediate)).unwrap();
@@ -619,6 +653,7 @@ fn a_backup_is_of_one_moment_and_complete() {
         pages: 20,
         pause: Duration::from_millis(2),
         cancel: Cancel::default(),
+        deadline: None,
     };
     let mut steps = 0;
     let writing = |i: u64| {
@@ -726,6 +761,126 @@ fn short_statements_wait_behind_no_long_ones() {
     }
     // Nobody is left waiting for a turn.
     drop(client);
+}
+
+/// Keeps every lane for long statements busy until it is dropped.
+struct Endless {
+    cancel: CancelOnDrop,
+}
+
+impl Endless {
+    const SQL: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+
+    fn start(client: &Client) -> Self {
+        let cancel = Cancel::default();
+        for _ in 0..50 {
+            let (_, mut job) = client.job(Work::Run(client.call(Self::SQL, &[])));
+            job.cancel = Some(cancel.clone());
+            client.store.submit([job]);
+        }
+        Self { cancel: CancelOnDrop(cancel) }
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.cancel.0.cancel();
+    }
+}
+
+#[test]
+fn a_statement_that_never_ran_waits_behind_no_long_one() {
+    let (_folder, client) = fresh();
+    let _busy = Endless::start(&client);
+    for i in 0..100 {
+        assert_eq!(client.number(&format!("SELECT {i}")), f64::from(i));
+    }
+}
+
+#[test]
+fn a_statement_that_turns_out_long_begins_again_and_is_answered_once() {
+    let (_folder, client) = fresh();
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT i, hex(zeroblob(?)) AS text FROM n";
+    let held: Vec<_> = ["", " WHERE true"].map(|more| client.store.statement(&format!("{sql}{more}"))).into();
+    // The one by its rows, the other by its steps, after both were short; then they are known to be long, whatever they do.
+    for (which, rows, bytes) in
+        [(0, 3, 1), (0, 300, 1000), (1, 3, 1), (1, 100_000, 1), (0, 3, 1), (1, 3, 1), (0, 300, 1000)]
+    {
+        let call = client.call(held[which].sql(), &[Value::Integer(rows), Value::Integer(bytes)]);
+        // Beside others in one share, which must not notice.
+        let mut works = vec![Work::Run(call)];
+        works.extend((0..20).map(|_| Work::Run(client.call("SELECT 7", &[]))));
+        let mut answers = client.all(works);
+        let records = answers.remove(0).unwrap();
+        let found: u32 = records
+            .iter()
+            .filter_map(|record| record.rows.as_ref())
+            .map(|(_, chunk)| u32::from_le_bytes(chunk.words[..4].try_into().unwrap()))
+            .sum();
+        assert_eq!(i64::from(found), rows);
+        assert!(answers.iter().all(Result::is_ok));
+    }
+}
+
+#[test]
+fn a_large_schema_makes_no_statement_long() {
+    let (_folder, client) = fresh();
+    let create = |name: String| client.item(&format!("CREATE TABLE {name} (a, b)"), Expect::default());
+    client.one(Work::Batch((0..2_000).map(|i| create(format!("many_{i}"))).collect())).unwrap();
+    let _busy = Endless::start(&client);
+    for i in 0..10 {
+        // Has each lane read the schema again.
+        client.one(Work::Batch(vec![create(format!("one_more_{i}"))])).unwrap();
+        let reads = (0..16).map(|_| Work::Run(client.call("SELECT count(*) FROM t", &[])));
+        assert!(client.all(reads.collect()).iter().all(Result::is_ok));
+    }
+}
+
+#[test]
+fn long_statements_go_on_while_short_ones_and_writes_never_stop() {
+    let (_folder, client) = fresh();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let client = Client::of(client.store.clone());
+                while !ended.load(Ordering::Relaxed) {
+                    client.number("SELECT count(*) FROM t");
+                    client.run("INSERT OR REPLACE INTO t VALUES (1, 'x')");
+                }
+            });
+        }
+        let sum = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT count(*) FROM n";
+        let works = (0..8).map(|_| Work::Run(client.call(sum, &[]))).collect();
+        let answers = client.all(works);
+        ended.store(true, Ordering::Relaxed);
+        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn lanes_for_long_statements_have_a_lower_priority() {
+    let (_folder, client) = fresh();
+    client.number("SELECT 1");
+    // Of every thread of this process: its name and its niceness, the 17th field after the name (proc_pid_stat(5)).
+    let niceness = || -> Vec<(String, i32)> {
+        std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("stat")).ok())
+            .map(|stat| {
+                let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+                (name.to_owned(), rest.split_whitespace().nth(16).unwrap().parse().unwrap())
+            })
+            .collect()
+    };
+    let of = |kind: &str| niceness().into_iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, nice)| nice).max();
+    let until = Instant::now() + Duration::from_secs(10);
+    while of("zqlite-long") <= of("zqlite-read") && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(of("zqlite-long") > of("zqlite-read"), "{:?}", niceness());
+    assert_eq!(of("zqlite-read"), of("zqlite-writer"));
 }
 
 #[test]

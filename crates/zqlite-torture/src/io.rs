@@ -370,6 +370,7 @@ impl Attack {
                 pages: 10,
                 pause: Duration::ZERO,
                 cancel: Cancel::default(),
+                deadline: None,
             };
             db.store().backup(&options, &mut |_| {}).map(drop)
         });

@@ -135,6 +135,7 @@ fn sessions(folder: &Path, seed: u64, recorder: &Recorder) -> Result<(), zqlite_
             pages: 10,
             pause: std::time::Duration::ZERO,
             cancel: Cancel::default(),
+            deadline: None,
         };
         client.store().backup(&options, &mut |_| {})?;
         let made = (session + 1) * WRITES_PER_SESSION;

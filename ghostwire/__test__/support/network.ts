@@ -106,13 +106,17 @@ export const NETWORK = { ipv4: '100.64.0.0/10', ipv6: 'fd7a:115c:a1e0::/48', dom
 
 export const wireguardKey = (): string => randomBytes(32).toString('base64');
 
-export async function startNetwork(journal: Journal = new MemoryJournal(), network = NETWORK): Promise<TestNetwork> {
+/** Of the whole network, and free again at once. */
+export const ADDRESSES = { pools: [] as string[], quarantine: 0 };
+
+export async function startNetwork(journal: Journal = new MemoryJournal(), network = NETWORK, addresses = ADDRESSES): Promise<TestNetwork> {
   const sync = new StrictSync();
   const engine = new AclEngine();
   const failures: unknown[] = [];
   const domain = createDomain({
     journal,
     network,
+    addresses,
     log: silentLog,
     engine,
     scratchEngine: () => new AclEngine(),

@@ -113,6 +113,12 @@ export function parsePrefix(text: string): Prefix | undefined {
   return { ...address, length };
 }
 
+/** Whether a prefix is of `::ffff:0:0/96`, whose addresses are IPv4 in IPv6's clothes (RFC 4291, 2.5.5.2). */
+export function isMapped(text: string): boolean {
+  const prefix = text.startsWith('::ffff:') ? parsePrefix(text) : undefined;
+  return prefix !== undefined && prefix.length >= 96 && prefix.value >> 32n === 0xffffn;
+}
+
 /** The one way we write a prefix. */
 export function formatPrefix({ family, value, length }: Prefix): string {
   return `${family === 4 ? formatIpv4(Number(value)) : formatIpv6(value)}/${length}`;

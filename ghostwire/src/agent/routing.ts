@@ -43,16 +43,17 @@ export class Routing {
 
   async apply({ addresses, routes, exit }: Pick<Plan, 'addresses' | 'routes' | 'exit'>, servers: readonly string[]): Promise<void> {
     const wanted = new Set(addresses.map((address) => `${address}/${address.includes(':') ? 128 : 32}`));
-    for (const address of this.#addresses) {
-      if (wanted.has(address)) continue;
-      await attempt('ip', ['address', 'del', address, 'dev', this.#name]);
-      this.#addresses.delete(address);
-    }
+    // The old ones last: with the only address of a family its routes would go too.
     for (const address of wanted) {
       if (this.#addresses.has(address)) continue;
       // Without `nodad` an IPv6 address cannot be used for a second.
       await run('ip', ['address', 'replace', address, 'dev', this.#name, ...(address.includes(':') ? ['nodad'] : [])]);
       this.#addresses.add(address);
+    }
+    for (const address of this.#addresses) {
+      if (wanted.has(address)) continue;
+      await attempt('ip', ['address', 'del', address, 'dev', this.#name]);
+      this.#addresses.delete(address);
     }
     for (const route of this.#routes) {
       if (routes.includes(route) || wanted.has(route)) continue;

@@ -11,6 +11,7 @@ export interface MetricsSources {
   readonly zqlite: () => Snapshot;
   readonly sync: () => Snapshot;
   readonly peers: () => number;
+  readonly resting: () => number;
   readonly classes: () => number;
   readonly revision: () => number;
   /** Why the server is not ready; undefined when it is. */
@@ -50,6 +51,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     registers: [registry],
   });
   gauge(registry, 'ghostwire_peers', 'Registered peers.', sources.peers);
+  gauge(registry, 'ghostwire_addresses_resting', 'Addresses in quarantine after the peer that had them.', sources.resting);
   gauge(registry, 'ghostwire_access_classes', 'Classes of peers that the policy can tell apart.', sources.classes);
   gauge(registry, 'ghostwire_journal_revision', 'The last journal revision applied and published.', sources.revision);
 

@@ -8,6 +8,7 @@ import type { Log } from '../log.js';
 import type { Peer } from '../peers/peer.js';
 import { clientErrorHandler, errorHandler } from './errors.js';
 import { collectOpenApi } from './openapi.js';
+import { addressRoutes } from './routes/addresses.js';
 import { keyRoutes } from './routes/keys.js';
 import { peerRoutes } from './routes/peers.js';
 import { policyRoutes } from './routes/policy.js';
@@ -123,6 +124,7 @@ export function createRest(options: RestOptions): Rest {
 
   const routes = typed(app);
   peerRoutes(routes, options);
+  addressRoutes(routes, domain);
   keyRoutes(routes, domain);
   policyRoutes(routes, domain);
   ruleRoutes(routes, domain);

@@ -94,6 +94,7 @@ export const PeerList = closed({ peers: Type.Array(Peer), next: nullable(Type.St
 export const PeerUpdate = closed(
   {
     name: Type.Optional(text(63)),
+    ipv4: Type.Optional(text(15, { description: 'An address of the network that nobody has, in a pool or not. The IPv6 address follows it.' })),
     tags: Type.Optional(Tags),
     approvedRoutes: Type.Optional(Routes),
     metadata: Type.Optional(Metadata),
@@ -115,6 +116,38 @@ export const SelfUpdate = closed(
 export const VisiblePeers = closed({
   peers: Type.Array(closed({ id: Type.String(), name: Type.String(), addresses: Type.Array(Type.String()) })),
 });
+
+const Named = closed({ id: Type.String(), name: Type.String() });
+export const AddressParam = closed({ address: text(45, { description: 'IPv4 or IPv6.' }) });
+/** Who has an address. */
+export const WhoHas = closed({
+  address: Type.String(),
+  state: Type.Union(
+    [
+      Type.Literal('held', { description: 'By a peer.' }),
+      Type.Literal('pending', { description: 'About to be held.' }),
+      Type.Literal('kept', { description: 'For the peer that a pre-auth key registers.' }),
+      Type.Literal('resting', { description: 'After the peer that had it.' }),
+      Type.Literal('reserved', { description: 'No peer may have it.' }),
+      Type.Literal('free'),
+      Type.Literal('outside', { description: 'Of the network.' }),
+    ],
+    { description: 'How things stand with it.' },
+  ),
+  peer: Type.Union([Named, Type.Null()], { description: 'That holds it.' }),
+  preauthKey: nullable(Type.String({ description: 'Id of the key that it is kept for.' })),
+  restsUntil: nullable(Type.String()),
+  pool: nullable(Type.String({ description: 'The configured pool that it is of.' })),
+  routes: Type.Array(
+    closed({
+      prefix: Type.String(),
+      primary: Named,
+      routers: Type.Array(Named, { description: 'All that are approved for it.' }),
+    }),
+    { description: 'Approved subnets that hold it, the longest first: packets go to the primary of the first.' },
+  ),
+});
+export type WhoHasBody = Static<typeof WhoHas>;
 
 const keyFields = {
   id: Type.String(),
@@ -141,6 +174,7 @@ const preauthFields = {
   uses: Type.Integer(),
   tags: Type.Array(Type.String()),
   user: nullable(Type.String()),
+  ipv4: nullable(Type.String({ description: 'The address of the peer that it registers.' })),
 };
 export const PreauthKey = closed(preauthFields);
 export const PreauthKeyList = closed({ keys: Type.Array(PreauthKey) });
@@ -151,6 +185,9 @@ export const NewPreauthKey = closed({
   ),
   tags: Type.Optional(Tags),
   user: Type.Optional(nullable(text(254))),
+  ipv4: Type.Optional(
+    nullable(text(15, { description: 'For a key of one use: the address that its peer gets, kept for it until then. Any of the network that nobody has.' })),
+  ),
 });
 export const CreatedPreauthKey = closed({ ...preauthFields, key: Type.String({ description: 'Shown this once.' }) });
 

@@ -4,7 +4,7 @@ import { Option, type Command } from 'commander';
 import { FLAG_ALIASES, formatConfig, loadConfig, SETTINGS, type ConfigInput } from '../config.js';
 import { keyCommands } from './keys.js';
 import { print } from './output.js';
-import { peerCommands } from './peers.js';
+import { peerCommands, whoisCommand } from './peers.js';
 import { policyCommands } from './policy.js';
 import { routeCommands } from './routes.js';
 import { ruleCommands } from './rules.js';
@@ -34,6 +34,7 @@ export function coordinatorCommands(program: Command, setExit: (code: number) =>
 
   keyCommands(program);
   peerCommands(program);
+  whoisCommand(program);
   policyCommands(program);
   ruleCommands(program);
   routeCommands(program);

@@ -17,6 +17,7 @@ interface CreateOptions {
   readonly reusable?: boolean;
   readonly tag?: readonly string[];
   readonly user?: string;
+  readonly address?: string;
 }
 
 export function keyCommands(program: Command): void {
@@ -27,11 +28,13 @@ export function keyCommands(program: Command): void {
     .option('--uses <n>', 'registrations that it allows', '1')
     .option('--reusable', 'any number of registrations')
     .option('--tag <tag...>', 'tags of the peers that it registers')
-    .option('--user <user>', 'the user whom they belong to');
-  createCommand(create, 'preauth', ({ uses, reusable, tag, user }) => ({
+    .option('--user <user>', 'the user whom they belong to')
+    .option('--address <ipv4>', 'the address of the one peer that it registers, kept for it until then');
+  createCommand(create, 'preauth', ({ uses, reusable, tag, user, address }) => ({
     maxUses: reusable === true ? null : wholeNumber(uses),
     tags: tag,
     user,
+    ipv4: address,
   }));
   remote(preauth.command('list').description('all keys, the newest first'), async ({ api, json }) => {
     const { keys } = await api.request<Static<typeof PreauthKeyList>>('GET', '/v1/preauth-keys');
@@ -42,9 +45,10 @@ export function keyCommands(program: Command): void {
       key.expiresAt ?? 'never',
       key.user ?? '',
       key.tags.join(),
+      key.ipv4 ?? '',
       key.description,
     ]);
-    print(json, keys, table(['ID', 'STATE', 'USES', 'EXPIRES', 'USER', 'TAGS', 'DESCRIPTION'], rows));
+    print(json, keys, table(['ID', 'STATE', 'USES', 'EXPIRES', 'USER', 'TAGS', 'ADDRESS', 'DESCRIPTION'], rows));
   });
   revokeCommand(preauth, 'preauth');
 

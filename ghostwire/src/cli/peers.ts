@@ -1,8 +1,10 @@
-// ghostwire peers: list, show, filter, delete.
+// ghostwire peers: list, show, filter, set-address, delete; ghostwire whois.
 
 import type { Command } from 'commander';
 import type { Static } from 'typebox';
-import type { PacketFilter, PeerBody, PeerList } from '../api/schemas.js';
+import type { PacketFilter, PeerBody, PeerList, WhoHasBody } from '../api/schemas.js';
+import { GhostwireError } from '../errors.js';
+import type { Api } from './api.js';
 import { passage } from './difference.js';
 import { fields, print, table } from './output.js';
 import { remote } from './remote.js';
@@ -10,13 +12,7 @@ import { remote } from './remote.js';
 export function peerCommands(program: Command): void {
   const peers = program.command('peers').description('the registered machines');
   remote(peers.command('list').description('all peers'), async ({ api, json }) => {
-    const all: PeerBody[] = [];
-    let after = '';
-    do {
-      const page: Static<typeof PeerList> = await api.request('GET', `/v1/peers?limit=1000${after === '' ? '' : `&after=${after}`}`);
-      all.push(...page.peers);
-      after = page.next ?? '';
-    } while (after !== '');
+    const all = await allPeers(api);
     const rows = all.map((peer) => [
       peer.id,
       peer.name,
@@ -37,6 +33,19 @@ export function peerCommands(program: Command): void {
     print(json, rules, table(['FROM', 'TO', 'WHAT'], rows));
   });
   remote(
+    peers
+      .command('set-address')
+      .description('give a peer another IPv4 address of the network; its IPv6 address follows')
+      .argument('<peer>', 'id or name')
+      .argument('<ipv4>'),
+    async ({ api, json, args }) => {
+      const [wanted = '', ipv4 = ''] = args;
+      const { id } = await findPeer(api, wanted);
+      const peer = await api.request<PeerBody>('PATCH', `/v1/peers/${id}`, { json: { ipv4 } });
+      print(json, peer, `${peer.name} has ${peer.addresses.join(' and ')}`);
+    },
+  );
+  remote(
     peers.command('delete').description('revoke a peer; others lose sight of it at once').argument('<id>'),
     async ({ api, json, args }) => {
       const [id = ''] = args;
@@ -44,4 +53,41 @@ export function peerCommands(program: Command): void {
       print(json, { id, deleted: true }, `deleted ${id}`);
     },
   );
+}
+
+/** Who has an address. */
+export function whoisCommand(program: Command): void {
+  const command = program.command('whois').description('who has an address: a peer, nobody, or those behind a router').argument('<address>');
+  remote(command, async ({ api, json, args }) => {
+    const found = await api.request<WhoHasBody>('GET', `/v1/addresses/${encodeURIComponent(args[0] ?? '')}`);
+    const { address, state, peer, preauthKey, restsUntil, pool, routes } = found;
+    const shown = {
+      address,
+      state,
+      peer: peer && `${peer.name} (${peer.id})`,
+      preauthKey,
+      restsUntil,
+      pool,
+      routes: routes.map(({ prefix, primary, routers }) => `${prefix} through ${primary.name}${routers.length > 1 ? ` (of ${routers.length})` : ''}`),
+    };
+    print(json, found, fields(shown));
+  });
+}
+
+export async function allPeers(api: Api): Promise<PeerBody[]> {
+  const all: PeerBody[] = [];
+  let after = '';
+  do {
+    const page: Static<typeof PeerList> = await api.request('GET', `/v1/peers?limit=1000${after === '' ? '' : `&after=${after}`}`);
+    all.push(...page.peers);
+    after = page.next ?? '';
+  } while (after !== '');
+  return all;
+}
+
+/** @throws GhostwireError ERR_PEER_NOT_FOUND */
+export async function findPeer(api: Api, wanted: string): Promise<PeerBody> {
+  const peer = (await allPeers(api)).find((one) => one.id === wanted || one.name === wanted);
+  if (peer === undefined) throw new GhostwireError('ERR_PEER_NOT_FOUND', `no peer has the id or name ${JSON.stringify(wanted)}`);
+  return peer;
 }

@@ -1,11 +1,9 @@
 // ghostwire routes: list, approve, withdraw. A machine offers routes; an admin agrees to them.
 
 import type { Command } from 'commander';
-import type { Static } from 'typebox';
-import type { PeerBody, PeerList } from '../api/schemas.js';
-import { GhostwireError } from '../errors.js';
-import type { Api } from './api.js';
+import type { PeerBody } from '../api/schemas.js';
 import { print, table } from './output.js';
+import { allPeers, findPeer } from './peers.js';
 import { remote } from './remote.js';
 
 export function routeCommands(program: Command): void {
@@ -23,8 +21,7 @@ export function routeCommands(program: Command): void {
     const command = routes.command(name).description(description).argument('<peer>', 'id or name').argument('<prefix...>');
     remote(command, async ({ api, json, args }) => {
       const [wanted = '', ...prefixes] = args;
-      const peer = (await allPeers(api)).find((one) => one.id === wanted || one.name === wanted);
-      if (peer === undefined) throw new GhostwireError('ERR_PEER_NOT_FOUND', `no peer has the id or name ${JSON.stringify(wanted)}`);
+      const peer = await findPeer(api, wanted);
       const approvedRoutes = next(peer.approvedRoutes, prefixes);
       const { approvedRoutes: now } = await api.request<PeerBody>('PATCH', `/v1/peers/${peer.id}`, { json: { approvedRoutes } });
       print(json, { id: peer.id, approvedRoutes: now }, `${peer.name} routes ${now.join(', ') || 'nothing'}`);
@@ -32,15 +29,4 @@ export function routeCommands(program: Command): void {
   };
   change('approve', 'let the network use routes that a peer offers', (before, given) => [...new Set([...before, ...given])]);
   change('withdraw', 'take an approval back', (before, given) => before.filter((route) => !given.includes(route)));
-}
-
-async function allPeers(api: Api): Promise<PeerBody[]> {
-  const all: PeerBody[] = [];
-  let after = '';
-  do {
-    const page: Static<typeof PeerList> = await api.request('GET', `/v1/peers?limit=1000${after === '' ? '' : `&after=${after}`}`);
-    all.push(...page.peers);
-    after = page.next ?? '';
-  } while (after !== '');
-  return all;
 }

@@ -1,7 +1,10 @@
 // Pre-auth keys: what a machine shows to register, and how often it may.
 
+import type { AddressPools } from '../addresses/pools.js';
+import { addressPath } from '../addresses/record.js';
+import { commit, untilCommitted } from '../commit.js';
 import { GhostwireError } from '../errors.js';
-import type { Change, Journal } from '../journal/journal.js';
+import { LIMITS, type Change, type Journal } from '../journal/journal.js';
 import type { Applied, Replica } from '../replica.js';
 import { KeyRing, stateOf, type Key, type KeyRecord } from './keyring.js';
 
@@ -12,6 +15,8 @@ export type PreauthRecord = KeyRecord & {
   readonly tags: string[];
   /** The user that owns such peers; null lets the machine name its user. */
   readonly user: string | null;
+  /** The address that the peer gets which registers with this one-time key; keys from before it could be chosen have no such member. */
+  readonly ipv4?: string | null;
 };
 
 export type PreauthKey = Key<PreauthRecord> & { readonly uses: number };
@@ -22,6 +27,8 @@ export interface NewPreauthKey {
   readonly maxUses: number | null;
   readonly tags: readonly string[];
   readonly user: string | null;
+  /** Kept for the one peer that it registers. */
+  readonly ipv4?: string | null;
 }
 
 /** The counter's name in the journal; it shows as the key `counters/<name>`. */
@@ -36,11 +43,20 @@ export interface Admission {
   readonly take: { readonly counter: string; readonly n: number; readonly limit: number };
 }
 
+export interface PreauthServices {
+  readonly journal: Journal;
+  readonly replica: Replica;
+  readonly addresses: AddressPools;
+}
+
 export class PreauthKeys {
+  readonly #services: PreauthServices;
   readonly #ring: KeyRing<PreauthRecord>;
   readonly #uses = new Map<string, number>();
 
-  constructor(journal: Journal, replica: Replica) {
+  constructor(services: PreauthServices) {
+    this.#services = services;
+    const { journal, replica } = services;
     this.#ring = new KeyRing('preauth', journal, replica);
     replica.on(COUNTERS, (event) => this.#count(event));
   }
@@ -75,20 +91,72 @@ export class PreauthKeys {
     return this.#ring.all().map((key) => ({ ...key, uses: this.uses(key.id) }));
   }
 
-  /** The text is shown this once. */
+  /** Whether a machine can register with the key of this id. */
+  isUsable(id: string): boolean {
+    const record = this.#ring.get(id)?.record;
+    return record !== undefined && stateOf(record, Date.now()) === 'active' && (record.maxUses === null || this.uses(id) < record.maxUses);
+  }
+
+  /**
+   * The text is shown this once.
+   * @throws GhostwireError ERR_ADDRESS, ERR_ADDRESS_TAKEN; ERR_VALIDATION for an address and several uses
+   */
   async create(wanted: NewPreauthKey): Promise<{ key: PreauthKey; text: string }> {
-    const { key, text } = await this.#ring.create((hash) => record(wanted, hash));
+    const { ipv4 } = wanted;
+    const { key, text } =
+      typeof ipv4 === 'string' ? await this.#createKeeping(wanted, ipv4) : await this.#ring.create((hash) => record(wanted, hash));
     return { key: { ...key, uses: 0 }, text };
   }
 
+  /** The key, and that an address is kept for whom it registers. */
+  #createKeeping(wanted: NewPreauthKey, ipv4: string): Promise<{ key: Key<PreauthRecord>; text: string }> {
+    const { journal, replica, addresses } = this.#services;
+    if (wanted.maxUses !== 1)
+      throw new GhostwireError('ERR_VALIDATION', 'ipv4: only a key of one use can have an address, as one peer can', { path: 'ipv4' });
+    return untilCommitted(`keeping ${ipv4} for a pre-auth key`, async () => {
+      const proposal = addresses.claim(ipv4);
+      try {
+        const { id, record: made, text, change } = this.prepare(wanted);
+        const result = await commit(journal, {
+          conditions: [...(change.conditions ?? []), proposal.condition],
+          puts: [...(change.puts ?? []), { key: addressPath(ipv4), value: { preauthKey: id } }],
+        });
+        await (result.status === 'conflict' ? replica.caughtUp() : replica.settled(result.revision));
+        return result.status === 'conflict' ? undefined : { key: { id, record: made, revision: result.revision }, text };
+      } finally {
+        addresses.withdraw(proposal);
+      }
+    });
+  }
+
   /** A key that exists once `change` is committed. */
-  prepare(wanted: NewPreauthKey): { text: string; change: Change } {
+  prepare(wanted: NewPreauthKey): { id: string; record: PreauthRecord; text: string; change: Change } {
     return this.#ring.prepare((hash) => record(wanted, hash));
   }
 
   /** @throws GhostwireError ERR_KEY_NOT_FOUND */
   async revoke(id: string): Promise<PreauthKey> {
-    return { ...(await this.#ring.revoke(id)), uses: this.uses(id) };
+    const key = await this.#ring.revoke(id);
+    // An address that was kept for it is free again.
+    if (typeof key.record.ipv4 === 'string') await this.sweepAddresses();
+    return { ...key, uses: this.uses(id) };
+  }
+
+  /** Forgets addresses that have rested, and those kept for keys that can no longer be used. @returns how many */
+  async sweepAddresses(): Promise<number> {
+    const { journal, replica, addresses } = this.#services;
+    let forgotten = 0;
+    for (;;) {
+      const conditions = addresses.forgettable((id) => this.isUsable(id), LIMITS.keysPerCommit);
+      if (conditions.length === 0) return forgotten;
+      const result = await commit(journal, { conditions, deletes: conditions.map(({ key }) => key) });
+      // What another one took or forgot meanwhile is not among the next.
+      if (result.status === 'conflict') await replica.caughtUp();
+      else {
+        await replica.settled(result.revision);
+        forgotten += conditions.length;
+      }
+    }
   }
 
   #count({ key, value }: Applied): void {
@@ -104,7 +172,7 @@ export const usedUp = (id: string, limit: number): GhostwireError =>
     limit,
   });
 
-const record = ({ description, expiresAt, maxUses, tags, user }: NewPreauthKey, hash: string): PreauthRecord => ({
+const record = ({ description, expiresAt, maxUses, tags, user, ipv4 = null }: NewPreauthKey, hash: string): PreauthRecord => ({
   description,
   hash,
   createdAt: Date.now(),
@@ -113,4 +181,5 @@ const record = ({ description, expiresAt, maxUses, tags, user }: NewPreauthKey, 
   maxUses,
   tags: [...tags],
   user,
+  ipv4,
 });

@@ -1,9 +1,10 @@
 // Registering, changing and removing peers. Each is one journal commit.
 
-import type { AddressPool } from '../addresses/pool.js';
+import type { AddressPools, PeerAddresses, Proposal } from '../addresses/pools.js';
+import { addressPath } from '../addresses/record.js';
 import { commit, untilCommitted, type Conflict } from '../commit.js';
 import { GhostwireError } from '../errors.js';
-import type { Change, Journal } from '../journal/journal.js';
+import type { Change, Condition, Journal } from '../journal/journal.js';
 import type { Key } from '../keys/keyring.js';
 import { usedUp, type PreauthKeys, type PreauthRecord } from '../keys/preauth.js';
 import { mintKey } from '../keys/secrets.js';
@@ -46,6 +47,8 @@ export interface Registered {
 export interface PeerUpdate {
   readonly name?: string;
   readonly tags?: readonly string[];
+  /** Any address of the network that nobody has; the IPv6 address follows it. */
+  readonly ipv4?: string;
   /** Must have been advertised. */
   readonly approvedRoutes?: readonly string[];
   /** Replaces the metadata as a whole. */
@@ -73,14 +76,13 @@ export interface PeerServices {
   readonly replica: Replica;
   readonly directory: Directory;
   readonly names: Names;
-  readonly addresses: AddressPool;
+  readonly addresses: AddressPools;
   readonly preauthKeys: PreauthKeys;
   readonly policies: Policies;
   /** Told that a peer's endpoints changed, which no commit says. */
   readonly moved: (handle: number) => void;
 }
 
-const addressPath = (ipv4: string): string => `addresses/v4/${ipv4}`;
 const namePath = (name: string): string => `hostnames/${name}`;
 
 export class Peers {
@@ -92,15 +94,15 @@ export class Peers {
 
   /**
    * Admits a machine to the network.
-   * @throws GhostwireError ERR_KEY_*, ERR_PEER_EXISTS, ERR_USER_NOT_ALLOWED, ERR_TAG_NOT_ALLOWED, ERR_ADDRESSES_EXHAUSTED, or a
-   * malformed field's own code
+   * @throws GhostwireError ERR_KEY_*, ERR_PEER_EXISTS, ERR_USER_NOT_ALLOWED, ERR_TAG_NOT_ALLOWED, ERR_ADDRESS*, or a malformed
+   * field's own code
    */
   register(registration: Registration): Promise<Registered> {
     return untilCommitted(`registering ${registration.hostname}`, () => this.#tryRegister(registration));
   }
 
   async #tryRegister(registration: Registration): Promise<Registered | undefined> {
-    const { journal, replica, directory, names, addresses, preauthKeys } = this.#services;
+    const { journal, replica, directory, names, addresses, preauthKeys, policies } = this.#services;
     const key = preauthKeys.check(registration.preauthKey);
     const wireguardKey = checkWireguardKey(registration.wireguardKey);
     const hostname = checkLabel(registration.hostname, 'hostname');
@@ -111,12 +113,13 @@ export class Peers {
 
     const token = mintKey('peer');
     const id = `p_${token.id}`;
-    const pair = addresses.propose();
+    const fixed = key.record.ipv4;
+    const { condition, ...pair } =
+      typeof fixed === 'string' ? this.#claim(fixed, key.id) : addresses.propose(policies.compiled.addressPools({ user, tags }));
     const name = names.propose(hostname);
     directory.expectEndpoints(id, endpoints);
     const release = (): void => {
       directory.expectEndpoints(id, []);
-      addresses.release(pair.ipv4);
       names.release(name);
     };
     const record: PeerRecord = {
@@ -129,7 +132,7 @@ export class Peers {
       os: registration.os ?? '',
       version: registration.version ?? '',
       advertisedRoutes,
-      approvedRoutes: this.#services.policies.compiled.approve({ user, tags, advertisedRoutes }),
+      approvedRoutes: policies.compiled.approve({ user, tags, advertisedRoutes }),
       metadata: registration.metadata ?? {},
       preauthKey: key.id,
       tokenHash: token.hash,
@@ -137,27 +140,48 @@ export class Peers {
     };
     let result;
     try {
-      result = await commit(journal, registrationChange(id, record, preauthKeys.admit(key)));
+      result = await commit(journal, registrationChange(id, record, preauthKeys.admit(key), condition));
     } catch (error) {
       release();
+      addresses.withdraw(pair);
       throw error;
     }
     if (result.status === 'conflict') {
       release();
-      this.#explain(result, key, record);
-      await replica.caughtUp();
-      return undefined;
+      try {
+        this.#explain(result, key, record);
+        await replica.caughtUp();
+        return undefined;
+      } finally {
+        // Now that an address which another one took is known to be his.
+        addresses.withdraw(pair);
+      }
     }
     await replica.settled(result.revision);
     return { peer: this.get(id), token: token.text };
   }
 
+  /** As `AddressPools.claim`, naming the peer that has it. */
+  #claim(ipv4: string, preauthKey?: string): Proposal {
+    const { addresses, directory } = this.#services;
+    const standing = addresses.look(ipv4);
+    const holder = standing.state === 'held' && standing.handle !== undefined ? directory.atHandle(standing.handle) : undefined;
+    if (holder !== undefined)
+      throw new GhostwireError('ERR_ADDRESS_TAKEN', `ipv4: ${ipv4} belongs to peer ${holder.record.name} (${holder.id})`, { path: 'ipv4', address: ipv4, id: holder.id });
+    return addresses.claim(ipv4, preauthKey);
+  }
+
+  /** The part of a change by which an address is given back: it rests, or is free. */
+  #giveBack({ ipv4 }: PeerAddresses): Required<Pick<Change, 'puts' | 'deletes'>> {
+    const key = addressPath(ipv4);
+    const value = this.#services.addresses.quarantined;
+    return value === undefined ? { puts: [], deletes: [key] } : { puts: [{ key, value }], deletes: [] };
+  }
+
   /** Throws what the caller can act on; returns when trying again with newer state may help. */
-  #explain({ failed }: Conflict, key: Key<PreauthRecord>, { wireguardKey, ipv4, name }: PeerRecord): void {
+  #explain({ failed }: Conflict, key: Key<PreauthRecord>, { wireguardKey, name }: PeerRecord): void {
     if ('counter' in failed) throw usedUp(key.id, failed.limit);
     if (failed.key === wireguardKeyPath(wireguardKey)) throw exists(wireguardKey);
-    // Somebody else's, whose commit has not come around yet: not to be proposed again.
-    if (failed.key === addressPath(ipv4)) this.#services.addresses.take(ipv4, -1);
     if (failed.key === namePath(name)) this.#services.names.take(name);
   }
 
@@ -193,10 +217,10 @@ export class Peers {
   }
 
   /**
-   * @throws GhostwireError ERR_PEER_NOT_FOUND, ERR_NAME_TAKEN, ERR_ROUTE, ERR_TAG, ERR_HOSTNAME
+   * @throws GhostwireError ERR_PEER_NOT_FOUND, ERR_NAME_TAKEN, ERR_ROUTE, ERR_TAG, ERR_HOSTNAME, ERR_ADDRESS, ERR_ADDRESS_TAKEN
    */
   update(id: string, update: PeerUpdate): Promise<Peer> {
-    const { journal, replica, directory } = this.#services;
+    const { journal, replica, directory, addresses } = this.#services;
     return untilCommitted(`updating peer ${id}`, async () => {
       const { record, revision } = this.get(id);
       const name = update.name === undefined ? record.name : checkLabel(update.name, 'name');
@@ -210,18 +234,36 @@ export class Peers {
       const renamed = name !== record.name;
       const holder = renamed ? directory.named(name) : undefined;
       if (holder !== undefined) throw nameTaken(name, holder.id);
-      const result = await commit(journal, {
+      const change = {
         conditions: [{ key: PEERS + id, revision }, ...(renamed ? [{ key: namePath(name), absent: true as const }] : [])],
         puts: [{ key: PEERS + id, value: changed }, ...(renamed ? [{ key: namePath(name), value: id }] : [])],
         deletes: renamed ? [namePath(record.name)] : [],
-      });
-      if (result.status === 'conflict') {
-        await replica.caughtUp();
-        return undefined;
+      };
+      const moved = update.ipv4 === undefined || update.ipv4 === record.ipv4 ? undefined : this.#claim(update.ipv4);
+      try {
+        const result = await commit(journal, moved === undefined ? change : this.#readdressed(change, id, changed, moved));
+        await (result.status === 'conflict' ? replica.caughtUp() : replica.settled(result.revision));
+        return result.status === 'conflict' ? undefined : this.get(id);
+      } finally {
+        // Of no effect once the journal has said whose it is.
+        if (moved !== undefined) addresses.withdraw(moved);
       }
-      await replica.settled(result.revision);
-      return this.get(id);
     });
+  }
+
+  /** `change`, and the peer has other addresses than before. */
+  #readdressed(change: Required<Pick<Change, 'conditions' | 'puts' | 'deletes'>>, id: string, record: PeerRecord, { condition, ...pair }: Proposal): Change {
+    const back = this.#giveBack(record);
+    return {
+      conditions: [...change.conditions, condition],
+      puts: [
+        { key: PEERS + id, value: { ...record, ...pair } },
+        ...change.puts.filter(({ key }) => key !== PEERS + id),
+        { key: addressPath(pair.ipv4), value: id },
+        ...back.puts,
+      ],
+      deletes: [...change.deletes, ...back.deletes],
+    };
   }
 
   /**
@@ -263,14 +305,16 @@ export class Peers {
     return this.get(id);
   }
 
-  /** Removes a peer: its addresses, name and WireGuard key are free again, its token is void, others lose sight of it. */
+  /** Removes a peer: its name and WireGuard key are free again, its addresses rest, its token is void, others lose sight of it. */
   async delete(id: string): Promise<void> {
     const { journal, replica } = this.#services;
     await untilCommitted(`deleting peer ${id}`, async () => {
       const { record, revision } = this.get(id);
+      const { puts, deletes } = this.#giveBack(record);
       const result = await commit(journal, {
         conditions: [{ key: PEERS + id, revision }],
-        deletes: [PEERS + id, addressPath(record.ipv4), namePath(record.name), wireguardKeyPath(record.wireguardKey)],
+        puts,
+        deletes: [PEERS + id, ...deletes, namePath(record.name), wireguardKeyPath(record.wireguardKey)],
       });
       if (result.status === 'conflict') {
         await replica.caughtUp();
@@ -282,12 +326,12 @@ export class Peers {
   }
 }
 
-function registrationChange(id: string, record: PeerRecord, admission: ReturnType<PreauthKeys['admit']>): Change {
-  const owned = [wireguardKeyPath(record.wireguardKey), addressPath(record.ipv4), namePath(record.name)];
+function registrationChange(id: string, record: PeerRecord, admission: ReturnType<PreauthKeys['admit']>, address: Condition): Change {
+  const owned = [wireguardKeyPath(record.wireguardKey), namePath(record.name)];
   return {
-    conditions: [admission.condition, ...owned.map((key) => ({ key, absent: true as const }))],
+    conditions: [admission.condition, ...owned.map((key) => ({ key, absent: true as const })), address],
     takes: [admission.take],
-    puts: [{ key: PEERS + id, value: record }, ...owned.map((key) => ({ key, value: id }))],
+    puts: [{ key: PEERS + id, value: record }, ...[...owned, address.key].map((key) => ({ key, value: id }))],
   };
 }
 

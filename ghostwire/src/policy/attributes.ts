@@ -1,16 +1,20 @@
 // `nodeAttrs`: what machines are told that they are or may do.
 
+import type { Prefix } from '../addresses/ip.js';
 import type { Node } from './hujson.js';
 import { quote } from './quote.js';
 import type { Reading } from './reading.js';
 import { parseNetwork, type Selector } from './selectors.js';
 import type { Tailnet, TailnetNode } from './tailnet.js';
 import { covers, formatRange, overlap, rangeOf, type AddressRange } from '../addresses/ranges.js';
+import { RESERVED_RANGES } from '../addresses/rules.js';
 
 export interface NodeAttribute {
   readonly targets: readonly Selector[];
   /** Values by name; null for an attribute that has none. */
   readonly attributes: ReadonlyMap<string, unknown>;
+  /** Of `ipPool`: what the addresses of these machines are taken from. */
+  readonly pools: readonly Prefix[];
   readonly line: number;
 }
 
@@ -20,9 +24,6 @@ const range = (text: string): AddressRange => {
   return rangeOf(prefix);
 };
 const TAILNET_V4 = range('100.64.0.0/10');
-
-/** Kept by Tailscale for itself: https://tailscale.com/kb/1304/ip-pool */
-const RESERVED = ['100.100.0.0/24', '100.100.100.0/24', '100.115.92.0/23'].map(range);
 
 /** Attributes that come with another one. */
 const IMPLIED: Readonly<Record<string, readonly string[]>> = {
@@ -40,14 +41,15 @@ export function readNodeAttrs(reading: Reading, node: Node | undefined): NodeAtt
         throw reading.invalid(`${quote(target.text)} not valid as a target of nodeAttrs`, item);
       return target;
     });
-    for (const item of source.items(fields.get('ipPool'), `${what}.ipPool`)) {
+    const pools = source.items(fields.get('ipPool'), `${what}.ipPool`).map((item) => {
       const text = source.string(item, `${what}.ipPool`).trim();
       const pool = parseNetwork(text);
       if (pool === undefined) throw reading.invalid(`${quote(text)}: invalid prefix`, item);
       if (!covers(TAILNET_V4, rangeOf(pool))) throw reading.invalid(`ipPool ${quote(text)} is not within 100.64.0.0/10`, item);
-      const reserved = RESERVED.find((one) => overlap(one, rangeOf(pool)));
+      const reserved = RESERVED_RANGES.find((one) => overlap(one, rangeOf(pool)));
       if (reserved !== undefined) throw reading.invalid(`ipPool ${quote(text)} overlaps reserved range ${formatRange(reserved)}`, item);
-    }
+      return pool;
+    });
     const attributes = new Map<string, unknown>();
     for (const item of source.items(fields.get('attr'), `${what}.attr`)) {
       const name = source.string(item, `${what}.attr`).trim();
@@ -56,7 +58,7 @@ export function readNodeAttrs(reading: Reading, node: Node | undefined): NodeAtt
     }
     const app = fields.get('app');
     for (const { key, value } of app === undefined ? [] : source.members(app, `${what}.app`)) attributes.set(key, source.value(value));
-    return { targets, attributes, line: source.lineOf(entry) };
+    return { targets, attributes, pools, line: source.lineOf(entry) };
   });
 }
 

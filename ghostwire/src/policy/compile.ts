@@ -2,9 +2,9 @@
 //
 // The engine decides what filters.ts and visibility.ts describe; policy.engine.test.ts holds the two to each other.
 
-import type { AclPeer, AclRule } from 'zqlite';
+import { CidrTable, type AclPeer, type AclRule } from 'zqlite';
 import { formatPrefix, parsePrefix, type Family } from '../addresses/ip.js';
-import { formatRange, overlap, prefixesOf, rangeOf, type AddressRange } from '../addresses/ranges.js';
+import { formatRange, prefixesOf, prefixText } from '../addresses/ranges.js';
 import { readPolicy, type PolicyDocument } from './document.js';
 import type { Grant } from './grants.js';
 import { INTERNET } from './reach.js';
@@ -30,6 +30,8 @@ export interface CompiledPolicy {
   subject(peer: Subject): Pick<AclPeer, 'labels' | 'owner' | 'routes'>;
   /** Whether tagOwners lets this user give a peer this tag. */
   mayTag(user: string, tag: string): boolean;
+  /** Prefixes that this peer gets an address of, by the first `ipPool` that is of it; undefined when none is. */
+  addressPools(peer: Subject): readonly string[] | undefined;
   /** Of the routes that a peer offers, those that autoApprovers approves. */
   approve(offer: { readonly user: string | null; readonly tags: readonly string[]; readonly advertisedRoutes: readonly string[] }): string[];
 }
@@ -53,6 +55,10 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
   for (const grant of gathered(document.grants ?? [])) compiler.grant(grant);
   const groupsOf = groupsByMember(document);
   const { rules, lines } = compiler;
+  // A machine that has no address yet is not meant by one.
+  const pools = document.nodeAttrs.flatMap(({ targets, pools: prefixes }) =>
+    prefixes.length === 0 ? [] : [{ prefixes: prefixes.map(formatPrefix), targets: targets.filter(({ kind }) => kind !== 'network').flatMap(names) }],
+  );
   const labels = ({ user, tags, approvedRoutes: routes = [] }: Subject): string[] => {
     const carried = compiler.carrying(routes, tags);
     // A tagged peer acts for its tags alone, whoever owns it.
@@ -69,6 +75,11 @@ export function compilePolicy(document: PolicyDocument): CompiledPolicy {
       ...(peer.user === null || peer.tags.length > 0 ? {} : { owner: peer.user }),
       routes: engineRoutes(peer.approvedRoutes ?? []),
     }),
+    addressPools: (peer) => {
+      if (pools.length === 0) return undefined;
+      const own = new Set(['*', ...labels(peer)]);
+      return pools.find(({ targets }) => targets.some((target) => own.has(target)))?.prefixes;
+    },
     mayTag: (user, tag) => mayTag(document, groupsOf.get(user) ?? [], user, tag),
     approve: ({ user, tags, advertisedRoutes }) => {
       const offered = advertisedRoutes.flatMap((route) => parsePrefix(route) ?? []);
@@ -90,11 +101,23 @@ function engineRoutes(routes: readonly string[]): string[] {
 
 const INTERNET_PREFIXES: readonly string[] = INTERNET.flatMap(prefixesOf).map(formatPrefix);
 
+/** Who carries a subnet that the policy names as a source or, with `via`, as a destination. */
+interface Carrier {
+  readonly place: number;
+  /** That a carrier must bear. */
+  readonly tag: string | undefined;
+  readonly label: string;
+}
+
 class Compiler {
   readonly rules: AclRule[] = [];
   readonly lines = new Map<number, number>();
-  /** Labels of those who carry a subnet, by the subnet and, for `via`, the tag that they need. */
-  readonly #carriers = new Map<string, { readonly range: AddressRange; readonly tag: string | undefined; readonly label: string }>();
+  /** By the subnet and the tag. */
+  readonly #carriers = new Map<string, Carrier>();
+  /** Places in `#subnets`, by prefix. */
+  readonly #table = new CidrTable();
+  /** Those who carry one prefix. */
+  readonly #subnets: Carrier[][] = [];
 
   add(draft: Draft, line?: number): void {
     const id = this.rules.length + 1;
@@ -120,13 +143,16 @@ class Compiler {
     if (capabilities !== undefined) this.add({ ...own, protocols: [VISIBILITY_ONLY] }, line);
   }
 
-  /** The labels of a peer that carries these subnets. */
+  /** The labels of a peer that carries these subnets, or parts of them, or more. */
   carrying(routes: readonly string[], tags: readonly string[]): string[] {
     if (routes.length === 0 || this.#carriers.size === 0) return [];
-    const ranges = routes.flatMap((route) => parsePrefix(route) ?? []).filter(({ length }) => length > 0).map(rangeOf);
-    return [...this.#carriers.values()].flatMap(({ range, tag, label }) =>
-      (tag === undefined || tags.includes(tag)) && ranges.some((own) => overlap(own, range)) ? [label] : [],
-    );
+    const found = new Set<Carrier>();
+    for (const route of routes) {
+      if (route.endsWith('/0')) continue;
+      for (const { value } of [...this.#table.covering(route), ...this.#table.covered(route)])
+        for (const carrier of this.#subnets[value] ?? []) if (carrier.tag === undefined || tags.includes(carrier.tag)) found.add(carrier);
+    }
+    return [...found].sort((a, b) => a.place - b.place).map(({ label }) => label);
   }
 
   /** Only through routers with one of the tags that carry some of the destination. */
@@ -157,9 +183,13 @@ class Compiler {
       const key = `${networkText(selector.prefix)}${tag === undefined ? '' : ` ${tag}`}`;
       const known = this.#carriers.get(key);
       if (known !== undefined) return known.label;
-      const label = `group:carries:${this.#carriers.size}`;
-      this.#carriers.set(key, { range: rangeOf(selector.prefix), tag, label });
-      return label;
+      const carrier = { place: this.#carriers.size, tag, label: `group:carries:${this.#carriers.size}` };
+      this.#carriers.set(key, carrier);
+      const prefix = prefixText(selector.prefix);
+      const place = this.#table.get(prefix);
+      if (place === undefined) this.#table.insert(prefix, this.#subnets.push([carrier]) - 1);
+      else this.#subnets[place]?.push(carrier);
+      return carrier.label;
     });
   }
 }

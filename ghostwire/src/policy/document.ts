@@ -96,5 +96,5 @@ function randomizeClientPort(source: HuJson, node: Node | undefined): NodeAttrib
   if (node === undefined) return [];
   if (node.type !== 'boolean') throw source.invalid('randomizeClientPort must be true or false', node);
   if (node.value !== true) return [];
-  return [{ targets: [{ kind: 'any', text: '*' }], attributes: new Map([['randomize-client-port', null]]), line: source.lineOf(node) }];
+  return [{ targets: [{ kind: 'any', text: '*' }], attributes: new Map([['randomize-client-port', null]]), pools: [], line: source.lineOf(node) }];
 }

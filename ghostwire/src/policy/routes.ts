@@ -1,9 +1,36 @@
 // Routes: which of those that a machine offers are approved, and which of several routers is the one that is used.
 
-import { covers, prefixText, rangeOf } from '../addresses/ranges.js';
+import { CidrTable } from 'zqlite';
+import { prefixText } from '../addresses/ranges.js';
 import type { Prefix } from '../addresses/ip.js';
 import type { PolicyDocument } from './document.js';
 import { isExitRoute, subnetRoutes, type Tailnet, type TailnetNode } from './tailnet.js';
+
+/** `autoApprovers.routes`, to be found by what a prefix lies in: the table's values are places in the lists. */
+interface Approvers {
+  readonly table: CidrTable;
+  readonly lists: (readonly string[])[];
+}
+
+/** Made for a policy when a route is first offered. */
+const known = new WeakMap<PolicyDocument['autoApprovers'], Approvers>();
+
+function approversOf(autoApprovers: PolicyDocument['autoApprovers']): Approvers {
+  let found = known.get(autoApprovers);
+  if (found === undefined) {
+    const [table, lists] = [new CidrTable(), [] as (readonly string[])[]];
+    for (const { prefix, approvers } of autoApprovers.routes) {
+      if (isExitRoute(prefix)) continue;
+      const text = prefixText(prefix);
+      // Two entries may write one prefix in two ways.
+      const place = table.get(text);
+      if (place === undefined) table.insert(text, lists.push(approvers) - 1);
+      else lists[place] = [...(lists[place] ?? []), ...approvers];
+    }
+    known.set(autoApprovers, (found = { table, lists }));
+  }
+  return found;
+}
 
 /** Who may approve what, asked about one machine's offers. */
 export interface Offer {
@@ -23,12 +50,15 @@ export function approvedRoutes(document: PolicyDocument, { user, tags, offered, 
         ? tags.includes(approver) || approver === 'autogroup:tagged'
         : user !== null && (approver === user || approver.startsWith('autogroup:member') || (document.groups.get(approver) ?? []).includes(user)),
     );
-  const { routes, exitNode } = document.autoApprovers;
+  const { autoApprovers } = document;
+  const { routes, exitNode } = autoApprovers;
   return offered.filter((route) => {
     if (byHand.has(prefixText(route))) return true;
     // A default route is only ever approved by `exitNode`, even where `routes` names it.
     if (isExitRoute(route)) return mayApprove(exitNode);
-    return routes.some(({ prefix, approvers }) => !isExitRoute(prefix) && covers(rangeOf(prefix), rangeOf(route)) && mayApprove(approvers));
+    if (routes.length === 0) return false;
+    const { table, lists } = approversOf(autoApprovers);
+    return table.covering(prefixText(route)).some(({ value }) => mayApprove(lists[value] ?? []));
   });
 }
 

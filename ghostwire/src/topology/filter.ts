@@ -1,11 +1,11 @@
-// The packet filter of a peer: which of the policy's rules speak of traffic to it, in the order in which they decide.
+// The packet filter of a peer, as it is told and as an agent believes it: rules in the order in which they decide.
 //
 // A filter names its sources as the rules do, by label or prefix, and every record of the netmap says which labels its
 // peer bears. Destinations behind a router are named as the rules name them too; what of that it really routes, the router
 // knows. So a peer that comes or goes changes one record and no filter, and all peers of a class, whom the rules cannot tell
-// apart, have the same one. `AclEngine.packetFilter` says the same with every source written out; a test compares the two.
+// apart, have the same one.
 
-import type { AclPeer, AclRule } from 'zqlite';
+import type { AclRule } from 'zqlite';
 import { parseAddress, parsePrefix, type Family } from '../addresses/ip.js';
 import { GhostwireError } from '../errors.js';
 
@@ -66,68 +66,6 @@ export function checkLength(rules: readonly AclRule[]): void {
 
 const BITS = { 4: 32n, 6: 128n } as const;
 
-export class Filters {
-  readonly #rules: readonly AclRule[];
-  readonly #networks = new Map<string, Range | undefined>();
-
-  constructor(rules: readonly AclRule[]) {
-    this.#rules = rules
-      .filter((rule) => rule.enabled !== false)
-      .toSorted((a, b) => b.priority - a.priority || Number(a.action === 'allow') - Number(b.action === 'allow') || a.id - b.id);
-  }
-
-  /** Labels by which some rule selects a source. */
-  readonly sourceLabels = (): Set<string> =>
-    new Set(this.#rules.flatMap(({ sources }) => sources).filter((selector) => selector !== '*' && this.#network(selector) === undefined));
-
-  /** The filter of a peer, and of every peer of its class. */
-  of({ addresses, labels, routes = [] }: Omit<AclPeer, 'id'>): FilterRule[] {
-    const own = addresses.map((text) => this.#network(text));
-    const carried = routes.map((text) => this.#network(text));
-    const bears = new Set(labels);
-    const filter: FilterRule[] = [];
-    for (const { action, sources, destinations, protocols = [], ports = [], sameOwner, through = [], family, expiresAt } of this.#rules) {
-      if (through.length > 0 && !through.some((label) => bears.has(label))) continue;
-      let self = false;
-      const routed = new Set<string>();
-      for (const selector of destinations) {
-        if (selector === '*') {
-          self = true;
-          if (carried.length > 0) routed.add('routes');
-          continue;
-        }
-        const network = this.#network(selector);
-        if (network === undefined) self ||= bears.has(selector);
-        else {
-          self ||= own.some((address) => meet(network, address));
-          if (carried.some((route) => meet(network, route))) routed.add(selector);
-        }
-      }
-      // Rules that compare owners concern peers only, not what they route.
-      const to = [...(self ? ['self'] : []), ...(sameOwner === true ? [] : routed)];
-      if (to.length === 0) continue;
-      filter.push({
-        action,
-        sources,
-        destinations: to,
-        ...(protocols.length > 0 && { protocols }),
-        ...(ports.length > 0 && { ports }),
-        ...(sameOwner === true && { sameOwner }),
-        ...(family !== undefined && { family }),
-        ...(expiresAt !== undefined && { expiresAt }),
-      });
-    }
-    return filter;
-  }
-
-  #network(text: string): Range | undefined {
-    if (this.#networks.has(text)) return this.#networks.get(text);
-    const range = rangeOf(text);
-    this.#networks.set(text, range);
-    return range;
-  }
-}
-
 /** The addresses of an address, prefix or range; undefined for a label. */
 export function rangeOf(text: string): Range | undefined {
   const address = parseAddress(text);
@@ -141,5 +79,3 @@ export function rangeOf(text: string): Range | undefined {
   if (low === undefined || high === undefined || more !== undefined || low.family !== high.family || low.value > high.value) return undefined;
   return { family: low.family, first: low.value, last: high.value };
 }
-
-const meet = (a: Range, b: Range | undefined): boolean => a.family === b?.family && a.first <= b.last && b.first <= a.last;

@@ -4,8 +4,18 @@
 // longer approved; it does not become it again by coming back, so that flows move as seldom as can be. Default routes
 // are not among these: whoever uses an exit node has chosen it by name.
 
+import { CidrTable } from 'zqlite';
+import { isMapped } from '../addresses/ip.js';
+
 /** A choice that is to outlast the coordinator; without an id there is none to be made any more. */
 export type Remember = (prefix: string, handle: number | undefined) => void;
+
+/** A prefix that is carried, and by whom: handles. */
+export interface Carried {
+  readonly prefix: string;
+  readonly primary: number;
+  readonly routers: readonly number[];
+}
 
 const EXITS = new Set(['0.0.0.0/0', '::/0']);
 
@@ -17,6 +27,8 @@ export class Primaries {
   /** Routers by prefix. */
   readonly #candidates = new Map<string, Set<number>>();
   readonly #primary = new Map<string, number>();
+  /** The prefixes that have a primary, to be found by an address. */
+  readonly #table = new CidrTable();
   /** Primaries that were chosen among several. */
   readonly #remembered = new Map<string, number>();
 
@@ -28,6 +40,14 @@ export class Primaries {
   /** Of the approved prefixes of a router, those that others send to it. */
   routes(handle: number, approved: readonly string[]): readonly string[] {
     return approved.filter((prefix) => EXITS.has(prefix) || this.#primary.get(prefix) === handle);
+  }
+
+  /** Carried prefixes that hold an address, the longest first: what a router of the network would go by. */
+  holding(address: string): Carried[] {
+    return this.#table
+      .matches(address)
+      .reverse()
+      .map(({ prefix, value }) => ({ prefix, primary: value, routers: [...(this.#candidates.get(prefix) ?? [])] }));
   }
 
   /**
@@ -79,7 +99,12 @@ export class Primaries {
       if (after === undefined) {
         this.#candidates.delete(prefix);
         this.#primary.delete(prefix);
-      } else this.#primary.set(prefix, after);
+        if (!isMapped(prefix)) this.#table.remove(prefix);
+      } else {
+        this.#primary.set(prefix, after);
+        // The table takes these for IPv4, where others may be.
+        if (!isMapped(prefix)) this.#table.insert(prefix, after);
+      }
       if (before === after) continue;
       for (const handle of [before, after]) if (handle !== undefined) concerned.add(handle);
     }

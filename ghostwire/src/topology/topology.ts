@@ -14,8 +14,8 @@ import type { Directory } from '../peers/directory.js';
 import { publicRecord, type NetmapPeer, type Peer } from '../peers/peer.js';
 import type { CompiledPolicy } from '../policy/compile.js';
 import { relabelled } from '../policy/relabelled.js';
-import { Filters } from './filter.js';
-import { Primaries, type Remember } from './primaries.js';
+import { Filters } from './filters.js';
+import { Primaries, type Carried, type Remember } from './primaries.js';
 
 /** The part of the ACL engine used here. */
 export type VisibilityEngine = Pick<AclEngine, 'setRules' | 'putPeers' | 'removePeers' | 'peerClass' | 'peerClasses' | 'visibleClasses'>;
@@ -109,6 +109,11 @@ export class Topology {
   /** Of the approved routes of a peer, those that others are told to send to it. */
   primaryRoutes({ handle, record }: Peer): readonly string[] {
     return this.#primaries.routes(handle, record.approvedRoutes);
+  }
+
+  /** Approved subnets that hold an address, the longest first, and who carries them. */
+  carrying(address: string): Carried[] {
+    return this.#primaries.holding(address);
   }
 
   /** Handles of the peers that this one sees, without itself. */

@@ -33,6 +33,9 @@ pub(crate) fn crowded_prefix() -> impl Strategy<Value = Prefix> {
         (any::<u16>(), 8u8..=26).prop_map(|(high, length)| (Address::v4(u32::from(high & 0x3ff) << 16), length)),
         (0u128..16, 0u128..16, 28u8..=64)
             .prop_map(|(a, b, length)| (Address::v6(0x2001 << 112 | a << 90 | b << 66), length)),
+        // Around the steps of the flat forms: 16, 24, 32, 40 and 48 bits.
+        (0u128..4, 0u128..4, 0u128..4, 13u8..=50)
+            .prop_map(|(a, b, c, length)| (Address::v6(0x2a00 << 112 | a << 102 | b << 94 | c << 79), length)),
         (0u128..64, 118u8..=128).prop_map(|(low, length)| (Address::v6(0xfd00 << 112 | low << 2), length)),
     ];
     prop_oneof![

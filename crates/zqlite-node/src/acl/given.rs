@@ -101,46 +101,45 @@ pub(super) fn way(direction: &str) -> Result<Direction, Error> {
 }
 
 /// A rule as it was given, whichever way it came.
-pub(super) struct GivenRule<'a> {
+pub(super) struct GivenRule<'a, T> {
     pub(super) id: f64,
     pub(super) priority: f64,
     pub(super) action: &'a str,
     pub(super) enabled: bool,
-    pub(super) sources: Vec<&'a str>,
-    pub(super) destinations: Vec<&'a str>,
-    pub(super) protocols: Vec<f64>,
-    pub(super) ports: Vec<(f64, f64)>,
+    pub(super) sources: &'a [T],
+    pub(super) destinations: &'a [T],
+    pub(super) protocols: &'a [f64],
+    pub(super) ports: &'a [[f64; 2]],
     pub(super) expires_at: Option<f64>,
     pub(super) same_owner: bool,
-    pub(super) through: Vec<&'a str>,
+    pub(super) through: &'a [T],
     pub(super) family: Option<f64>,
 }
 
 pub(super) fn rule(given: NativeAclRule) -> Result<Rule, Error> {
-    fn texts(list: &[String]) -> Vec<&str> {
-        list.iter().map(String::as_str).collect()
-    }
-    read_rule(GivenRule {
+    let ports: Vec<[f64; 2]> = given.ports.unwrap_or_default().into_iter().map(Into::into).collect();
+    read_rule(&GivenRule {
         id: given.id,
         priority: given.priority,
         action: &given.action,
         enabled: given.enabled.unwrap_or(true),
-        sources: texts(&given.sources),
-        destinations: texts(&given.destinations),
-        protocols: given.protocols.unwrap_or_default(),
-        ports: given.ports.unwrap_or_default(),
+        sources: &given.sources,
+        destinations: &given.destinations,
+        protocols: given.protocols.as_deref().unwrap_or(&[]),
+        ports: &ports,
         expires_at: given.expires_at,
         same_owner: given.same_owner.unwrap_or(false),
-        through: texts(given.through.as_deref().unwrap_or(&[])),
+        through: given.through.as_deref().unwrap_or(&[]),
         family: given.family,
     })
 }
 
-pub(super) fn read_rule(given: GivenRule<'_>) -> Result<Rule, Error> {
+pub(super) fn read_rule<T: AsRef<str>>(given: &GivenRule<'_, T>) -> Result<Rule, Error> {
     let id = identifier("rule", given.id)?;
     let fail = |field, index, fault| invalid_rule(RuleError { rule: id, field, index, fault });
-    let selectors = |field, texts: Vec<&str>| {
-        parse_all(texts, |text| Selector::parse(text)).map_err(|(index, error)| fail(field, Some(index), error.into()))
+    let selectors = |field, texts: &[T]| {
+        parse_all(texts, |text| Selector::parse(text.as_ref()))
+            .map_err(|(index, error)| fail(field, Some(index), error.into()))
     };
     Ok(Rule {
         id,
@@ -151,7 +150,7 @@ pub(super) fn read_rule(given: GivenRule<'_>) -> Result<Rule, Error> {
         destinations: selectors(RuleField::Destinations, given.destinations)?,
         protocols: parse_all(given.protocols, |&protocol| number(protocol))
             .map_err(|(index, fault)| fail(RuleField::Protocols, Some(index), fault))?,
-        ports: parse_all(given.ports, |&(low, high)| Ok(PortRange { low: number(low)?, high: number(high)? }))
+        ports: parse_all(given.ports, |&[low, high]| Ok(PortRange { low: number(low)?, high: number(high)? }))
             .map_err(|(index, fault)| fail(RuleField::Ports, Some(index), fault))?,
         expires_at: given
             .expires_at
@@ -159,7 +158,7 @@ pub(super) fn read_rule(given: GivenRule<'_>) -> Result<Rule, Error> {
             .transpose()
             .map_err(|fault| fail(RuleField::ExpiresAt, None, fault))?,
         same_owner: given.same_owner,
-        through: parse_all(given.through, |text| Label::parse(text))
+        through: parse_all(given.through, |text| Label::parse(text.as_ref()))
             .map_err(|(index, error)| fail(RuleField::Through, Some(index), error.into()))?,
         family: family(given.family).map_err(|fault| fail(RuleField::Family, None, fault))?,
     })
@@ -177,12 +176,12 @@ fn family(version: Option<f64>) -> Result<Option<Family>, RuleFault> {
 pub(super) fn peer(given: NativeAclPeer) -> Result<Peer, Error> {
     let id = identifier("peer", given.id)?;
     let fail = |field, (index, fault)| invalid_peer(PeerError { peer: id, field, index: Some(index), fault });
-    let routes = parse_all(given.routes.unwrap_or_default(), |text| Prefix::parse(text, HostBits::Reject));
+    let routes = parse_all(given.routes.as_deref().unwrap_or(&[]), |text| Prefix::parse(text, HostBits::Reject));
     Ok(Peer {
         id,
-        addresses: parse_all(given.addresses, |text| Address::parse(text))
+        addresses: parse_all(&given.addresses, |text| Address::parse(text))
             .map_err(|(index, error)| fail(PeerField::Addresses, (index, PeerFault::Address(error))))?,
-        labels: parse_all(given.labels, |text| Label::parse(text))
+        labels: parse_all(&given.labels, |text| Label::parse(text))
             .map_err(|(index, error)| fail(PeerField::Labels, (index, PeerFault::Label(error))))?,
         owner: given.owner.map(Into::into),
         routes: routes.map_err(|(index, error)| fail(PeerField::Routes, (index, PeerFault::Address(error))))?,
@@ -190,8 +189,12 @@ pub(super) fn peer(given: NativeAclPeer) -> Result<Peer, Error> {
 }
 
 /// Each of `items` converted, or the index of the first that cannot be.
-pub(super) fn parse_all<I, T, E>(items: Vec<I>, parse: impl Fn(&I) -> Result<T, E>) -> Result<Vec<T>, (usize, E)> {
-    items.iter().enumerate().map(|(index, item)| parse(item).map_err(|error| (index, error))).collect()
+pub(super) fn parse_all<I, T, E>(items: &[I], parse: impl Fn(&I) -> Result<T, E>) -> Result<Vec<T>, (usize, E)> {
+    let mut parsed = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        parsed.push(parse(item).map_err(|error| (index, error))?);
+    }
+    Ok(parsed)
 }
 
 pub(super) fn number<T: TryFrom<i64> + Bounds>(number: f64) -> Result<T, RuleFault> {

@@ -17,36 +17,30 @@ const OF_FAMILY: u8 = 16;
 
 /// The rules; `None` when the lines are not as many as the numbers say, as when a selector has a line break within.
 pub(super) fn unpack(numbers: &[f64], texts: &str) -> Result<Option<Vec<Rule>>, Error> {
-    let packed = || {
-        let mut packed = Packed { numbers, lines: texts.split('\n') };
-        // No list has no lines, but no text is one.
-        if texts.is_empty() {
-            packed.lines.next();
-        }
-        packed
-    };
-    // Gone through twice: keeping what is given of each rule until all are known to be whole would take as much memory again.
-    let (mut whole, mut count) = (packed(), 0);
+    // No list has no lines, but no text is one.
+    let lines: Vec<&str> = if texts.is_empty() { Vec::new() } else { texts.split('\n').collect() };
+    // Gone through twice: only when all are known to be whole may one be found wrong.
+    let (mut whole, mut count) = (Packed { numbers, lines: &lines }, 0);
     while !whole.numbers.is_empty() {
         if whole.rule().is_none() {
             return Ok(None);
         }
         count += 1;
     }
-    if whole.lines.next().is_some() {
+    if !whole.lines.is_empty() {
         return Ok(None);
     }
     let mut rules = Vec::with_capacity(count);
-    let mut rest = packed();
+    let mut rest = Packed { numbers, lines: &lines };
     while let Some(given) = rest.rule() {
-        rules.push(read_rule(given)?);
+        rules.push(read_rule(&given)?);
     }
     Ok(Some(rules))
 }
 
 struct Packed<'a> {
     numbers: &'a [f64],
-    lines: std::str::Split<'a, char>,
+    lines: &'a [&'a str],
 }
 
 impl<'a> Packed<'a> {
@@ -56,23 +50,21 @@ impl<'a> Packed<'a> {
         Some(taken)
     }
 
-    fn texts(&mut self, count: f64) -> Option<Vec<&'a str>> {
-        let mut texts = Vec::new();
-        for _ in 0..count as usize {
-            texts.push(self.lines.next()?);
-        }
-        Some(texts)
+    fn texts(&mut self, count: f64) -> Option<&'a [&'a str]> {
+        let (taken, rest) = self.lines.split_at_checked(count as usize)?;
+        self.lines = rest;
+        Some(taken)
     }
 
-    fn rule(&mut self) -> Option<GivenRule<'a>> {
+    fn rule(&mut self) -> Option<GivenRule<'a, &'a str>> {
         let &[id, priority, flags, sources, destinations, through, protocols, ports] = self.take(8)? else {
             return None;
         };
         let has = |flag| flags as u8 & flag != 0;
         let expires_at = if has(EXPIRES) { self.take(1)?.first().copied() } else { None };
         let family = if has(OF_FAMILY) { self.take(1)?.first().copied() } else { None };
-        let protocols = self.take(protocols as usize)?.to_vec();
-        let ports = self.take(2 * ports as usize)?.chunks_exact(2).map(|ends| (ends[0], ends[1])).collect();
+        let protocols = self.take(protocols as usize)?;
+        let (ports, _) = self.take(2 * ports as usize)?.as_chunks();
         Some(GivenRule {
             id,
             priority,

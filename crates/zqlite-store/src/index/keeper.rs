@@ -249,8 +249,11 @@ impl Keeper {
         let mut state = self.state.lock();
         (state.schema, state.definitions) = (true, true);
         self.own.internal(|connection| definitions::follow(connection, change))?;
-        if let SchemaChange::Rewrite { table } = change {
-            self.noted.0.lock().rewrite(table);
+        match change {
+            SchemaChange::Rewrite { table } => self.noted.0.lock().rewrite(table),
+            // Its rows go unnoticed under the new name until the definitions are read again, and it may have the old one by then.
+            SchemaChange::RenameTable { from, .. } => self.noted.0.lock().rewrite(from),
+            _ => {}
         }
         Ok(())
     }

@@ -27,13 +27,14 @@ export function keyRoutes(app: Routes, { adminKeys, preauthKeys }: Domain): void
       },
     },
     async (request, reply) => {
-      const { description = '', expiresAt, maxUses = 1, tags = [], user = null } = request.body;
+      const { description = '', expiresAt, maxUses = 1, tags = [], user = null, ipv4 = null } = request.body;
       const { key, text } = await preauthKeys.create({
         description,
         expiresAt: future(expiresAt),
         maxUses,
         tags: checkTags(tags, 'tags'),
         user: user === null ? null : checkUser(user, 'user'),
+        ipv4,
       });
       void reply.code(201).header('cache-control', 'no-store');
       return { ...presentPreauth(key), key: text };
@@ -94,8 +95,8 @@ function presentAdmin({ id, record }: AdminKey) {
 }
 
 function presentPreauth(key: PreauthKey) {
-  const { maxUses, tags, user } = key.record;
+  const { maxUses, tags, user, ipv4 = null } = key.record;
   const shown = presentAdmin(key);
   const usedUp = shown.state === 'active' && maxUses !== null && key.uses >= maxUses;
-  return { ...shown, state: usedUp ? ('used-up' as const) : shown.state, maxUses, uses: key.uses, tags, user };
+  return { ...shown, state: usedUp ? ('used-up' as const) : shown.state, maxUses, uses: key.uses, tags, user, ipv4 };
 }

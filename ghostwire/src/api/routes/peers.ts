@@ -110,7 +110,7 @@ export function peerRoutes(app: Routes, { domain, connect, limited }: RestOption
     {
       ...admin,
       schema: {
-        summary: 'Rename, tag, approve routes, replace metadata',
+        summary: 'Rename, tag, give an address, approve routes, replace metadata',
         security,
         params: schemas.Id,
         body: schemas.PeerUpdate,

@@ -1,0 +1,343 @@
+//! Makes [`Lists`] of the rules in order.
+
+use std::collections::HashMap;
+
+use ahash::RandomState;
+use zqlite_cidr::{AddressRange, Family};
+
+use crate::engine::{DESTINATION, Engine, SOURCE};
+use crate::lanes::{LANES, level};
+use crate::lists::{ALONE, Half, Head, LONG_ANY, List, Lists, PAIRED, RICHER, service};
+use crate::ranks::Ranks;
+use crate::rows::Slot;
+use crate::rule::Rule;
+
+/// A rule takes at most this many items in the list of one selector; else one that is [`RICHER`].
+const MANY: usize = 16;
+
+/// An interval that more selectors hold has no lists.
+const SELECTORS: usize = 24;
+
+/// A list with more items is turned.
+const TURNED: usize = 2 * LANES;
+
+/// A list is not turned when that would take more intervals than this for each of its items, nor when it would take more items
+/// than this for each.
+const WORTH: usize = 64;
+const COPIES: usize = 16;
+
+/// A range of numbers as its first one and how many follow.
+type Range = (u32, u32);
+
+const ALL: Range = (0, u32::MAX);
+
+/// An item of a list before it is written.
+#[derive(Clone, Copy)]
+struct Item {
+    other: Range,
+    service: Range,
+    mark: u32,
+}
+
+/// Lists under construction.
+struct Builder<'a> {
+    engine: &'a Engine,
+    /// By selector and side: the intervals that it holds.
+    held: [Vec<Option<Range>>; 2],
+    /// By side: how many intervals there are.
+    intervals: [usize; 2],
+    numbers: Vec<u32>,
+    /// See [`List::TURNED`].
+    turned: Vec<u32>,
+    /// Numbers that the lists may take.
+    room: usize,
+}
+
+impl Lists {
+    /// `None` when memory is short.
+    pub(crate) fn new(engine: &Engine) -> Option<Self> {
+        let room = engine.options.row_memory.saturating_sub(engine.rows.bytes());
+        let mut ranges: Vec<Option<AddressRange>> = vec![None; engine.selectors.len()];
+        for (selector, &id) in engine.by_selector.iter() {
+            if let Some(range) = ranges.get_mut(id as usize) {
+                *range = selector.addresses();
+            }
+        }
+        let ranks = [SOURCE, DESTINATION].map(|side| {
+            let (mut v4, mut v6) = (Vec::new(), Vec::new());
+            for (id, range) in ranges.iter().enumerate() {
+                let Some(range) = range.filter(|_| uses(engine, side, id as u32).next().is_some()) else { continue };
+                let (first, last) = (range.first().bits(), range.last().bits());
+                match range.first().family() {
+                    Family::V4 => v4.extend([Some(first as u32), (last as u32).checked_add(1)].into_iter().flatten()),
+                    Family::V6 => v6.extend([Some(first), last.checked_add(1)].into_iter().flatten()),
+                }
+            }
+            Ranks::new(v4, v6)
+        });
+        let held = [SOURCE, DESTINATION].map(|side| {
+            let hold = |(id, range): (usize, &Option<AddressRange>)| {
+                let range = range.filter(|_| uses(engine, side, id as u32).next().is_some())?;
+                let first = ranks[side].of(range.first());
+                Some((first, ranks[side].of(range.last()) - first))
+            };
+            ranges.iter().enumerate().map(hold).collect()
+        });
+        let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
+        // The first number stands for the list without items.
+        let mut builder = Builder { engine, held, intervals, numbers: vec![0], turned: Vec::new(), room: room / 4 };
+        let both = engine.any_both.iter().filter(|slot| (*slot as usize) < engine.ordered);
+        let both: Vec<Item> = both
+            .filter_map(|slot| Some((slot, engine.rule_in(slot)?)))
+            .flat_map(|(slot, rule)| alone(slot, rule))
+            .collect();
+        if both.len() > LONG_ANY {
+            return None;
+        }
+        let any = builder.put(&both, ALONE);
+        let [source, destination] = ranks;
+        let halves = [builder.half(SOURCE, source)?, builder.half(DESTINATION, destination)?];
+        let ids = (0..engine.ordered as Slot).map(|slot| engine.rule_in(slot).map_or(0, |rule| rule.id)).collect();
+        let Builder { numbers, turned, .. } = builder;
+        let mut this = Self { level: level(), halves, any, numbers, turned, ids, bytes: 0 };
+        let half = |half: &Half| {
+            half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
+        };
+        this.bytes = this.halves.iter().map(half).sum::<usize>()
+            + 4 * (this.numbers.capacity() + this.turned.capacity())
+            + 8 * this.ids.capacity();
+        (this.bytes <= room).then_some(this)
+    }
+}
+
+impl Builder<'_> {
+    /// The lists of a side; `None` when there is no room.
+    fn half(&mut self, side: usize, ranks: Ranks) -> Option<Half> {
+        let count = self.held[side].len();
+        let mut paired: Vec<List> = vec![List::default(); count];
+        let mut any: Vec<Vec<Item>> = vec![Vec::new(); count];
+        let mut events: Vec<(u32, bool, u32)> = Vec::new();
+        for id in 0..count as u32 {
+            let Some((first, following)) = self.held[side][id as usize] else { continue };
+            let (with_other, without) = self.items(side, id);
+            if with_other.is_empty() && without.is_empty() {
+                continue;
+            }
+            paired[id as usize] = self.put_paired(&with_other, self.intervals[1 - side]);
+            any[id as usize] = without;
+            events.push((first, true, id));
+            events.push((first + following + 1, false, id));
+            if self.numbers.len() > self.room {
+                return None;
+            }
+        }
+        events.sort_unstable();
+        let mut heads = Vec::with_capacity(ranks.len());
+        let mut lists: Vec<List> = Vec::new();
+        let mut known: HashMap<Box<[u32]>, Head, RandomState> = HashMap::default();
+        let mut known_any: HashMap<Box<[u32]>, List, RandomState> = HashMap::default();
+        let mut holding: Vec<u32> = Vec::new();
+        let mut place: Vec<u32> = vec![0; count];
+        let mut events = events.into_iter().peekable();
+        for rank in 0..ranks.len() as u32 {
+            let mut changed = rank == 0;
+            while let Some((_, begins, id)) = events.next_if(|event| event.0 == rank) {
+                changed = true;
+                if begins {
+                    place[id as usize] = holding.len() as u32;
+                    holding.push(id);
+                } else {
+                    let at = place[id as usize] as usize;
+                    holding.swap_remove(at);
+                    if let Some(&moved) = holding.get(at) {
+                        place[moved as usize] = at as u32;
+                    }
+                }
+            }
+            if !changed {
+                heads.push(heads.last().copied().unwrap_or(Head::EMPTY));
+                continue;
+            }
+            if holding.len() > SELECTORS {
+                heads.push(Head::MISSING);
+                continue;
+            }
+            let mut key = holding.clone();
+            key.sort_unstable();
+            let head = match known.get(key.as_slice()) {
+                Some(head) => *head,
+                None => {
+                    let of: Vec<u32> = key.iter().copied().filter(|&id| !any[id as usize].is_empty()).collect();
+                    let any = match known_any.get(of.as_slice()) {
+                        Some(list) => *list,
+                        None => {
+                            let list = self.merged(of.iter().map(|&id| any[id as usize].as_slice()));
+                            known_any.insert(of.into(), list);
+                            list
+                        }
+                    };
+                    let from = lists.len();
+                    lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
+                    let items = lists[from..].iter().fold(0u32, |sum, list| sum.saturating_add(list.cost()));
+                    let head = Head { lists: from as u32, count: (lists.len() - from) as u32, items, any };
+                    known.insert(key.into(), head);
+                    head
+                }
+            };
+            heads.push(head);
+            if self.numbers.len() > self.room {
+                return None;
+            }
+        }
+        Some(Half { ranks, heads, lists })
+    }
+
+    /// One list of several; without them when it would be long.
+    fn merged<'b>(&mut self, lists: impl Iterator<Item = &'b [Item]>) -> List {
+        let mut items: Vec<Item> = lists.flatten().copied().collect();
+        if items.len() > LONG_ANY {
+            return List { at: 0, len: Head::NONE };
+        }
+        items.sort_by_key(|item| item.mark);
+        self.put(&items, ALONE)
+    }
+
+    /// The items of a selector's rules, with and without the other side.
+    fn items(&self, side: usize, id: u32) -> (Vec<Item>, Vec<Item>) {
+        let engine = self.engine;
+        let (mut paired, mut any) = (Vec::new(), Vec::new());
+        for slot in uses(engine, side, id) {
+            let (Some(entry), Some(rule)) = (engine.entries.get(slot), engine.rule_in(slot)) else { continue };
+            // A rule with `*` here as well stands elsewhere, and nobody's addresses have no owner.
+            if engine.sides[side].any.contains(slot) || rule.same_owner {
+                continue;
+            }
+            if engine.sides[1 - side].any.contains(slot) {
+                any.extend(alone(slot, rule));
+                continue;
+            }
+            let others = entry.named[1 - side].iter().filter_map(|&id| self.held[1 - side][id as usize]);
+            let (services, exact) = services(rule).map_or((vec![ALL], false), |services| (services, true));
+            let others: Vec<Range> = others.take(MANY + 1).collect();
+            if others.len() * services.len() > MANY {
+                paired.push(Item { other: ALL, service: ALL, mark: slot << 1 | RICHER });
+                continue;
+            }
+            let mark = slot << 1 | if exact { 0 } else { RICHER };
+            paired.extend(
+                others.into_iter().flat_map(|other| services.iter().map(move |&service| Item { other, service, mark })),
+            );
+        }
+        (paired, any)
+    }
+
+    /// A list with the other side, which has so many intervals: turned when it is long and that takes little memory.
+    fn put_paired(&mut self, items: &[Item], intervals: usize) -> List {
+        if items.len() > TURNED && intervals <= WORTH * items.len() {
+            let (numbers, turned) = (self.numbers.len(), self.turned.len());
+            if self.turn(items, intervals) {
+                return List { at: turned as u32, len: List::TURNED };
+            }
+            self.numbers.truncate(numbers);
+            self.turned.truncate(turned);
+        }
+        self.put(items, PAIRED)
+    }
+
+    /// For each interval of the other side a list of the items that hold it; `false` when that takes too much.
+    fn turn(&mut self, items: &[Item], intervals: usize) -> bool {
+        let mut events: Vec<(u32, bool, u32)> = Vec::with_capacity(2 * items.len());
+        for (at, item) in (0..).zip(items) {
+            events.push((item.other.0, true, at));
+            events.extend(
+                item.other.0.checked_add(item.other.1).and_then(|last| Some((last.checked_add(1)?, false, at))),
+            );
+        }
+        events.sort_unstable();
+        let (start, mut written) = (self.turned.len(), 0);
+        let mut holding: Vec<u32> = Vec::new();
+        for events in events.chunk_by(|a, b| a.0 == b.0) {
+            let Some(&(rank, ..)) = events.first() else { continue };
+            let end = (start + rank as usize).min(start + intervals);
+            let list = self.turned.last().copied().filter(|_| self.turned.len() > start).unwrap_or(0);
+            self.turned.resize(end, list);
+            for &(_, begins, at) in events {
+                match holding.binary_search(&at) {
+                    Err(place) if begins => holding.insert(place, at),
+                    Ok(place) if !begins => {
+                        holding.remove(place);
+                    }
+                    _ => {}
+                }
+            }
+            if end == start + intervals {
+                break;
+            }
+            written += holding.len();
+            if written > COPIES * items.len() || self.numbers.len() > self.room {
+                return false;
+            }
+            let list = if holding.is_empty() { 0 } else { self.numbers.len() as u32 };
+            self.turned.push(list);
+            if list != 0 {
+                self.numbers.push(holding.len() as u32);
+                let holding: Vec<Item> = holding.iter().filter_map(|&at| items.get(at as usize).copied()).collect();
+                self.put(&holding, ALONE);
+            }
+        }
+        let list = self.turned.last().copied().filter(|_| self.turned.len() > start).unwrap_or(0);
+        self.turned.resize(start + intervals, list);
+        true
+    }
+
+    fn put(&mut self, items: &[Item], numbers: usize) -> List {
+        let at = self.numbers.len() as u32;
+        for items in items.chunks(LANES) {
+            if numbers == PAIRED {
+                self.numbers.extend(items.iter().map(|item| item.other.0));
+                self.numbers.extend(items.iter().map(|item| item.other.1));
+            }
+            self.numbers.extend(items.iter().map(|item| item.service.0));
+            self.numbers.extend(items.iter().map(|item| item.service.1));
+            self.numbers.extend(items.iter().map(|item| item.mark));
+        }
+        List { at, len: items.len() as u32 }
+    }
+}
+
+/// The rules in order that name a selector on a side, ascending.
+fn uses(engine: &Engine, side: usize, selector: u32) -> impl Iterator<Item = Slot> + '_ {
+    let all = engine.selectors.get(selector).into_iter().flat_map(move |named| named.uses[side].iter().copied());
+    all.filter(|slot| (*slot as usize) < engine.ordered)
+}
+
+/// The items of a rule without the other side.
+fn alone(slot: Slot, rule: &Rule) -> Vec<Item> {
+    if rule.same_owner {
+        return Vec::new();
+    }
+    match services(rule).filter(|services| services.len() <= MANY) {
+        Some(services) => services.into_iter().map(|service| Item { other: ALL, service, mark: slot << 1 }).collect(),
+        None => vec![Item { other: ALL, service: ALL, mark: slot << 1 | RICHER }],
+    }
+}
+
+/// The [services](service) of a rule as ranges; `None` when that is not all it takes.
+fn services(rule: &Rule) -> Option<Vec<Range>> {
+    if !rule.through.is_empty() || rule.family.is_some() {
+        return None;
+    }
+    if rule.protocols.is_empty() {
+        return rule.ports.is_empty().then(|| vec![ALL]);
+    }
+    if rule.protocols.len().saturating_mul(rule.ports.len()) > MANY {
+        return None;
+    }
+    let of = |&protocol: &u8| {
+        let whole = rule.ports.is_empty().then(|| (service(protocol, 0), u32::from(u16::MAX)));
+        let parts =
+            rule.ports.iter().map(move |range| (service(protocol, range.low), u32::from(range.high - range.low)));
+        whole.into_iter().chain(parts)
+    };
+    Some(rule.protocols.iter().flat_map(of).collect())
+}
