@@ -25,7 +25,16 @@ test('a statement and a batch answer as their asynchronous forms do', async (t) 
     t.is(code(t, () => db.executeSync('COMMIT')), 'ERR_NOT_ALLOWED')
     t.is(code(t, () => db.executeSync('SELECT 1', undefined, { signal: new AbortController().signal } as never)), 'ERR_TYPE')
     t.is(code(t, () => db.executeBatchTransactionSync([{ sql: "DELETE FROM t WHERE name = 'c'" }, { sql: 'SELECT 1 WHERE 0', expect: { rows: 1 } }])), 'ERR_EXPECTATION_FAILED')
-    t.is(code(t, () => db.executeSync('INSERT INTO t (name) VALUES (?)', [{ toJSON: () => db.executeSync('DELETE FROM t') }])), 'ERR_PARAMETERS')
+    // A parameter that uses the database while a request is written, on either way.
+    const meddling = [{ toJSON: () => db.executeSync('DELETE FROM t') }]
+    const refused = [
+      t.throws(() => db.executeSync('INSERT INTO t (name) VALUES (?)', meddling), { instanceOf: ZqliteError }),
+      await rejects(t, 'ERR_PARAMETERS', db.execute('INSERT INTO t (name) VALUES (?)', meddling)),
+    ]
+    for (const error of refused) {
+      t.is(error.code, 'ERR_PARAMETERS')
+      t.is((error.cause as ZqliteError).code, 'ERR_TYPE')
+    }
     t.deepEqual(await db.query('SELECT name FROM t ORDER BY id'), [{ name: 'b' }, { name: 'é🦀' }, { name: 'c' }])
   }
 })
