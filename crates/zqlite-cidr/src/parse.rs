@@ -215,7 +215,9 @@ fn dotted_quad(text: &[u8]) -> Option<u32> {
         return None;
     }
     dots |= 0x80 << (8 * text.len());
-    let digits = word ^ (EACH * u128::from(b'0'));
+    // Read again four bytes at a time, from wherever an octet begins.
+    let mut digits = [0; 20];
+    digits[..16].copy_from_slice(&(word ^ (EACH * u128::from(b'0'))).to_le_bytes());
     let (mut start, mut bits, mut wrong) = (0, 0, false);
     for _ in 0..4 {
         let end = dots.trailing_zeros() / 8;
@@ -224,7 +226,7 @@ fn dotted_quad(text: &[u8]) -> Option<u32> {
         wrong |= !(1..=3).contains(&length);
         // Three bytes, hundreds first, zeros for digits that are not there.
         let missing = 3u32.wrapping_sub(length).min(3);
-        let octet = ((digits >> (8 * start)) as u32) << (8 * missing) & 0x00ff_ffff;
+        let octet = u32::from_le_bytes(*digits.get(start as usize..)?.first_chunk()?) << (8 * missing) & 0x00ff_ffff;
         wrong |= (octet.wrapping_add(0x0076_7676) | octet) & 0x0080_8080 != 0;
         let value = (octet & 0xff) * 100 + (octet >> 8 & 0xff) * 10 + (octet >> 16);
         // No leading zeros, not above 255.
