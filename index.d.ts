@@ -916,7 +916,7 @@ export declare const errorCatalogue: {
     };
     readonly ERR_TRANSACTION_STATE: {
         readonly retryable: false;
-        readonly description: 'The call does not fit the state of the transaction: it has ended, or the database object was used to write inside its own callback.';
+        readonly description: 'The call does not fit the state of the transaction: it has ended, or a database object was used within its own callback, or at once on its thread.';
     };
     readonly ERR_READONLY: {
         readonly retryable: false;

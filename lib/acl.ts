@@ -529,18 +529,18 @@ function decision(code: number): AclDecision {
 
 /** See {@link AclEngine.decideBatch}. */
 export function decideBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclBatch): AclDecisions {
-  const { rules, allowed } = answers(protocols.length)
-  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, rules, allowed))
-  return { allowed, rules }
+  const decisions = undecided(protocols.length)
+  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, decisions))
+  return decisions
 }
 
 /** See {@link AclEngine.decideAddressesBatch}. */
 export function decideAddressesBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclAddressBatch): AclDecisions {
-  const { rules, allowed } = answers(protocols.length)
-  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, rules, allowed))
-  return { allowed, rules }
+  const decisions = undecided(protocols.length)
+  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, decisions))
+  return decisions
 }
 
-function answers(count: number): AclDecisions {
+function undecided(count: number): AclDecisions {
   return { allowed: new Uint8Array(count), rules: new Float64Array(count) }
 }

@@ -18,7 +18,7 @@ export const errorCatalogue = {
   ERR_SNAPSHOT_TOO_OLD: { retryable: true, description: 'A read held its snapshot for so long that the write-ahead log could not be kept within its limit.' },
   ERR_STEP_BUDGET: { retryable: false, description: 'A synchronous call took more steps than it may take on the JavaScript thread; make it an asynchronous one.' },
   ERR_TRANSACTION_TIMEOUT: { retryable: true, description: 'A callback transaction held the writer lane for too long, or left it idle; it was rolled back.' },
-  ERR_TRANSACTION_STATE: { retryable: false, description: 'The call does not fit the state of the transaction: it has ended, or the database object was used to write inside its own callback.' },
+  ERR_TRANSACTION_STATE: { retryable: false, description: 'The call does not fit the state of the transaction: it has ended, or a database object was used within its own callback, or at once on its thread.' },
   ERR_READONLY: { retryable: false, description: 'The database was opened read-only, or went read-only after a failed commit; reopen it.' },
   ERR_COMMIT_UNKNOWN: { retryable: false, description: 'The disk failed during COMMIT: the change may or may not survive. The database is read-only until it is reopened.' },
   ERR_DISK_FULL: { retryable: true, description: 'The disk, or a limit on the size of the database, is full; nothing was changed.' },

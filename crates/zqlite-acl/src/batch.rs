@@ -18,9 +18,7 @@ impl Lists {
     /// One question.
     #[inline]
     pub(crate) fn decide(&self, engine: &Engine, query: &Query<Address>) -> Found {
-        let ranks = [self.rank(SOURCE, query.source), self.rank(DESTINATION, query.destination)];
-        let asked = Asked { ranks, service: service(query.protocol, query.port), at: query.at };
-        self.level().run(One { lists: self, engine, asked })
+        self.level().run(One { lists: self, engine, query })
     }
 
     /// Many questions; `put` is called for each, ascending.
@@ -32,7 +30,7 @@ impl Lists {
 struct One<'a> {
     lists: &'a Lists,
     engine: &'a Engine,
-    asked: Asked,
+    query: &'a Query<Address>,
 }
 
 impl Job for One<'_> {
@@ -40,7 +38,11 @@ impl Job for One<'_> {
 
     #[inline(always)]
     fn run(self, lanes: impl Lanes) -> Found {
-        self.lists.first(lanes, self.engine, self.asked)
+        let Self { lists, engine, query } = self;
+        let ranks =
+            [lists.ranks(SOURCE).of(lanes, query.source), lists.ranks(DESTINATION).of(lanes, query.destination)];
+        let asked = Asked { ranks, service: service(query.protocol, query.port), at: query.at };
+        lists.first(lanes, engine, asked)
     }
 }
 
@@ -239,9 +241,7 @@ mod tests {
             for level in Level::all() {
                 for query in &queries {
                     asked.set(asked.get() + 1);
-                    let ranks = [lists.rank(SOURCE, query.source), lists.rank(DESTINATION, query.destination)];
-                    let asked = Asked { ranks, service: service(query.protocol, query.port), at: query.at };
-                    if let Found::Rule(slot) = level.run(One { lists, engine: &engine, asked }) {
+                    if let Found::Rule(slot) = level.run(One { lists, engine: &engine, query }) {
                         answered.set(answered.get() + 1);
                         let rule = slot.and_then(|slot| lists.id(slot));
                         prop_assert_eq!(rule, plain.decide_addresses(query).rule, "{:?} {:?}", level, query);

@@ -6,7 +6,7 @@ use ahash::RandomState;
 use zqlite_cidr::{AddressRange, Family};
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
-use crate::lanes::{LANES, level};
+use crate::lanes::{LANES, Scalar, level};
 use crate::lists::{ALONE, Half, Head, LONG_ANY, List, Lists, Made, PAIRED, RICHER, Store, service};
 use crate::names::NameLists;
 use crate::ranks::Ranks;
@@ -78,8 +78,8 @@ impl Made for Lists {
         let held = [SOURCE, DESTINATION].map(|side| {
             let hold = |(id, range): (usize, &Option<AddressRange>)| {
                 let range = range.filter(|_| uses(engine, side, id as u32).next().is_some())?;
-                let first = ranks[side].of(range.first());
-                Some((first, ranks[side].of(range.last()) - first))
+                let first = ranks[side].of(Scalar, range.first());
+                Some((first, ranks[side].of(Scalar, range.last()) - first))
             };
             ranges.iter().enumerate().map(hold).collect()
         });
@@ -291,7 +291,9 @@ impl Builder<'_> {
 
     /// A list with the other side, which has so many intervals: turned when it is long and that takes little memory.
     fn put_paired(&mut self, items: &[Item], intervals: usize) -> List {
-        if items.len() > TURNED && intervals <= WORTH * items.len() {
+        // Half of the room stays for lists as they are.
+        let room = self.store.turned.len() + self.store.numbers.len() + intervals <= self.room / 2;
+        if items.len() > TURNED && intervals <= WORTH * items.len() && room {
             let (numbers, turned) = (self.store.numbers.len(), self.store.turned.len());
             if self.turn(items, intervals) {
                 return List { at: turned as u32, len: List::TURNED };

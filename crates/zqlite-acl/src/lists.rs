@@ -14,8 +14,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use zqlite_cidr::Address;
-
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{LANES, Lanes, Level, prefetch};
 use crate::ranks::Ranks;
@@ -174,10 +172,6 @@ impl Lists {
     #[inline]
     pub(crate) fn level(&self) -> Level {
         self.level
-    }
-
-    pub(crate) fn rank(&self, side: usize, address: Address) -> u32 {
-        self.halves[side].ranks.of(address)
     }
 
     #[inline(always)]

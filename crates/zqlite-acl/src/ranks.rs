@@ -5,7 +5,7 @@
 
 use zqlite_cidr::{Address, Family};
 
-use crate::lanes::{Lanes, SORTED, Scalar};
+use crate::lanes::{Lanes, SORTED};
 
 /// Fewer beginnings are searched without the table of upper halves.
 const FEW: usize = 256;
@@ -58,9 +58,10 @@ impl Ranks {
     }
 
     /// The interval of an address.
-    pub(crate) fn of(&self, address: Address) -> u32 {
+    #[inline(always)]
+    pub(crate) fn of(&self, lanes: impl Lanes, address: Address) -> u32 {
         match address.family() {
-            Family::V4 => self.v4(Scalar, self.part(address.bits() as u32), address.bits() as u32),
+            Family::V4 => self.v4(lanes, self.part(address.bits() as u32), address.bits() as u32),
             Family::V6 => self.v4 + self.v6.partition_point(|&first| first <= address.bits()).saturating_sub(1) as u32,
         }
     }
@@ -105,6 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::lanes::Scalar;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
@@ -122,7 +124,7 @@ mod tests {
             sorted.dedup();
             for probe in sorted.iter().flat_map(|&first| [first, first.wrapping_add(1), first.wrapping_sub(1)]) {
                 let plain = sorted.iter().filter(|&&first| first <= probe).count() as u32 - 1;
-                prop_assert_eq!(ranks.of(Address::v4(probe)), plain);
+                prop_assert_eq!(ranks.of(Scalar, Address::v4(probe)), plain);
                 #[cfg(target_arch = "x86_64")]
                 if let Some(lanes) = crate::lanes::x86::Avx512::detected() {
                     prop_assert_eq!(ranks.v4(lanes, ranks.part(probe), probe), plain);
@@ -136,7 +138,7 @@ mod tests {
                 let plain = sorted.len() + all.iter().filter(|&&first| first <= probe).count() - 1;
                 let address = Address::v6(probe);
                 if address.family() == Family::V6 {
-                    prop_assert_eq!(ranks.of(address) as usize, plain);
+                    prop_assert_eq!(ranks.of(Scalar, address) as usize, plain);
                 }
             }
         }

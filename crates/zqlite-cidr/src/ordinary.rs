@@ -93,6 +93,9 @@ fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
         return None;
     }
     let length = (end_bit.trailing_zeros() / 8) as usize;
+    // Read again four bytes at a time, from wherever an octet begins.
+    let mut room = [0; 20];
+    room[..16].copy_from_slice(&digits.to_le_bytes());
     let (mut start, mut bits, mut wrong) = (0, 0, false);
     for _ in 0..4 {
         let end = ends.trailing_zeros() / 8;
@@ -101,7 +104,7 @@ fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
         wrong |= !(1..=3).contains(&count);
         // Three bytes, hundreds first, zeros for digits that are not there.
         let missing = 3u32.wrapping_sub(count).min(3);
-        let octet = ((digits >> (8 * start)) as u32) << (8 * missing) & 0x00ff_ffff;
+        let octet = u32::from_le_bytes(*room.get(start as usize..)?.first_chunk()?) << (8 * missing) & 0x00ff_ffff;
         let value = (octet & 0xff) * 100 + (octet >> 8 & 0xff) * 10 + (octet >> 16);
         // No leading zeros, not above 255.
         let least = [100, 10, 0, 0][missing as usize];

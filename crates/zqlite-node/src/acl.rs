@@ -10,10 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::Env;
-use napi::bindgen_prelude::{
-    Float64Array, Float64ArraySlice, Function, FunctionCallContext, Object, Uint8ArraySlice, Uint32Array,
-    Uint32ArraySlice,
-};
+use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
 use zqlite_cidr::{Address, AddressRange};
@@ -23,7 +20,7 @@ use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
 use self::batch::{Answers, same_length};
-use self::exchange::{Exchange, short_text};
+use self::exchange::{Exchange, address_at};
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
     of_service, peer, query, read_change, rule, unknown, way,
@@ -92,10 +89,10 @@ impl NativeAclEngine {
         let engine = Rc::clone(&self.engine);
         let exchange = Exchange::new(exchange)?;
         env.create_function_from_closure("decideAddresses", move |call: FunctionCallContext<'_>| {
-            let ends = [short_text(&call, 0)?, short_text(&call, 1)?];
+            let (source, destination) = (address_at(&call, 0)?, address_at(&call, 1)?);
             guard(|| {
                 let [_, _, service, at] = exchange.question();
-                let query = of_service(address(ends[0].text())?, address(ends[1].text())?, service, at)?;
+                let query = of_service(source?, destination?, service, at)?;
                 exchange.answer(code(engine.borrow().decide_addresses(&query)));
                 Ok(())
             })
@@ -121,12 +118,11 @@ impl NativeAclEngine {
         protocols: &[u8],
         ports: &[u16],
         at: f64,
-        rules: Float64ArraySlice<'_>,
-        allowed: Uint8ArraySlice<'_>,
+        #[napi(ts_arg_type = "{ rules: Float64Array; allowed: Uint8Array }")] answers: Object<'_>,
     ) -> napi::Result<()> {
+        let mut answers = Answers::of(&answers)?;
         guard(|| {
             let at = argument("at", at)?;
-            let mut answers = Answers::new(rules, allowed)?;
             same_length(&[sources.len(), destinations.len(), protocols.len(), ports.len(), answers.len()])?;
             let engine = self.engine.borrow();
             let ends = sources.iter().zip(destinations);
@@ -147,12 +143,11 @@ impl NativeAclEngine {
         protocols: &[u8],
         ports: &[u16],
         at: f64,
-        rules: Float64ArraySlice<'_>,
-        allowed: Uint8ArraySlice<'_>,
+        #[napi(ts_arg_type = "{ rules: Float64Array; allowed: Uint8Array }")] answers: Object<'_>,
     ) -> napi::Result<()> {
+        let mut answers = Answers::of(&answers)?;
         guard(|| {
             let at = argument("at", at)?;
-            let mut answers = Answers::new(rules, allowed)?;
             let words = if sources.len() == 4 * answers.len() { 4 } else { 1 };
             same_length(&[answers.len() * words, sources.len(), destinations.len()])?;
             same_length(&[answers.len(), protocols.len(), ports.len()])?;

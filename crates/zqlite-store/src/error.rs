@@ -46,7 +46,7 @@ catalogue! {
     SnapshotTooOld "ERR_SNAPSHOT_TOO_OLD" true "A read held its snapshot for so long that the write-ahead log could not be kept within its limit."
     StepBudget "ERR_STEP_BUDGET" false "A synchronous call took more steps than it may take on the JavaScript thread; make it an asynchronous one."
     TransactionTimeout "ERR_TRANSACTION_TIMEOUT" true "A callback transaction held the writer lane for too long, or left it idle; it was rolled back."
-    TransactionState "ERR_TRANSACTION_STATE" false "The call does not fit the state of the transaction: it has ended, or the database object was used to write inside its own callback."
+    TransactionState "ERR_TRANSACTION_STATE" false "The call does not fit the state of the transaction: it has ended, or a database object was used within its own callback, or at once on its thread."
     Readonly "ERR_READONLY" false "The database was opened read-only, or went read-only after a failed commit; reopen it."
     CommitUnknown "ERR_COMMIT_UNKNOWN" false "The disk failed during COMMIT: the change may or may not survive. The database is read-only until it is reopened."
     DiskFull "ERR_DISK_FULL" true "The disk, or a limit on the size of the database, is full; nothing was changed."

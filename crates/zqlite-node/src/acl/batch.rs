@@ -1,8 +1,10 @@
 //! The answers to a batch of questions, in typed arrays of the facade.
 
-use napi::bindgen_prelude::{Float64ArraySlice, Uint8ArraySlice};
+use napi::bindgen_prelude::{Float64ArraySlice, JsObjectValue, Object, Uint8ArraySlice};
 use zqlite_acl::Decision;
 use zqlite_store::{Error, ErrorCode};
+
+use crate::guard::guard;
 
 /// For each question the rule that decides it, and whether that allows.
 pub(super) struct Answers<'a> {
@@ -11,8 +13,10 @@ pub(super) struct Answers<'a> {
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(rules: Float64ArraySlice<'a>, allowed: Uint8ArraySlice<'a>) -> Result<Self, Error> {
-        same_length(&[rules.len(), allowed.len()])?;
+    pub(super) fn of(answers: &Object<'a>) -> napi::Result<Self> {
+        let rules: Float64ArraySlice<'a> = answers.get_named_property("rules")?;
+        let allowed: Uint8ArraySlice<'a> = answers.get_named_property("allowed")?;
+        guard(|| same_length(&[rules.len(), allowed.len()]))?;
         Ok(Self { rules, allowed })
     }
 
