@@ -117,7 +117,9 @@ fn stream(shared: &Arc<Shared>, lane: &mut Lane<'_>, job: Job) -> bool {
     };
     shared.counters.waited(Waiting::Stream, job.queued, now);
     lane.watch_over(&job);
+    shared.counters.active.fetch_add(1, Ordering::Relaxed);
     let result = run(shared, lane, call, flow, &job, &mut outbox);
+    shared.counters.active.fetch_sub(1, Ordering::Relaxed);
     lane.watch.nothing();
     match result {
         Ok(last) => {
