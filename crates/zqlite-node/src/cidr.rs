@@ -7,16 +7,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::bindgen_prelude::{
-    Array, Buffer, Env, Float64ArraySlice, FromNapiValue, Function, FunctionCallContext, Uint8ArraySlice,
-    Uint32ArraySlice,
+    Array, Buffer, Env, Float64ArraySlice, Function, FunctionCallContext, Uint8ArraySlice, Uint32ArraySlice,
 };
-use napi::sys;
 use napi_derive::napi;
 use zqlite_cidr::{Address, AddressRange, HostBits, LookupTable, Mode, ParseError, Prefix, Table};
 use zqlite_store::{Error, ErrorCode};
 
 use crate::guard::guard;
 use crate::number::argument;
+use crate::text::{Text, texts};
 
 /// A prefix with its value.
 #[napi(object)]
@@ -63,42 +62,6 @@ pub fn instructions() -> napi::Result<&'static str> {
 #[napi]
 pub fn cidr_range_to_prefixes(text: String) -> napi::Result<Vec<String>> {
     guard(|| Ok(range(&text)?.to_prefixes().iter().map(Prefix::to_string).collect()))
-}
-
-/// The bytes of a short text on the stack: no address is longer. `String` would cost an allocation, and as much again as
-/// the lookup.
-pub enum Text {
-    Short([u8; Text::ROOM], usize),
-    Long(String),
-}
-
-impl Text {
-    const ROOM: usize = 64;
-
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Short(bytes, length) => &bytes[..*length],
-            Self::Long(text) => text.as_bytes(),
-        }
-    }
-}
-
-impl FromNapiValue for Text {
-    unsafe fn from_napi_value(env: sys::napi_env, value: sys::napi_value) -> napi::Result<Self> {
-        let mut bytes = [0u8; Self::ROOM];
-        let mut length = 0;
-        // SAFETY: the caller gives a live environment and a value of it. The engine writes at most `ROOM` bytes, the
-        // closing zero included, into the array of that size, and their number without it to `length`.
-        let status =
-            unsafe { sys::napi_get_value_string_utf8(env, value, bytes.as_mut_ptr().cast(), Self::ROOM, &mut length) };
-        // What fills the room may have been cut; what is no string has its error from `String`. A cut never splits a
-        // character, so up to three bytes of the room may be left.
-        if status == sys::Status::napi_ok && length < Self::ROOM - 4 {
-            return Ok(Self::Short(bytes, length));
-        }
-        // SAFETY: as above.
-        unsafe { String::from_napi_value(env, value) }.map(Self::Long)
-    }
 }
 
 /// Where the values of a batch go: beside what stands for "none" there.
@@ -434,12 +397,6 @@ fn pool(text: &Text, host_bits: HostBits, length: Option<f64>) -> Result<(Prefix
 
 fn answer(found: Option<u32>) -> f64 {
     found.map_or(-1.0, f64::from)
-}
-
-pub(crate) fn texts(array: &Array) -> napi::Result<Vec<Text>> {
-    (0..array.len())
-        .map(|at| array.get::<Text>(at)?.ok_or_else(|| napi::Error::from_reason("a text is missing")))
-        .collect()
 }
 
 pub(crate) fn at_index(what: &str, at: usize, error: &ParseError) -> Error {

@@ -10,8 +10,9 @@ use napi_derive::napi;
 use zqlite_cidr::Address;
 use zqlite_store::{CidrIndex, Error, ErrorCode};
 
-use crate::cidr::{Text, at_index, texts};
+use crate::cidr::at_index;
 use crate::guard::guard;
+use crate::text::{Text, texts};
 
 /// The longest prefix that holds an address, with its rows.
 #[napi(object)]

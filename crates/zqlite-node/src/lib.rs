@@ -23,3 +23,4 @@ mod mailbox;
 mod number;
 mod options;
 mod request;
+mod text;
