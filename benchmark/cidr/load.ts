@@ -63,7 +63,7 @@ export function run(effort: Effort, build: Build): number {
     case 'snapshot-load': {
       const again = performance.now()
       const loaded = rival.reload ? rival.reload() : build(prefixes, 'compact')
-      // What the first lookup has to do belongs to loading.
+      // Loaded is what answers.
       loaded.lookup('192.0.2.1')
       return performance.now() - again
     }

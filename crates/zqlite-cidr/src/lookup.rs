@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::address::{Address, Family, is_mapped};
 use crate::batch::{Found, LANES, Lane, find_all, find_one};
@@ -38,6 +39,9 @@ impl Mode {
 /// processor's caches.
 const LARGE: usize = 16_384;
 const SMALL: usize = LARGE / 2;
+/// Lookups by the trie alone until rows that are due are made: to make them for a million prefixes takes as long as some hundred
+/// thousand lookups, which is lost on a table that is loaded and asked little.
+const PAYS: u32 = 8192;
 
 /// A [`Table`] of numbers with lookups of one address or many. Reads of other kinds are those of the table.
 #[derive(Debug, Default)]
@@ -46,8 +50,10 @@ pub struct LookupTable {
     mode: Mode,
     /// Set where there are rows.
     flat: OnceLock<Flat>,
-    /// Rows are due, but nobody has asked for an address yet.
+    /// Rows are to be made when they pay.
     rows_due: bool,
+    /// Addresses that were asked for since they are due.
+    asked: AtomicU32,
 }
 
 impl Deref for LookupTable {
@@ -62,23 +68,30 @@ impl LookupTable {
     /// A table with the entries of `table`.
     pub fn of(table: Table<u32>, mode: Mode) -> Self {
         let table = Self::lazily_of(table, mode);
-        table.flat();
+        table.flat(PAYS);
         table
     }
 
-    /// As [`of`](Self::of), at once: the rows of answers, most of the time that it takes, are made by the first lookup.
+    /// As [`of`](Self::of), at once: the rows of answers, most of the time that it takes, are made when some thousand addresses
+    /// were asked for.
     pub fn lazily_of(table: Table<u32>, mode: Mode) -> Self {
         let rows_due = mode == Mode::Fast || table.len() >= LARGE;
-        Self { table, mode, flat: OnceLock::new(), rows_due }
+        Self { table, mode, flat: OnceLock::new(), rows_due, asked: AtomicU32::new(0) }
     }
 
-    /// The rows, made now if they are due.
+    /// The rows for so many addresses, made now if they are due and pay.
     #[inline(always)]
-    fn flat(&self) -> Option<&Flat> {
+    fn flat(&self, addresses: u32) -> Option<&Flat> {
         match self.flat.get() {
-            None if self.rows_due => Some(self.flat.get_or_init(|| self.mode.flat(&self.table))),
+            None if self.rows_due => self.due(addresses),
             flat => flat,
         }
+    }
+
+    #[cold]
+    fn due(&self, addresses: u32) -> Option<&Flat> {
+        let asked = self.asked.fetch_add(addresses, Relaxed).saturating_add(addresses);
+        (asked >= PAYS).then(|| self.flat.get_or_init(|| self.mode.flat(&self.table)))
     }
 
     /// Asks for the memory of the rows that a change of `prefix` will touch, so that it comes while the trie is changed.
@@ -106,6 +119,7 @@ impl LookupTable {
         if self.mode == Mode::Compact && self.table.len() < SMALL {
             self.flat = OnceLock::new();
             self.rows_due = false;
+            self.asked = AtomicU32::new(0);
         }
         if let Some(flat) = self.flat.get_mut() {
             flat.update(&self.table, prefix);
@@ -115,7 +129,7 @@ impl LookupTable {
 
     /// Bytes of memory that the table takes.
     pub fn memory(&self) -> usize {
-        self.table.memory() + self.flat().map_or(0, Flat::memory)
+        self.table.memory() + self.flat.get().map_or(0, Flat::memory)
     }
 
     /// The value of the longest prefix that holds `address`.
@@ -127,7 +141,7 @@ impl LookupTable {
     #[inline]
     fn find(&self, address: Address) -> Found {
         let high = (key_of(address.family(), address.bits()) >> 64) as u64;
-        match self.flat().and_then(|flat| flat.find_one(address.family(), high)) {
+        match self.flat(1).and_then(|flat| flat.find_one(address.family(), high)) {
             Some(found) => found,
             None => find_one(&self.table, address),
         }
@@ -167,7 +181,7 @@ impl LookupTable {
 
     #[inline(always)]
     fn find_all<L: Lane>(&self, addresses: &[L], found: &mut [Found; LANES]) {
-        match self.flat() {
+        match self.flat(addresses.len() as u32) {
             Some(flat) => flat.find_all(&self.table, addresses, found),
             None => find_all(&self.table, addresses, found),
         }
@@ -339,14 +353,31 @@ mod tests {
         let mut table = LookupTable::default();
         let hosts: Vec<Prefix> = (0..LARGE as u32).map(|n| Prefix::from(Address::v4(n << 12))).collect();
         for &host in &hosts {
-            assert!(table.flat().is_none());
+            assert!(table.flat(PAYS).is_none());
             table.insert(host, 1);
         }
-        assert!(table.flat().is_some());
+        assert!(table.flat(PAYS).is_some());
         for &host in &hosts {
             table.remove(host);
         }
-        assert!(table.flat().is_none());
+        assert!(table.flat(PAYS).is_none());
         assert_eq!(table.lookup(Address::v4(0)), None);
+    }
+
+    #[test]
+    fn rows_are_made_when_they_pay() {
+        let table = Table::from_iter([(Prefix::from(Address::v4(0x0a00_0001)), 7)]);
+        let table = LookupTable::lazily_of(table, Mode::Fast);
+        let batch = [0x0a00_0001; 100];
+        let ask = || table.lookup_v4(&batch, |_, found| assert_eq!(found, Some(7)));
+        for _ in 0..PAYS / 200 {
+            ask();
+            (0..100).for_each(|_| assert_eq!(table.lookup(Address::v4(batch[0])), Some(7)));
+        }
+        ask();
+        assert!(table.flat.get().is_none());
+        ask();
+        assert!(table.flat.get().is_some());
+        ask();
     }
 }
