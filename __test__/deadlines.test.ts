@@ -161,6 +161,26 @@ test('closing ends streams that nobody reads on, and those that are being read',
   await t.throwsAsync(async () => unread.next(), { instanceOf: ZqliteError, code: 'ERR_CLOSED' })
 })
 
+test('closing waits for a transaction also where one may take weeks', async (t) => {
+  const db = await Database.open(join(folder(t), 'test.db'), { transactions: { total: 2 ** 31 + 1000 } })
+  await db.execute('CREATE TABLE t (a)')
+  const transaction = db.transaction(async (tx) => {
+    await sleep(200)
+    return tx.execute('INSERT INTO t VALUES (1)')
+  })
+  await sleep(20)
+  await db.close()
+  t.like(await transaction, { changes: 1 })
+})
+
+test("a signal that is undefined leaves a call within a transaction to the transaction's own", async (t) => {
+  const db = await fresh(t)
+  const controller = new AbortController()
+  setTimeout(() => controller.abort(), 50)
+  const call = (tx: Transaction): Promise<unknown> => tx.query(endless, [], { signal: undefined, timeout: 5000 } as object as CallOptions)
+  await rejects(t, 'ERR_CANCELLED', db.transaction(call, { signal: controller.signal }))
+})
+
 test('closing waits for transactions and what they do, and for questions of health', async (t) => {
   const path = join(folder(t), 'test.db')
   const db = await Database.open(path)

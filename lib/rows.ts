@@ -193,7 +193,6 @@ export class Decoder {
   }
 }
 
-
 /**
  * A function that makes the rows in one pass over the packed columns. It is generated, so that each value is read from where it
  * lies and every row has the same hidden class.

@@ -95,7 +95,7 @@ export class Transactions {
     let timer: NodeJS.Timeout | undefined
     await new Promise<void>((resolve) => {
       this.#settled = resolve
-      timer = setTimeout(resolve, this.#channel.transactionTotal)
+      timer = setTimeout(resolve, Math.min(this.#channel.transactionTotal, 2 ** 31 - 1))
     })
     clearTimeout(timer)
   }
@@ -164,7 +164,8 @@ class Bounds {
   of(options: CallOptions | undefined): CallOptions | undefined {
     if (this.#signal === undefined && this.#end === undefined) return options
     const timeout = this.#end === undefined ? options?.timeout : Math.min(this.#left(), parseDuration('timeout', options?.timeout ?? this.#left()))
-    return { ...(this.#signal !== undefined && { signal: this.#signal }), ...options, ...(timeout !== undefined && { timeout }) }
+    const signal = options?.signal ?? this.#signal
+    return { ...options, ...(signal !== undefined && { signal }), ...(timeout !== undefined && { timeout }) }
   }
 
   /** Throws when the transaction may not be committed any more. */
