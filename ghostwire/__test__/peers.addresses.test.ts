@@ -5,6 +5,7 @@ import { Database } from 'zqlite';
 import { MemoryJournal, MemoryStore } from '../src/journal/memory.js';
 import type { Change, CommitResult, Journal, JsonValue } from '../src/journal/journal.js';
 import { SqliteJournal } from '../src/journal/sqlite.js';
+import type { GhostwireError } from '../src/errors.js';
 import type { Peer } from '../src/peers/peer.js';
 import { ADDRESSES, NETWORK, startNetwork, type TestNetwork } from './support/network.js';
 
@@ -120,6 +121,8 @@ test('what an operator cannot give is said, and changes nothing', async (t) => {
   const { register, peers, journal } = network;
   const [a, b] = [await register({ hostname: 'a' }), await register({ hostname: 'b' })];
   const before = await journal.revision();
+  const held = { code: 'ERR_ADDRESS_TAKEN', message: new RegExp(`belongs to peer b \\(${b.id}\\)`) };
+  t.is(((await t.throwsAsync(key(network, { ipv4: b.record.ipv4 }), held)) as GhostwireError).details['id'], b.id);
   for (const [ipv4, code, message] of [
     [b.record.ipv4, 'ERR_ADDRESS_TAKEN', new RegExp(`belongs to peer b \\(${b.id}\\)`)],
     ['100.100.100.100', 'ERR_ADDRESS', /reserved/],
@@ -177,6 +180,62 @@ test('an address is no longer kept for a key that is revoked or has expired', as
   t.is((await network.register()).record.ipv4, '100.64.0.2');
   t.is((await network.register()).record.ipv4, '100.64.0.4');
   t.is((await network.register({ preauthKey: lasting.text })).record.ipv4, '100.64.0.3');
+  await network.stop();
+});
+
+/** Lets no commit through that deletes addresses, and holds back those that register, as it is told. */
+class Hindered extends MemoryJournal {
+  failing = false;
+  held: Promise<void> | undefined;
+
+  override async commit(change: Change): Promise<CommitResult> {
+    if (this.failing && change.deletes?.some((path) => path.startsWith('addresses/'))) throw new Error('the disk is full');
+    if (change.puts?.some((put) => put.key.startsWith('peers/'))) await this.held;
+    return super.commit(change);
+  }
+}
+
+test('revoking a key frees its own address at once and leaves the others to the sweep', async (t) => {
+  const journal = new MemoryJournal();
+  const network = await startNetwork(journal, NETWORK, { pools: [], quarantine: 1 });
+  const { id } = await network.register();
+  await network.peers.delete(id);
+  await key(network, { ipv4: '100.64.0.2', expiresAt: Date.now() + 1 });
+  const { key: made } = await key(network, { ipv4: '100.64.0.3' });
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await network.preauthKeys.revoke(made.id);
+  t.deepEqual((await journal.list('addresses/')).entries.map((entry) => entry.key), ['addresses/v4/100.64.0.1', 'addresses/v4/100.64.0.2']);
+  t.is(await network.preauthKeys.sweepAddresses(), 2);
+  await network.stop();
+});
+
+test('a key is revoked, also when its address cannot be freed yet', async (t) => {
+  const journal = new Hindered();
+  const network = await startNetwork(journal);
+  const { key: made } = await key(network, { ipv4: '100.64.0.1' });
+  journal.failing = true;
+  t.not((await network.preauthKeys.revoke(made.id)).record.revokedAt, null);
+  t.is(network.whois.look('100.64.0.1').state, 'kept');
+  journal.failing = false;
+  await network.preauthKeys.revoke(made.id);
+  t.is(network.whois.look('100.64.0.1').state, 'free', 'by revoking it again, or by a sweep');
+  await network.stop();
+});
+
+test('revoking a key frees its address, also while a machine registers with it', async (t) => {
+  const journal = new Hindered();
+  const network = await startNetwork(journal);
+  const { text, key: made } = await key(network, { ipv4: '100.64.0.1' });
+  let proceed = (): void => undefined;
+  journal.held = new Promise((resolve) => (proceed = resolve));
+  const late = network.register({ preauthKey: text });
+  t.is(network.whois.look('100.64.0.1').state, 'pending');
+  await network.preauthKeys.revoke(made.id);
+  t.deepEqual((await journal.list('addresses/')).entries, []);
+  proceed();
+  await t.throwsAsync(late, { code: 'ERR_KEY_REVOKED' });
+  t.is(network.whois.look('100.64.0.1').state, 'free');
+  t.is((await network.register()).record.ipv4, '100.64.0.1');
   await network.stop();
 });
 

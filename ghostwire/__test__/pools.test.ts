@@ -197,6 +197,24 @@ test('how things stand with an address of either family', (t) => {
   t.is(addresses.look('192.0.2.1').state, 'outside');
 });
 
+test('what is reserved is so within the network only', (t) => {
+  const addresses = pools('10.0.0.0/8');
+  for (const outside of ['100.100.100.100', 'fd7a:115c:a1e0::6464:6464', '192.0.2.0']) t.is(addresses.look(outside).state, 'outside', outside);
+  hold(addresses, '100.100.100.100'); // of a network that was configured earlier
+  t.is(addresses.look('100.100.100.100').state, 'held');
+  addresses.apply('100.100.100.100', undefined, 2, () => undefined);
+  t.is(addresses.look('100.100.100.100').state, 'outside');
+  t.deepEqual(['10.0.0.0', '10.255.255.255', '10.7.0.255', '10.7.0.1'].map((ipv4) => addresses.look(ipv4).state), ['reserved', 'reserved', 'reserved', 'free']);
+});
+
+test('no more is to be forgotten at once than was asked for', (t) => {
+  const addresses = pools('10.0.0.0/24');
+  for (const [revision, ipv4] of ['10.0.0.1', '10.0.0.2', '10.0.0.3'].entries()) addresses.apply(ipv4, { releasedAt: 0 }, revision + 1, () => undefined);
+  for (const [revision, ipv4] of ['10.0.0.4', '10.0.0.5'].entries()) addresses.apply(ipv4, { preauthKey: 'k1' }, revision + 4, () => undefined);
+  const last = (limit: number): unknown => addresses.forgettable(() => false, limit).map(({ revision }) => revision);
+  t.deepEqual([0, 2, 3, 4, 5, 6].map(last), [[], [1, 2], [1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]);
+});
+
 // ---- The same, against a plain account of each address.
 
 const NETWORK = '10.0.0.0/26';

@@ -39,7 +39,7 @@ const SCHEMA = Type.Object({
     extensions: Type.Array(Type.String({ minLength: 1 }), { default: [], description: 'Shared libraries to load into every connection.' }),
   }),
   pool: Type.Object({
-    min_connections: Type.Integer({ default: 10, minimum: 1, maximum: 200, description: 'Connections kept open.' }),
+    min_connections: Type.Integer({ default: 10, minimum: 1, maximum: 200, description: 'Connections that stay open however long they are idle.' }),
     max_connections: Type.Integer({ default: 100, minimum: 5, maximum: 200, description: 'Connections and waiting slots at most.' }),
     connection_timeout: duration('30s', 'Longest wait for a connection.', 1),
     idle_timeout: duration('10m', 'Idle connections above the minimum close after this.'),

@@ -65,9 +65,13 @@ export function createDomain(options: DomainOptions): Domain {
   const { journal, network, log, engine, scratchEngine, publish } = options;
   const replica = new Replica(journal, log('ghostwire::replica'));
   const adminKeys = new AdminKeys(journal, replica);
-  const addresses = new AddressPools({ ...network, ...options.addresses });
-  const preauthKeys = new PreauthKeys({ journal, replica, addresses });
   const directory = new Directory();
+  const peerOf = (handle: number) => {
+    const peer = directory.atHandle(handle);
+    return peer && { id: peer.id, name: peer.record.name };
+  };
+  const addresses = new AddressPools({ ...network, ...options.addresses, peerOf });
+  const preauthKeys = new PreauthKeys({ journal, replica, addresses });
   const checkRules = (checked: readonly AclRule[]): void => {
     checkLength(checked);
     scratchEngine().setRules([...checked]);

@@ -39,6 +39,8 @@ export interface AddressOptions {
   readonly quarantine: number;
   /** Default: Date.now. */
   readonly now?: () => number;
+  /** The peer of a handle, to be named to who wants its address. */
+  readonly peerOf?: (handle: number) => { readonly id: string; readonly name: string } | undefined;
 }
 
 /** How things stand with an address. */
@@ -84,6 +86,7 @@ export class AddressPools {
   readonly #pools: readonly string[];
   readonly #quarantine: number;
   readonly #now: () => number;
+  readonly #peerOf: NonNullable<AddressOptions['peerOf']>;
   /** The first six groups of every IPv6 address, and the number that they are. */
   readonly #groups: readonly number[];
   readonly #ipv6: bigint;
@@ -101,9 +104,10 @@ export class AddressPools {
   readonly #kept = new Map<string, { readonly preauthKey: string; readonly revision: number }>();
 
   /** @throws GhostwireError ERR_CONFIG */
-  constructor({ ipv4, ipv6, pools, quarantine, now = Date.now }: AddressOptions) {
+  constructor({ ipv4, ipv6, pools, quarantine, now = Date.now, peerOf = () => undefined }: AddressOptions) {
     this.#quarantine = quarantine;
     this.#now = now;
+    this.#peerOf = peerOf;
     this.#ipv6 = networkPrefix(ipv6, 6).value;
     this.#groups = Array.from({ length: 6 }, (_, index) => Number((this.#ipv6 >> BigInt(112 - 16 * index)) & 0xffffn));
     this.#pools = pools.length === 0 ? [ipv4] : pools;
@@ -141,10 +145,7 @@ export class AddressPools {
     const value = this.#table.lookupValue(ipv4);
     const kept = this.#kept.get(ipv4);
     const own = value === KEPT && kept !== undefined && kept.preauthKey === preauthKey;
-    if (value !== undefined && value !== RESTING && !own) {
-      const holder = value === KEPT ? `is kept for pre-auth key ${kept?.preauthKey}` : value === PENDING ? 'is being given to a peer' : 'belongs to another peer';
-      throw new GhostwireError('ERR_ADDRESS_TAKEN', `ipv4: ${ipv4} ${holder}`, { path: 'ipv4', address: ipv4 });
-    }
+    if (value !== undefined && value !== RESTING && !own) throw this.#taken(ipv4, value);
     const standing = own ? kept.revision : (this.#resting.get(ipv4)?.revision ?? this.#rested.get(ipv4));
     this.#table.insert(ipv4, PENDING);
     return this.#proposal(ipv4, standing);
@@ -178,15 +179,27 @@ export class AddressPools {
     } else this.#rest(ipv4, record.releasedAt, revision);
   }
 
+  /** The condition on the key of an address that is kept for a pre-auth key, also while a registration with that is under way. */
+  keptFor(ipv4: string, preauthKey: string): Condition | undefined {
+    const kept = this.#kept.get(ipv4);
+    return kept?.preauthKey === preauthKey ? { key: addressPath(ipv4), revision: kept.revision } : undefined;
+  }
+
   /** Conditions on the keys of addresses that have rested, or are kept for keys that can no longer be used: to be deleted. */
   forgettable(isUsable: (preauthKey: string) => boolean, limit: number): (Condition & { readonly revision: number })[] {
     this.#endQuarantines();
     const found: (Condition & { readonly revision: number })[] = [];
     const note = (ipv4: string, revision: number): void => {
-      if (found.length < limit && this.#table.lookupValue(ipv4) !== PENDING) found.push({ key: addressPath(ipv4), revision });
+      if (this.#table.lookupValue(ipv4) !== PENDING) found.push({ key: addressPath(ipv4), revision });
     };
-    for (const [ipv4, revision] of this.#rested) note(ipv4, revision);
-    for (const [ipv4, { preauthKey, revision }] of this.#kept) if (!isUsable(preauthKey)) note(ipv4, revision);
+    for (const [ipv4, revision] of this.#rested) {
+      if (found.length >= limit) return found;
+      note(ipv4, revision);
+    }
+    for (const [ipv4, { preauthKey, revision }] of this.#kept) {
+      if (found.length >= limit) return found;
+      if (!isUsable(preauthKey)) note(ipv4, revision);
+    }
     return found;
   }
 
@@ -214,10 +227,12 @@ export class AddressPools {
   }
 
   #standing(ipv4: string | undefined): Standing {
-    const value = ipv4 === undefined ? undefined : this.#table.lookupValue(ipv4);
-    if (ipv4 === undefined || (value === undefined && !this.#isOfNetwork(ipv4))) return { state: 'outside' };
-    if (value === undefined) return { state: this.#isReserved(numberOf(ipv4)) ? 'reserved' : 'free' };
-    if (value === NOBODY) return { state: 'reserved' };
+    if (ipv4 === undefined) return { state: 'outside' };
+    const value = this.#table.lookupValue(ipv4);
+    if (value === undefined || value === NOBODY) {
+      if (!this.#isOfNetwork(ipv4)) return { state: 'outside' };
+      return { state: this.#isReserved(numberOf(ipv4)) ? 'reserved' : 'free' };
+    }
     if (value === PENDING) return { state: 'pending' };
     if (value === KEPT) return { state: 'kept', preauthKey: this.#kept.get(ipv4)?.preauthKey ?? '' };
     if (value === RESTING) return { state: 'resting', until: this.#resting.get(ipv4)?.until ?? 0 };
@@ -312,6 +327,15 @@ export class AddressPools {
     if (!this.#isOfNetwork(text)) throw refuse("is not within the network's IPv4 prefix");
     if (this.#isReserved(numberOf(text))) throw refuse('is reserved');
     return text;
+  }
+
+  /** `value` is that of the table. */
+  #taken(ipv4: string, value: number): GhostwireError {
+    const peer = this.#peerOf(value);
+    const owner = peer === undefined ? 'another peer' : `peer ${peer.name} (${peer.id})`;
+    const holder =
+      value === KEPT ? `is kept for pre-auth key ${this.#kept.get(ipv4)?.preauthKey}` : value === PENDING ? 'is being given to a peer' : `belongs to ${owner}`;
+    return new GhostwireError('ERR_ADDRESS_TAKEN', `ipv4: ${ipv4} ${holder}`, { path: 'ipv4', address: ipv4, ...(peer && { id: peer.id }) });
   }
 
   #isOfNetwork(ipv4: string): boolean {

@@ -137,9 +137,19 @@ export class PreauthKeys {
   /** @throws GhostwireError ERR_KEY_NOT_FOUND */
   async revoke(id: string): Promise<PreauthKey> {
     const key = await this.#ring.revoke(id);
-    // An address that was kept for it is free again.
-    if (typeof key.record.ipv4 === 'string') await this.sweepAddresses();
+    const { ipv4 } = key.record;
+    // The key is revoked, whatever becomes of the address; a later `sweepAddresses` forgets it as well.
+    if (typeof ipv4 === 'string') await this.#forgetKept(ipv4, id).catch(() => undefined);
     return { ...key, uses: this.uses(id) };
+  }
+
+  /** An address that was kept for a key is free again. A registration with it that is under way fails, as the key is revoked. */
+  async #forgetKept(ipv4: string, id: string): Promise<void> {
+    const { journal, replica, addresses } = this.#services;
+    const condition = addresses.keptFor(ipv4, id);
+    if (condition === undefined) return;
+    const result = await commit(journal, { conditions: [condition], deletes: [condition.key] });
+    await (result.status === 'conflict' ? replica.caughtUp() : replica.settled(result.revision));
   }
 
   /** Forgets addresses that have rested, and those kept for keys that can no longer be used. @returns how many */

@@ -115,7 +115,7 @@ export class Peers {
     const id = `p_${token.id}`;
     const fixed = key.record.ipv4;
     const { condition, ...pair } =
-      typeof fixed === 'string' ? this.#claim(fixed, key.id) : addresses.propose(policies.compiled.addressPools({ user, tags }));
+      typeof fixed === 'string' ? addresses.claim(fixed, key.id) : addresses.propose(policies.compiled.addressPools({ user, tags }));
     const name = names.propose(hostname);
     directory.expectEndpoints(id, endpoints);
     const release = (): void => {
@@ -159,16 +159,6 @@ export class Peers {
     }
     await replica.settled(result.revision);
     return { peer: this.get(id), token: token.text };
-  }
-
-  /** As `AddressPools.claim`, naming the peer that has it. */
-  #claim(ipv4: string, preauthKey?: string): Proposal {
-    const { addresses, directory } = this.#services;
-    const standing = addresses.look(ipv4);
-    const holder = standing.state === 'held' && standing.handle !== undefined ? directory.atHandle(standing.handle) : undefined;
-    if (holder !== undefined)
-      throw new GhostwireError('ERR_ADDRESS_TAKEN', `ipv4: ${ipv4} belongs to peer ${holder.record.name} (${holder.id})`, { path: 'ipv4', address: ipv4, id: holder.id });
-    return addresses.claim(ipv4, preauthKey);
   }
 
   /** The part of a change by which an address is given back: it rests, or is free. */
@@ -239,7 +229,7 @@ export class Peers {
         puts: [{ key: PEERS + id, value: changed }, ...(renamed ? [{ key: namePath(name), value: id }] : [])],
         deletes: renamed ? [namePath(record.name)] : [],
       };
-      const moved = update.ipv4 === undefined || update.ipv4 === record.ipv4 ? undefined : this.#claim(update.ipv4);
+      const moved = update.ipv4 === undefined || update.ipv4 === record.ipv4 ? undefined : addresses.claim(update.ipv4);
       try {
         const result = await commit(journal, moved === undefined ? change : this.#readdressed(change, id, changed, moved));
         await (result.status === 'conflict' ? replica.caughtUp() : replica.settled(result.revision));
