@@ -89,6 +89,7 @@ impl Shared {
         queued: Instant,
         deadline: Option<Instant>,
     ) -> Result<Vec<Record>> {
+        self.bustle.note(queued);
         let post = Arc::<Post>::default();
         let ticket = Ticket::new(post.clone(), 0);
         match self.writer.push_or_lead(Job { ticket, work, queued, deadline, cancel: None }) {
