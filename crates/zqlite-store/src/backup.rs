@@ -50,8 +50,9 @@ pub struct BackupProgress {
 /// Copies the database of `shared`.
 ///
 /// # Errors
-/// `ERR_CANNOT_OPEN` when the destination is there, comes to be meanwhile, is in use, or cannot be; `ERR_LOCKED_BY_PROCESS` when another process uses
-/// it or another backup goes there; `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`; then nothing is left behind.
+/// `ERR_CANNOT_OPEN` when the destination is there, comes to be meanwhile, is in use, or cannot be; `ERR_LOCKED_BY_PROCESS` when
+/// another process uses it or another backup goes there; `ERR_BUSY` when another program keeps the unfinished copy locked;
+/// `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`; then nothing is left behind.
 pub(crate) fn backup(
     shared: &Arc<Shared>,
     options: &BackupOptions,
@@ -69,8 +70,7 @@ pub(crate) fn backup(
     fail_point!("backup.synced");
     // The copy took its time: what came to the place meanwhile stays, and so it is held until it is replaced.
     let replaced = destination_still(path, options.overwrite, replaced)?;
-    rename(&partial.path, path, replaced.is_some())?;
-    partial.named = true;
+    partial.give_name(path, replaced.is_some())?;
     drop(replaced);
     file_event!(crate::fault::FileEvent::Renamed(&partial.path, path));
     fail_point!("backup.renamed");
@@ -117,7 +117,7 @@ fn refused(path: &Path, why: &str) -> Error {
     Error::new(ErrorCode::CannotOpen, format!("{} {why}", path.display()))
 }
 
-/// Gives the copy its name; what stands there is replaced only when it is held.
+/// Renames a file; what has the name is replaced only where that is said.
 fn rename(from: &Path, to: &Path, replace: bool) -> Result<()> {
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     if !replace {
@@ -205,6 +205,13 @@ impl Partial {
         }
         Ok(Self { path, owner, named: false })
     }
+
+    /// What stands there is replaced only when it is held.
+    fn give_name(&mut self, name: &Path, replace: bool) -> Result<()> {
+        rename(&self.path, name, replace)?;
+        self.named = true;
+        Ok(())
+    }
 }
 
 impl Drop for Partial {
@@ -226,4 +233,28 @@ fn with(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+    use super::*;
+
+    #[test]
+    fn a_copy_that_has_its_name_leaves_the_next_one_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy.db");
+        let mut first = Partial::take(&path).unwrap();
+        assert_eq!(Partial::take(&path).err().unwrap().code, ErrorCode::LockedByProcess);
+        first.give_name(&path, false).unwrap();
+        let mut second = Partial::take(&path).unwrap();
+        drop(first);
+        assert!(path.exists() && second.path.exists());
+        // It replaces nothing unless told to, and goes when it gets no name.
+        assert_eq!(second.give_name(&path, false).unwrap_err().code, ErrorCode::CannotOpen);
+        let name = second.path.clone();
+        drop(second);
+        assert!(path.exists() && !name.exists());
+    }
 }

@@ -722,35 +722,6 @@ fn a_backup_replaces_nothing_that_came_while_it_was_made() {
 }
 
 #[test]
-fn a_backup_leaves_the_next_one_alone() {
-    let (folder, client) = fresh();
-    let to = folder.path().join("copy.db");
-    let options = BackupOptions {
-        path: to.clone(),
-        overwrite: true,
-        pages: 1,
-        pause: Duration::ZERO,
-        cancel: Cancel::default(),
-        deadline: None,
-    };
-    let until = Instant::now() + Duration::from_millis(500);
-    let taken = [ErrorCode::LockedByProcess, ErrorCode::CannotOpen];
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while Instant::now() < until {
-                    if let Err(error) = client.store.backup(&options, &mut |_| {}) {
-                        assert!(taken.contains(&error.code), "{error}");
-                    }
-                }
-            });
-        }
-    });
-    let copy = rusqlite::Connection::open(&to).unwrap();
-    assert_eq!(copy.query_row("PRAGMA integrity_check", [], |row| row.get(0)), Ok("ok".to_owned()));
-}
-
-#[test]
 fn the_synchronous_connection_sees_commits_and_has_a_budget() {
     let (folder, client) = fresh();
     client.run("INSERT INTO t VALUES (1, 'x')");
