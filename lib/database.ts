@@ -296,8 +296,9 @@ export class Database {
    * complete and on disk. It needs no more memory than a few pages; the write-ahead log grows by what is written meanwhile.
    *
    * @returns the pages copied
-   * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already, is in use, or cannot be made, `ERR_LOCKED_BY_PROCESS`
-   *   when another process uses it or another backup goes there, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`;
+   * @throws {ZqliteError} `ERR_CANNOT_OPEN` when the file is there already, comes to be meanwhile, is in use, or cannot be made,
+   *   `ERR_LOCKED_BY_PROCESS` when another process uses it or another backup goes there, `ERR_BUSY` when another program keeps the
+   *   unfinished copy locked, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`;
    *   `ERR_NOT_ALLOWED` for `':memory:'`
    */
   async backup(path: string, options: BackupOptions = {}): Promise<number> {

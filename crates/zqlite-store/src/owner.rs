@@ -42,7 +42,8 @@ struct Users {
     count: usize,
     /// Whether one of them is an [`Owner`].
     owned: bool,
-    /// Descriptors that nobody needs and that must stay open as long as there are users.
+    /// Descriptors that nobody needs and that must stay open as long as there are users. The next owner takes one of them, so
+    /// there are no more than one, or than files that took the name while it was being opened.
     idle: Vec<File>,
 }
 
@@ -110,17 +111,17 @@ impl Owner {
     /// `None` when the file was replaced by another one while it was being taken.
     fn try_take(path: &Path, shared: bool) -> Result<Option<Self>> {
         let mut files = FILES.lock();
-        if Identity::of(path).is_some_and(|identity| files.get(&identity).is_some_and(|users| users.owned)) {
+        let known = Identity::of(path);
+        let mut users = known.and_then(|identity| files.get_mut(&identity));
+        if users.as_ref().is_some_and(|users| users.owned) {
             let (path, pid) = (path.display(), std::process::id());
             let message = format!("{path} is in use by process {pid}, this one, in another database");
             return Err(Error::new(ErrorCode::LockedByProcess, message));
         }
-        let file = create(path)?;
-        let metadata = file.metadata().map_err(|e| open_error(path, &e))?;
-        if !metadata.is_file() {
-            return Err(Error::new(ErrorCode::CannotOpen, format!("{} is not a regular file", path.display())));
-        }
-        let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+        let (file, identity) = match (users.as_mut().and_then(|users| users.idle.pop()), known) {
+            (Some(file), Some(identity)) => (file, identity),
+            _ => create(path)?,
+        };
         let result = match if shared { file.try_lock_shared() } else { file.try_lock() } {
             Ok(()) if Identity::of(path) == Some(identity) => {
                 let users = files.entry(identity).or_default();
@@ -159,10 +160,15 @@ impl Drop for Owner {
 }
 
 /// Opens a file, created (mode 0600) if there is none.
-fn create(path: &Path) -> Result<File> {
+fn create(path: &Path) -> Result<(File, Identity)> {
     let mut options = File::options();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    file.map_err(|e| open_error(path, &e))
+    let file = file.map_err(|e| open_error(path, &e))?;
+    let metadata = file.metadata().map_err(|e| open_error(path, &e))?;
+    if !metadata.is_file() {
+        return Err(Error::new(ErrorCode::CannotOpen, format!("{} is not a regular file", path.display())));
+    }
+    Ok((file, Identity { device: metadata.dev(), inode: metadata.ino() }))
 }
 
 /// The pid of the process that holds the flock, from the kernel's table; `None` where that cannot be told (another pid
@@ -215,5 +221,25 @@ mod tests {
         drop(again);
         assert!(!identity.is_in_use());
         assert!(Use::of(&folder.path().join("none.db")).is_none());
+    }
+
+    #[test]
+    fn descriptors_do_not_gather_while_a_file_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let owner = Owner::take(&path, false).unwrap();
+        let (identity, _reader) = (owner.identity, Use::of(&path).unwrap());
+        drop(owner);
+        for _ in 0..100 {
+            drop(Owner::take(&path, false).unwrap());
+            assert_eq!(FILES.lock()[&identity].idle.len(), 1);
+        }
+        // Nor while another program has the lock.
+        let other = File::open(&path).unwrap();
+        other.lock().unwrap();
+        for _ in 0..100 {
+            assert_eq!(Owner::take(&path, false).unwrap_err().code, ErrorCode::LockedByProcess);
+        }
+        assert_eq!(FILES.lock()[&identity].idle.len(), 1);
     }
 }

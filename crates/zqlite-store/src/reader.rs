@@ -1,6 +1,7 @@
 //! A reader lane: runs reading statements on its own connection, each on its own snapshot. Short statements and long ones have
 //! lanes of their own, so that nobody who asks for little waits behind, or for a core that is taken by, who asks for much.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -62,7 +63,7 @@ impl Pace {
     }
 }
 
-/// When something short was last asked of a store: a short reading statement, or a write.
+/// When something short was last asked of a store: a short reading statement, a synchronous one, or a write.
 pub(crate) struct Bustle {
     epoch: Instant,
     /// In nanoseconds after `epoch`; 0 is never.
@@ -80,7 +81,7 @@ impl Bustle {
         self.last.store(at.saturating_duration_since(self.epoch).as_nanos() as u64, Relaxed);
     }
 
-    fn calm_at(&self) -> Option<Instant> {
+    pub(crate) fn calm_at(&self) -> Option<Instant> {
         let last = self.last.load(Relaxed);
         (last > 0).then(|| self.epoch + Duration::from_nanos(last) + CALM)
     }
@@ -166,9 +167,9 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, pace: Pace, outbox: &mut Ou
     };
     lane.watch_over(&job);
     let is_short = matches!(pace, Pace::Short { .. });
-    let mut pieces = 0;
+    let pieces = Cell::new(0);
     let mut deliver = |record: Record, _: &Watch| -> Result<()> {
-        pieces += 1;
+        pieces.set(pieces.get() + 1);
         if is_short {
             return Err(Error::new(ErrorCode::StepBudget, "a result of more than one piece"));
         }
@@ -177,13 +178,13 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, pace: Pace, outbox: &mut Ou
     };
     let overran = |result: &Result<Ran>| matches!(result, Err(error) if error.code == ErrorCode::StepBudget);
     let mut result = lane.run(call, false, &mut deliver);
-    if overran(&result) && !call.statement.is_long() {
+    if overran(&result) && pieces.get() == 0 && !call.statement.is_long() {
         // Not by its own steps: perhaps it had the schema read anew, which takes long where there are many tables.
         let schema =
             lane.internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema LIMIT 0", [], |_| Ok(())).optional());
         result = schema.and_then(|_| lane.run(call, false, &mut deliver));
     }
-    if pieces > 0 || overran(&result) {
+    if pieces.get() > 0 || overran(&result) {
         call.statement.found_long();
     }
     if overran(&result) {

@@ -158,8 +158,9 @@ impl Packer {
         if self.bytes - before > MAX_TEXT {
             let units: usize = self.columns.iter().take(self.width).map(|column| column.units as usize).sum();
             if units > MAX_TEXT {
-                let message =
-                    format!("a row has texts of {units} characters, more than a string of JavaScript can hold");
+                let message = format!(
+                    "the texts up to a row have {units} characters together; a string of JavaScript takes {MAX_TEXT}"
+                );
                 return Err(Error::new(ErrorCode::TooLarge, message));
             }
         }

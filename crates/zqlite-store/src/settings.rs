@@ -3,7 +3,10 @@
 //! SQLite ignores a pragma that it does not know, so these are taken out before it sees them, and one that is misspelled is
 //! an error. A change reaches each connection before its next statement.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use rusqlite::Connection;
 
@@ -95,7 +98,8 @@ pub(crate) struct Settings {
     cache_size: AtomicU64,
     parallel_writes: AtomicBool,
     mesh: AtomicBool,
-    /// Grows with every change that concerns connections; 0 is what they were opened with.
+    /// Grows with every change that concerns connections, after it; 0 is what they were opened with. Who sees it grown must see
+    /// the change too: it is taken over once.
     version: AtomicU64,
 }
 
@@ -139,7 +143,7 @@ impl Settings {
         role: Role,
         has: &mut Applied,
     ) -> rusqlite::Result<()> {
-        let now = self.version.load(Relaxed);
+        let now = self.version.load(Acquire);
         if now == has.version {
             return Ok(());
         }
@@ -187,14 +191,14 @@ impl Settings {
                         return Err(wrong("from 65536 to 2^50 bytes"));
                     }
                     self.cache_size.store(bytes, Relaxed);
-                    self.version.fetch_add(1, Relaxed);
+                    self.version.fetch_add(1, Release);
                 }
                 Name::ParallelWrites => {
                     self.parallel_writes.store(switch(value).ok_or_else(|| wrong("on or off"))?, Relaxed)
                 }
                 Name::MeshOptimization => {
                     self.mesh.store(switch(value).ok_or_else(|| wrong("on or off"))?, Relaxed);
-                    self.version.fetch_add(1, Relaxed);
+                    self.version.fetch_add(1, Release);
                 }
                 Name::Rtree | Name::Bitmap | Name::Cidr | Name::Acl => {
                     let message = format!("{} only reports what is available; it cannot be set", pragma.name);
@@ -218,7 +222,7 @@ pub(crate) fn skip_space(mut sql: &str) -> &str {
         let end = if sql.starts_with("--") {
             sql.find('\n').map(|end| end + 1)
         } else if sql.starts_with("/*") {
-            sql.find("*/").map(|end| end + 2)
+            sql.get(2..).and_then(|text| text.find("*/")).map(|end| end + 4)
         } else {
             return sql;
         };
@@ -303,6 +307,15 @@ mod tests {
             assert_eq!(run(&settings, sql).map_err(|e| e.code), Err(ErrorCode::Sql), "{sql}");
         }
         assert_eq!(settings.group_limit(9), 9);
+    }
+
+    #[test]
+    fn a_comment_ends_behind_its_beginning() {
+        for (sql, rest) in
+            [("/**/a", "a"), ("/*/ a", ""), ("/*/ a */b", "b"), ("/* a", ""), ("/*", ""), ("--/*\n/***/ c", "c")]
+        {
+            assert_eq!(skip_space(sql), rest, "{sql}");
+        }
     }
 
     #[test]

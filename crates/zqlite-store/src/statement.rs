@@ -97,9 +97,12 @@ impl Statement {
         }
     }
 
-    /// Whether it will hardly fail now. A change of the schema may be several statements to SQLite.
-    pub(crate) fn has_not_failed_lately(&self) -> bool {
-        self.schema_change.is_none() && self.suspect.load(Ordering::Relaxed) == 0
+    /// Whether it will hardly fail now: not one that was never prepared, which may be no SQL at all. A change of the schema may be
+    /// several statements to SQLite.
+    pub(crate) fn will_hardly_fail(&self) -> bool {
+        self.schema_change.is_none()
+            && self.route.load(Ordering::Relaxed) != Route::Unknown as u8
+            && self.suspect.load(Ordering::Relaxed) == 0
     }
 
     /// Called by a lane that has prepared the statement and so knows.

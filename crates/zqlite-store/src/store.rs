@@ -89,6 +89,7 @@ impl Shared {
         queued: Instant,
         deadline: Option<Instant>,
     ) -> Result<Vec<Record>> {
+        self.bustle.note(queued);
         let post = Arc::<Post>::default();
         let ticket = Ticket::new(post.clone(), 0);
         match self.writer.push_or_lead(Job { ticket, work, queued, deadline, cancel: None }) {
@@ -372,8 +373,8 @@ impl Store {
     /// Copies the database, of one moment, to another file while work goes on; takes as long as it takes.
     ///
     /// # Errors
-    /// `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`; nothing is left behind then. `ERR_NOT_ALLOWED` for a
-    /// database in memory.
+    /// `ERR_CANNOT_OPEN`, `ERR_LOCKED_BY_PROCESS`, `ERR_BUSY`, `ERR_DISK_FULL`, `ERR_IO`, `ERR_CANCELLED`, `ERR_DEADLINE`; nothing
+    /// is left behind then. `ERR_NOT_ALLOWED` for a database in memory.
     pub fn backup(&self, options: &BackupOptions, progress: &mut dyn FnMut(BackupProgress)) -> Result<BackupProgress> {
         if self.shared.options.path.is_none() {
             return Err(Error::new(ErrorCode::NotAllowed, "a database in memory cannot be copied to a file"));

@@ -110,6 +110,7 @@ impl SyncLane {
         let Some(reading) = &self.reading else {
             return shared.at_once(Work::Read(call), queued, None);
         };
+        shared.bustle.note(queued);
         let mut reading = reading.lock();
         let Reading { seat, kept } = &mut *reading;
         seat.with(|lane| {
@@ -142,5 +143,31 @@ impl SyncLane {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+    use super::*;
+    use crate::{Options, Params, Store, Want};
+
+    #[test]
+    fn what_is_asked_synchronously_is_work_that_long_statements_make_room_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let call =
+            |store: &Store, sql| Call { statement: store.statement(sql), params: Params::default(), want: Want::Rows };
+        let open = |path| Store::open(Options { path, ..Options::default() }).unwrap();
+        for path in [Some(folder.path().join("test.db")), None] {
+            let store = open(path.clone());
+            let mut lane = store.sync_lane().unwrap();
+            assert_eq!(lane.shared.bustle.calm_at(), None);
+            lane.run(call(&store, "SELECT 1"), Instant::now()).unwrap();
+            let after_read = lane.shared.bustle.calm_at();
+            assert!(after_read.is_some(), "{path:?}");
+            store.write_sync(Work::Run(call(&store, "CREATE TABLE t (a)")), None).unwrap();
+            assert!(lane.shared.bustle.calm_at() > after_read, "{path:?}");
+        }
     }
 }

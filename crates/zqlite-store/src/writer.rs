@@ -5,7 +5,7 @@
 //! run again, each on its own.
 //!
 //! A savepoint costs as much as a small INSERT, since SQLite copies each page that is first changed within it. So
-//! a single statement that has not failed lately stands in none. If it fails after all, what it has left behind cannot be told
+//! a single statement that was prepared before and has not failed lately stands in none. If it fails after all, what it has left behind cannot be told
 //! (`OR FAIL`, triggers, a check after it): the whole transaction is rolled back, and all run again with savepoints.
 
 use std::sync::Arc;
@@ -510,7 +510,7 @@ impl Writer<'_, '_> {
 /// Whether it is so unlikely to have to be undone that a savepoint does not pay.
 fn needs_no_savepoint(member: &Job) -> bool {
     match &member.work {
-        Work::Run(call) => call.statement.has_not_failed_lately(),
+        Work::Run(call) => call.statement.will_hardly_fail(),
         work => matches!(work, Work::Read(_)),
     }
 }

@@ -681,6 +681,47 @@ fn a_backup_is_of_one_moment_and_complete() {
 }
 
 #[test]
+fn a_backup_replaces_nothing_that_came_while_it_was_made() {
+    let (folder, client) = fresh();
+    for overwrite in [false, true] {
+        let to = folder.path().join(format!("copy-{overwrite}.db"));
+        let options = BackupOptions {
+            path: to.clone(),
+            overwrite,
+            pages: 1,
+            pause: Duration::ZERO,
+            cancel: Cancel::default(),
+            deadline: None,
+        };
+        let mut came = None;
+        let result = client.store.backup(&options, &mut |_| {
+            came.get_or_insert_with(|| {
+                let other = Client::open(&to);
+                other.run("CREATE TABLE kept (a)");
+                // Without a log beside it, too, it is in use.
+                other.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+                other
+            });
+        });
+        assert_eq!(code(result), ErrorCode::CannotOpen);
+        let other = came.unwrap();
+        other.run("INSERT INTO kept VALUES (1)");
+        drop(other);
+        let other = rusqlite::Connection::open(&to).unwrap();
+        assert_eq!(other.query_row("SELECT count(*) FROM kept", [], |row| row.get(0)), Ok(1));
+        // A file that no database uses is replaced where that is asked for, and only there.
+        let mut made = false;
+        let options = BackupOptions { path: folder.path().join(format!("plain-{overwrite}.db")), ..options };
+        let result = client.store.backup(&options, &mut |_| {
+            if !std::mem::replace(&mut made, true) {
+                std::fs::write(&options.path, "").unwrap();
+            }
+        });
+        assert_eq!(result.map(|_| ()).map_err(|e| e.code), if overwrite { Ok(()) } else { Err(ErrorCode::CannotOpen) });
+    }
+}
+
+#[test]
 fn the_synchronous_connection_sees_commits_and_has_a_budget() {
     let (folder, client) = fresh();
     client.run("INSERT INTO t VALUES (1, 'x')");
