@@ -916,6 +916,10 @@ fn lanes_for_long_statements_have_a_lower_priority() {
             .collect()
     };
     let of = |kind: &str| niceness().into_iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, nice)| nice).max();
+    // There is none below 19, which the tests themselves may have been given.
+    if of("zqlite-read") == Some(19) {
+        return;
+    }
     let until = Instant::now() + Duration::from_secs(10);
     while of("zqlite-long") <= of("zqlite-read") && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));

@@ -21,7 +21,9 @@ fn a_panic_within_a_write_at_once_closes_the_database() {
     let armed = Arc::new(AtomicBool::new(false));
     let fuse = armed.clone();
     zqlite_store::fault::observe_points(move |point| {
-        if point == "writer.before-commit" && fuse.swap(false, SeqCst) {
+        // Where the lane is at work still, it takes the call over.
+        let by_the_lane = std::thread::current().name() == Some("zqlite-writer");
+        if point == "writer.before-commit" && !by_the_lane && fuse.swap(false, SeqCst) {
             panic!("as a defect would");
         }
     });
@@ -33,7 +35,14 @@ fn a_panic_within_a_write_at_once_closes_the_database() {
 
     armed.store(true, SeqCst);
     let began = Instant::now();
-    let told = store.write_sync(insert(&store), None).unwrap_err();
+    let mut written = 1;
+    let told = loop {
+        match store.write_sync(insert(&store), None) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "no call did the writer's work");
+    };
     assert_eq!(told.code, ErrorCode::Internal, "{told}");
     assert!(!armed.load(SeqCst));
     closed(store.write_sync(insert(&store), None).map(drop));
@@ -43,6 +52,6 @@ fn a_panic_within_a_write_at_once_closes_the_database() {
 
     drop((client, store));
     let again = Client::of(Store::open(Options { path: Some(path), ..Options::default() }).unwrap());
-    assert_eq!(again.sql("SELECT count(*) FROM t", &[]).unwrap(), [[1.into()]]);
+    assert_eq!(again.sql("SELECT count(*) FROM t", &[]).unwrap(), [[written.into()]]);
     again.store().write_sync(insert(again.store()), None).unwrap();
 }
