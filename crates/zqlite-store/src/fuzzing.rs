@@ -79,7 +79,7 @@ pub fn enter(sql: &str) {
     let statement = Statements::default().intern(sql);
     let _ = statement.route();
     if let Some(pragma) = &statement.pragma {
-        let _ = Settings::new(&Options::default()).run(pragma);
+        let _ = Settings::new(&Options::default()).and_then(|settings| settings.run(pragma));
         return;
     }
     let Ok(mut connection) = Connection::open_in_memory() else { return };
