@@ -43,6 +43,7 @@ test.serial('pools, an address of choice, who has one, and what rests over a res
   await prints(/^b has 100\.90\.1\.2 and fd7a:115c:a1e0::645a:102\n$/, 'peers', 'set-address', 'b', '100.90.1.2');
   t.deepEqual((await json<PeerBody>('peers', 'set-address', overflow.id, '100.90.1.3')).addresses[0], '100.90.1.3');
   await fails(/ERR_ADDRESS_TAKEN: ipv4: 100\.64\.0\.1 belongs to peer a1/, 'peers', 'set-address', 'b', '100.64.0.1');
+  await fails(/ERR_ROUTE: --advertise-routes: "::ffff:a00:0\/104" is IPv4-mapped IPv6; write 10\.0\.0\.0\/8/, 'set', '--advertise-routes', '10.9.0.0/24,::ffff:a00:0/104');
   await fails(/ERR_ADDRESS: ipv4: "100\.100\.100\.100" is reserved/, 'peers', 'set-address', 'b', '100.100.100.100');
   await fails(/ERR_PEER_NOT_FOUND/, 'peers', 'set-address', 'nobody', '100.64.0.1');
 

@@ -12,7 +12,7 @@
 import { CidrTable } from 'zqlite';
 import { GhostwireError } from '../errors.js';
 import type { Condition, JsonValue } from '../journal/journal.js';
-import { formatGroups, formatIpv4, parseAddress, parseIpv4, parsePrefix } from './ip.js';
+import { formatGroups, formatIpv4, mappedProblem, parseAddress, parseIpv4, parsePrefix } from './ip.js';
 import { rangeOf } from './ranges.js';
 import { addressPath, readAddress } from './record.js';
 import { checkPools, networkPrefix, RESERVED, RESERVED_RANGES } from './rules.js';
@@ -323,7 +323,7 @@ export class AddressPools {
   /** @throws GhostwireError ERR_ADDRESS for what no peer may have */
   #check(text: string): string {
     const refuse = (why: string): GhostwireError => new GhostwireError('ERR_ADDRESS', `ipv4: ${JSON.stringify(text)} ${why}`, { path: 'ipv4' });
-    if (parseIpv4(text) === undefined) throw refuse('is not an IPv4 address');
+    if (parseIpv4(text) === undefined) throw refuse(`is ${mappedProblem(text) ?? 'not an IPv4 address'}`);
     if (!this.#isOfNetwork(text)) throw refuse("is not within the network's IPv4 prefix");
     if (this.#isReserved(numberOf(text))) throw refuse('is reserved');
     return text;
