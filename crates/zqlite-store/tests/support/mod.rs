@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
+pub mod routes;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
