@@ -40,7 +40,7 @@ export interface CompiledPolicy {
  * Reserved by IANA, so that no packet has it. A rule of this protocol allows nothing, but whom it joins see each other:
  * routers see those who are reached from behind them, and callers of an application see it.
  */
-export const VISIBILITY_ONLY = 255;
+const VISIBILITY_ONLY = 255;
 
 export const isVisibilityOnly = ({ protocols }: Pick<AclRule, 'protocols'>): boolean => protocols?.length === 1 && protocols[0] === VISIBILITY_ONLY;
 

@@ -13,7 +13,7 @@ import type { Applied, Replica } from '../replica.js';
 
 export const RULES = 'policy/rules/';
 /** Written with every change of a rule, so that a policy can be written on condition that the rules are as they were. */
-export const RULES_HEAD = 'policy/rules-head';
+const RULES_HEAD = 'policy/rules-head';
 
 /** Ids of native rules in the ACL engine start here; those of the file are below. */
 export const NATIVE = 2 ** 40;
