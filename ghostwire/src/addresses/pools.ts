@@ -361,7 +361,8 @@ export class AddressPools {
     let resting = 0;
     let next = Infinity;
     for (const [ipv4, { until }] of this.#resting) {
-      if (!spans.some((span) => holds(span, parseIpv4(ipv4)))) continue;
+      // What an operator has just claimed will not be free at the end of its rest.
+      if (this.#table.lookupValue(ipv4) !== RESTING || !spans.some((span) => holds(span, parseIpv4(ipv4)))) continue;
       resting += 1;
       next = Math.min(next, until);
     }
