@@ -77,7 +77,19 @@ pub(crate) fn address(text: &[u8]) -> Option<(Written, usize)> {
 /// instructions that not every processor has.
 #[inline(always)]
 fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
-    let word = first_bytes(text)?;
+    ipv4_word(first_bytes(text)?)
+}
+
+/// The IPv4 address that a text in UTF-16 is; `None` if it is none.
+#[inline]
+pub(crate) fn ipv4_of_utf16(units: &[u16]) -> Option<u32> {
+    let (bits, length) = ipv4_word(first_units(units)?)?;
+    (length == units.len()).then_some(bits)
+}
+
+/// `word` is the first characters, the first one lowest, and zeros behind them.
+#[inline(always)]
+fn ipv4_word(word: u128) -> Option<(u32, usize)> {
     // In the high bit of each byte; exact, as no sum carries into the next one.
     const EACH: u128 = u128::MAX / 255;
     let (low, high) = (EACH * 0x7f, EACH * 0x80);
@@ -128,6 +140,35 @@ fn first_bytes(text: &[u8]) -> Option<u128> {
     }
     let &[a, b, c, d, e, f, g] = text else { return None };
     Some(u64::from_le_bytes([a, b, c, d, e, f, g, 0]).into())
+}
+
+/// As [`first_bytes`], of all of a text in UTF-16; `None` where it has more than 15 characters, or others than ASCII.
+#[inline(always)]
+fn first_units(units: &[u16]) -> Option<u128> {
+    if units.len() > 15 {
+        return None;
+    }
+    if let (Some(first), Some(last)) = (units.first_chunk(), units.last_chunk()) {
+        let last = u128::from(narrow(last)?) << (8 * (units.len() - 8));
+        return Some(u128::from(narrow(first)?) | last);
+    }
+    let &[a, b, c, d, e, f, g] = units else { return None };
+    narrow(&[a, b, c, d, e, f, g, 0]).map(u128::from)
+}
+
+/// Eight ASCII characters as bytes, the first one lowest: in two words, which costs less than to go by vectors.
+#[inline(always)]
+fn narrow(units: &[u16; 8]) -> Option<u64> {
+    let [a, b, c, d, e, f, g, h] = units.map(u64::from);
+    let halves = [a | b << 16 | c << 32 | d << 48, e | f << 16 | g << 32 | h << 48];
+    if (halves[0] | halves[1]) & 0xff80_ff80_ff80_ff80 != 0 {
+        return None;
+    }
+    let [low, high] = halves.map(|half| {
+        let pairs = (half | half >> 8) & 0x0000_ffff_0000_ffff;
+        (pairs | pairs >> 16) & 0xffff_ffff
+    });
+    Some(low | high << 32)
 }
 
 /// The four characters in front of one, the last in the lowest byte.
