@@ -91,15 +91,15 @@ impl NativeAclEngine {
         let (exchange, room) = (Exchange::new(exchange)?, Units::new());
         function(env, "decideAddresses", move |call: &Call<1>| {
             let [split, _, service, at] = exchange.question();
-            let ends = call.text(0, &room, |units| {
-                let (source, destination) = units.split_at_checked(split as usize)?;
-                Some((Address::parse_utf16(source), Address::parse_utf16(destination)))
-            })?;
-            let (source, destination) =
-                ends.ok_or_else(|| Error::new(ErrorCode::Type, "the texts of addresses are cut off"))?;
-            let query = of_service(source.map_err(syntax)?, destination.map_err(syntax)?, service, at)?;
-            exchange.answer(code(engine.borrow().decide_addresses(&query)));
-            Ok(())
+            call.text(0, &room, |units| {
+                let (source, destination) = units
+                    .split_at_checked(split as usize)
+                    .ok_or_else(|| Error::new(ErrorCode::Type, "the texts of addresses are cut off"))?;
+                let ends = (Address::parse_utf16(source), Address::parse_utf16(destination));
+                let query = of_service(ends.0.map_err(syntax)?, ends.1.map_err(syntax)?, service, at)?;
+                exchange.answer(code(engine.borrow().decide_addresses(&query)));
+                Ok(())
+            })?
         })
     }
 
