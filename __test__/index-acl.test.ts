@@ -51,7 +51,7 @@ test('a rule may ask for a router with a label, and for a version of IP', async 
   t.false(decide('10.7.1.1'))
   await db.execute(`INSERT INTO labels VALUES (1, 2, 'tag:exit')`)
   t.true(decide('10.7.1.1'))
-  t.like(acl.snapshot().packetFilter(2), [{ destinations: ['10.7.0.0/16', '100.64.0.2'] }])
+  t.like(acl.snapshot().packetFilter(2), [{ destinations: ['10.7.0.0/16', '100.64.0.2/32'] }])
   await db.execute('UPDATE rules SET family = 6')
   t.false(decide('10.7.1.1'))
   t.regex((await rejects(t, 'ERR_INDEX_ROW', db.execute(`UPDATE rules SET action = 'deny'`))).message, /column through/)
