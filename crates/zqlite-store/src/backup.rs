@@ -142,6 +142,8 @@ fn copy(
     options: &BackupOptions,
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupProgress> {
+    // It may take long, and writes must not wait for it.
+    let _log_grows = shared.steward.leave_log_alone();
     let source = connection::open_lane(shared, Role::Reader)?;
     let source = source.lane();
     source.control("BEGIN")?;
