@@ -149,6 +149,8 @@ fn copy(
     source.control("BEGIN")?;
     source.internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
     let mut target = Connection::open(to)?;
+    // Waiting is done here, where it is seen that the backup is given up.
+    target.busy_timeout(Duration::ZERO)?;
     let copy = Backup::new(source.connection, &mut target)?;
     let mut went_on = Instant::now();
     loop {

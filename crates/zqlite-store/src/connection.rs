@@ -291,6 +291,12 @@ impl<'c> Lane<'c> {
         Ok(Ran::Done { last: Record { rows: last, item: Some(item) }, rows, item })
     }
 
+    /// How often a statement has run here.
+    #[cfg(test)]
+    pub(crate) fn runs_of(&self, statement: &Statement) -> i32 {
+        self.statements.peek(&statement.id).map_or(0, |prepared| prepared.statement.get_status(StatementStatus::Run))
+    }
+
     /// Takes over settings that were changed since this was last called.
     pub(crate) fn refresh(&mut self, shared: &Shared) {
         let mut settings = self.settings;

@@ -285,6 +285,11 @@ impl Store {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Tells it from all other stores of this process.
     pub fn number(&self) -> u32 {
         self.number
