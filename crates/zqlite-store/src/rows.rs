@@ -486,12 +486,11 @@ pub(crate) mod tests {
                 proptest::collection::vec(value(), rows),
                 proptest::collection::vec((0i64..100).prop_map(Value::Integer), rows),
                 proptest::collection::vec(whole(), rows),
-                (proptest::collection::vec((0i64..100).prop_map(Value::Integer), rows), value(), 0..rows.max(1)).prop_map(
-                    |(mut column, odd, at)| {
-                        column.splice(at..column.len().min(at + 1), [odd]);
+                (proptest::collection::vec((0i64..100).prop_map(Value::Integer), rows), value(), 0..rows.max(1))
+                    .prop_map(|(mut column, odd, at)| {
+                        column.iter_mut().skip(at).take(1).for_each(|value| *value = odd.clone());
                         column
-                    }
-                ),
+                    }),
                 proptest::collection::vec(prop_oneof![Just(Value::Null), "[a-zé🦀]{0,6}".prop_map(Value::Text)], rows),
             ];
             proptest::collection::vec(column, width)

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::job::{Cancel, Job};
+use crate::priority;
 use crate::statement::{Refusal, authorization, judge};
 use crate::{Error, ErrorCode, Result};
 
@@ -191,6 +192,7 @@ impl Watch {
     }
 
     fn look(&self) -> bool {
+        priority::give_way();
         let looks = self.looks.load(Relaxed);
         if looks != u64::MAX {
             self.looks.store(looks.saturating_sub(1), Relaxed);
