@@ -1,7 +1,7 @@
 //! Lanes for long statements let others go first, but not for ever. All of this process is kept on one core, hence a file of its own.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail anywhere")]
 
 mod support;
 
