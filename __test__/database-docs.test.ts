@@ -1,8 +1,8 @@
 /** The examples of the page about the database run as printed. */
-import { statSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { blocks, runProgram } from './helpers'
+import { blocks, fresh, runProgram } from './helpers'
 
 const page = join('docs', 'database.md')
 
@@ -16,7 +16,7 @@ test('the first example', (t) => {
 
 test('options from TOML reach the database, and places are found nearby', (t) => {
   const [toml = ''] = blocks(page, 'toml')
-  const [, options = '', places = ''] = blocks(page, 'js')
+  const [, options = '', , places = ''] = blocks(page, 'js')
   const program = `import { Database } from 'zqlite'
 ${options}
 ${places}
@@ -29,4 +29,25 @@ await Database.open(path, { ...options, pool: { ...options.pool, maxConnections:
   const { path, lines } = runProgram(t, program, { 'app.toml': toml })
   t.deepEqual(lines, ['berlin,paris', String(128 * 2 ** 20), 'ERR_SQL', 'ERR_TYPE pool.maxConnections must be a whole number from 5 to 200, not 201'])
   t.true(statSync(join(path, 'app.db')).size > 0 && statSync(join(path, 'archive.db')).size > 0)
+})
+
+test('who watches sees calls, slow ones, and metrics', (t) => {
+  const [, , watching = ''] = blocks(page, 'js')
+  const { lines } = runProgram(t, watching)
+  t.deepEqual(lines.slice(0, 2).sort(), ['query reader', 'true WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT max(i) FROM n'])
+  t.regex(lines[2] ?? '', /^zqlite_queries_total\{operation="write",lane="writer"\} \d+$/)
+})
+
+test('the page lists the metrics as they are', async (t) => {
+  const listed = [...readFileSync(page, 'utf8').matchAll(/^\| `(zqlite_\w+)` \| (counter|gauge|histogram) \| (.*?) ?\| (.*) \|$/gm)].map(([, name, type, labels, help]) => ({ name, type, labels, help }))
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE t (a)')
+  const text = db.prometheus()
+  const found = [...text.matchAll(/^# HELP (\w+) (.*)\n# TYPE \w+ (\w+)\n\w+?(?:\{(.*?)\})? /gm)].map(([, name, help, type, first = '']) => ({
+    name,
+    type,
+    labels: [...first.matchAll(/(\w+)=/g)].flatMap(([, label]) => (label === 'le' ? [] : [`\`${label}\``])).join(', '),
+    help,
+  }))
+  t.deepEqual(listed, found)
 })

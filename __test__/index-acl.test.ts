@@ -83,6 +83,26 @@ test('a question alone is answered as with all of its rules, and fails alike', a
   )
 })
 
+test('a rule may ask for a router with a label, and for a version of IP', async (t) => {
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER, through TEXT, family INTEGER)')
+  for (const [table, column] of [['addresses', 'address'], ['labels', 'label'], ['routes', 'prefix']]) await db.execute(`CREATE TABLE ${table} (id INTEGER PRIMARY KEY, peer INTEGER, ${column} TEXT)`)
+  await db.execute(`CREATE INDEX access ON rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at, same_owner, through, family)
+    WITH (peers = addresses, labels = labels, routes = routes)`)
+  await db.execute(`INSERT INTO addresses VALUES (1, 1, '100.64.0.1'), (2, 2, '100.64.0.2')`)
+  await db.execute(`INSERT INTO routes VALUES (1, 2, '10.7.0.0/16')`)
+  await db.execute(`INSERT INTO rules VALUES (1, '*', '*', NULL, NULL, 0, 'allow', 1, NULL, NULL, 'tag:exit', 4)`)
+  const acl = db.acl('access')
+  const decide = (destination: string) => acl.decide({ source: '100.64.0.1', destination, protocol: 6, port: 80 }).allowed
+  t.false(decide('10.7.1.1'))
+  await db.execute(`INSERT INTO labels VALUES (1, 2, 'tag:exit')`)
+  t.true(decide('10.7.1.1'))
+  t.like(acl.snapshot().packetFilter(2), [{ destinations: ['10.7.0.0/16', '100.64.0.2/32'] }])
+  await db.execute('UPDATE rules SET family = 6')
+  t.false(decide('10.7.1.1'))
+  t.regex((await rejects(t, 'ERR_INDEX_ROW', db.execute(`UPDATE rules SET action = 'deny'`))).message, /column through/)
+})
+
 test('owners and routes come from tables, and many questions are asked at once', async (t) => {
   const db = await fresh(t)
   await db.execute('CREATE TABLE rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER)')

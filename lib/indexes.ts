@@ -83,8 +83,8 @@ export interface AclReasons extends AclDecision {
 
 /**
  * Rules and peers in tables: `CREATE INDEX name ON rules USING acl(source, destination, protocol, ports, priority, action,
- * enabled, expires_at, same_owner) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about what is
- * committed when it is made, and never waits.
+ * enabled, expires_at, same_owner, through, family) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about
+ * what is committed when it is made, and never waits.
  *
  * Calls throw a {@link ZqliteError}: `ERR_ACL_UNKNOWN` for a peer that is in none of the tables, `ERR_CIDR_SYNTAX` for what is
  * no address, `ERR_TYPE` for other arguments that cannot be, `ERR_INDEX_UNKNOWN` when the index was dropped,

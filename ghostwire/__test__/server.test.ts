@@ -92,7 +92,7 @@ test.serial('metrics, health and readiness', async (t) => {
   t.regex(text, /^ghostwire_peers 1$/m);
   t.regex(text, /^ghostwire_addresses_resting 0$/m);
   t.regex(text, /^ghostwire_http_requests_total\{method="POST",route="\/v1\/peers\/register",status="201"\} 1$/m);
-  t.regex(text, /^zqlite_writes \d+$/m);
+  t.regex(text, /^zqlite_queries_total\{operation="write",lane="writer"\} [1-9]\d*$/m);
   t.regex(text, /^ghostwire_sync_\w+ \d+$/m);
   t.regex(text, /^process_cpu_seconds_total /m);
   // What the page for trouble tells people to look at is there.

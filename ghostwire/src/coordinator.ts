@@ -84,7 +84,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     stops.push(() => presence.stop());
 
     const metrics = createMetrics({
-      zqlite: () => ({ ...db.metrics() }),
+      database: db,
       sync: () => ({ ...sync?.metrics() }),
       peers: () => directory.size,
       resting: () => domain.addresses.resting,
@@ -93,6 +93,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       notReady: () =>
         closing !== undefined ? 'stopping' : !ready ? 'starting' : replica.following ? undefined : 'not following the journal',
     });
+    stops.push(metrics.withoutDatabase);
     const metricsPort = await listen(metrics.server, server.host, server.metrics_port, 'metrics_port');
     // The last one down, so that a probe sees what happens meanwhile.
     stops.unshift(() => closeServer(metrics.server));
