@@ -139,7 +139,7 @@ test('whole numbers of 32 bits are no objects of their own', async (t) => {
       await statement.query([10, first, first])
       gc()
       const before = process.memoryUsage().heapUsed
-      const rows = await statement.query([10_000, first, first])
+      const rows = await statement.query([100_000, first, first])
       gc()
       return [(process.memoryUsage().heapUsed - before) / rows.length, rows[9].a - first, rows.at(-1).b - first]
     }
@@ -147,7 +147,7 @@ test('whole numbers of 32 bits are no objects of their own', async (t) => {
   const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '-e', script], { encoding: 'utf8' })
   t.is(stderr, '')
   const [[small = 0, ...those], [large = 0, ...others]] = JSON.parse(stdout) as [number[], number[]]
-  t.deepEqual([those, others], [[-10, -10_000], [-10, -10_000]])
+  t.deepEqual([those, others], [[-10, -100_000], [-10, -100_000]])
   // Two of 16 bytes each.
   t.true(small < 60 && large - small > 25, `${small} and ${large} bytes a row`)
 })
