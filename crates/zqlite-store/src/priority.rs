@@ -34,6 +34,7 @@ struct Turns {
 }
 
 impl Turns {
+    #[cfg(target_os = "linux")]
     fn new(now: Instant) -> Self {
         Self { since: now, worked: Duration::ZERO, waited: Duration::ZERO }
     }
