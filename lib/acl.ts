@@ -263,7 +263,7 @@ export class AclEngine {
   #native: native.NativeAclEngine
   // Plain functions closed over the engine: a call costs half of a method's.
   #decide: () => void
-  #decideAddresses: (source: string, destination: string) => void
+  #decideAddresses: (addresses: string) => void
   #setEnabled: (rule: number, enabled: boolean) => void
 
   /** @throws {ZqliteError} `ERR_TYPE` */
@@ -366,9 +366,11 @@ export class AclEngine {
    */
   decideAddresses(query: AclAddressQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
-    ask(0, 0, service(protocol, port), at)
+    const from = addressText('source', source)
+    const to = addressText('destination', destination)
+    ask(from.length, 0, service(protocol, port), at)
     try {
-      this.#decideAddresses(source, destination)
+      this.#decideAddresses(from + to)
     } catch (error) {
       throw fromNative(error)
     }
@@ -499,6 +501,9 @@ export class AclEngine {
 const exchange = new Float64Array(5)
 const ANSWER = 4
 
+/** Code units of a text that are read. */
+const LONGEST = 96
+
 /** Writes a question. The array would make numbers of whatever it is given, so nothing else than numbers comes so far. */
 function ask(source: number, destination: number, asked: number, at: number): void {
   if (typeof source !== 'number') throw notNumber('source', source)
@@ -512,6 +517,12 @@ function ask(source: number, destination: number, asked: number, at: number): vo
 
 function notNumber(name: string, value: unknown): ZqliteError {
   return new ZqliteError('ERR_TYPE', `${name} must be a number, not ${value === null ? 'null' : typeof value}`)
+}
+
+/** A text of an address, cut where it is too long for any and the error would not show it: see `call.rs`. */
+function addressText(name: string, text: string): string {
+  if (typeof text !== 'string') throw new ZqliteError('ERR_TYPE', `${name} must be a string, not ${text === null ? 'null' : typeof text}`)
+  return text.length > LONGEST ? text.slice(0, LONGEST) : text
 }
 
 /** Protocol and port as one number. */

@@ -37,9 +37,12 @@ export interface TransactionLimits {
 
 /** Bounds of the write-ahead log. */
 export interface WalLimits {
-  /** Above this the log is started anew, for which new reads wait up to 5 ms and old ones end; at least 4 MB, default 64 MB. */
+  /**
+   * Writes wait at three quarters of this until the log can begin anew, so only a commit of more than the last quarter makes it
+   * larger; at least 4 MB, default 64 MB.
+   */
   limit?: Size
-  /** A read older than this then ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
+  /** A read older than this that they wait for ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
   maxReadAge?: Duration
 }
 

@@ -27,6 +27,11 @@ const TURNED: usize = 2 * LANES;
 const WORTH: usize = 64;
 const COPIES: usize = 16;
 
+/// Short lists of an interval are merged as long as they make at most so many copies of each rule, in so many numbers: more
+/// would not stay in the caches nearby.
+const MERGED: usize = 4;
+const NEAR: usize = 1 << 18;
+
 /// A range of numbers as its first one and how many follow.
 type Range = (u32, u32);
 
@@ -52,6 +57,8 @@ struct Builder<'a> {
     store: Store,
     /// Numbers that the lists may take.
     room: usize,
+    /// Items that may still be copied into merged lists.
+    copies: usize,
 }
 
 impl Made for Lists {
@@ -84,10 +91,18 @@ impl Made for Lists {
             ranges.iter().enumerate().map(hold).collect()
         });
         let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
-        let mut builder = Builder { engine, held, intervals, ownerless: true, store: Store::new(), room: room / 4 };
-        let any = builder.any_both()?;
+        let mut builder =
+            Builder { engine, held, intervals, ownerless: true, store: Store::new(), room: room / 4, copies: 0 };
+        builder.copies = (MERGED * engine.ordered).min(NEAR / PAIRED);
+        let both = builder.any_both()?;
+        let (alone, beside) = if builder.are_to_stand_beside_sources(&both) {
+            ([].as_slice(), &both[..])
+        } else {
+            (&both[..], [].as_slice())
+        };
+        let any = builder.put(alone, ALONE);
         let [source, destination] = ranks;
-        let halves = [builder.half(SOURCE, source)?, builder.half(DESTINATION, destination)?];
+        let halves = [builder.half(SOURCE, source, beside)?, builder.half(DESTINATION, destination, &[])?];
         let mut this = Self { level: level(), halves, any, store: builder.store, ids: ids(engine), bytes: 0 };
         let half = |half: &Half| {
             half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
@@ -107,16 +122,24 @@ impl Made for NameLists {
         let count = engine.selectors.len();
         // A selector is found by its number: an interval of its own.
         let held = [SOURCE, DESTINATION].map(|_| (0..count as u32).map(|id| Some((id, 0))).collect());
-        let mut builder =
-            Builder { engine, held, intervals: [count; 2], ownerless: false, store: Store::new(), room: room / 4 };
+        let mut builder = Builder {
+            engine,
+            held,
+            intervals: [count; 2],
+            ownerless: false,
+            store: Store::new(),
+            room: room / 4,
+            copies: 0,
+        };
         let any_both = builder.any_both()?;
+        let any_both = builder.put(&any_both, ALONE);
         let mut any = [const { Vec::new() }; 2];
         let mut paired = [const { Vec::new() }; 2];
         for side in [SOURCE, DESTINATION] {
             for id in 0..count as u32 {
                 let (with_other, without) = builder.items(side, id);
                 paired[side].push(builder.put_paired(&with_other, count));
-                any[side].push(builder.merged([without.as_slice()].into_iter()));
+                any[side].push(builder.put_any(&without));
                 if builder.store.numbers.len() > builder.room {
                     return None;
                 }
@@ -146,10 +169,12 @@ impl Store {
 }
 
 impl Builder<'_> {
-    /// The lists of a side; `None` when there is no room.
-    fn half(&mut self, side: usize, ranks: Ranks) -> Option<Half> {
+    /// The lists of a side, with some rules with `*` on both sides beside those with `*` on the other; `None` when there is no
+    /// room.
+    fn half(&mut self, side: usize, ranks: Ranks, both: &[Item]) -> Option<Half> {
         let count = self.held[side].len();
         let mut paired: Vec<List> = vec![List::default(); count];
+        let mut few: Vec<Vec<Item>> = vec![Vec::new(); count];
         let mut any: Vec<Vec<Item>> = vec![Vec::new(); count];
         let mut events: Vec<(u32, bool, u32)> = Vec::new();
         for id in 0..count as u32 {
@@ -160,6 +185,9 @@ impl Builder<'_> {
             }
             paired[id as usize] = self.put_paired(&with_other, self.intervals[1 - side]);
             any[id as usize] = without;
+            if with_other.len() < LANES {
+                few[id as usize] = with_other;
+            }
             events.push((first, true, id));
             events.push((first + following + 1, false, id));
             if self.store.numbers.len() > self.room {
@@ -203,18 +231,30 @@ impl Builder<'_> {
                 Some(head) => *head,
                 None => {
                     let of: Vec<u32> = key.iter().copied().filter(|&id| !any[id as usize].is_empty()).collect();
+                    let mut alone: Vec<Item> = of.iter().flat_map(|&id| any[id as usize].iter().copied()).collect();
+                    let long = alone.len() > LONG_ANY;
+                    alone.extend(both);
+                    alone.sort_by_key(|item| item.mark);
                     let any = match known_any.get(of.as_slice()) {
                         Some(list) => *list,
                         None => {
-                            let list = self.merged(of.iter().map(|&id| any[id as usize].as_slice()));
+                            let list = if long { List { at: 0, len: Head::NONE } } else { self.put(&alone, ALONE) };
                             known_any.insert(of.into(), list);
                             list
                         }
                     };
                     let from = lists.len();
-                    lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
+                    let (merged, whole) = self.merge(key.iter().map(|&id| few[id as usize].as_slice()), &alone);
+                    if merged.is_empty() {
+                        lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
+                    } else {
+                        lists.push(self.put(&merged, PAIRED));
+                        let others =
+                            key.iter().filter(|&&id| few[id as usize].is_empty()).map(|&id| paired[id as usize]);
+                        lists.extend(others.filter(|list| list.len > 0));
+                    }
                     let items = lists[from..].iter().fold(0u32, |sum, list| sum.saturating_add(list.cost()));
-                    let head = Head { lists: from as u32, count: (lists.len() - from) as u32, items, any };
+                    let head = Head { lists: from as u32, count: (lists.len() - from) as u16, whole, items, any };
                     known.insert(key.into(), head);
                     head
                 }
@@ -227,13 +267,43 @@ impl Builder<'_> {
         Some(Half { ranks, heads, lists })
     }
 
+    /// What several short lists of an interval have, in order, if that is one comparison: with its rules with `*` on the other side
+    /// and `true` if it is with them too. Nothing where it would take the place of one list alone, or when memory is short.
+    fn merge<'b>(&mut self, lists: impl Iterator<Item = &'b [Item]> + Clone, alone: &[Item]) -> (Vec<Item>, bool) {
+        let (count, items) =
+            lists.clone().filter(|list| !list.is_empty()).fold((0, 0), |(n, sum), list| (n + 1, sum + list.len()));
+        let whole = count > 0 && items + alone.len() <= LANES;
+        // Half of the room stays for lists as they are.
+        let room = self.store.turned.len() + self.store.numbers.len() <= self.room / 2;
+        if !room || items > LANES.min(self.copies) || (count < 2 && (!whole || alone.is_empty())) {
+            return (Vec::new(), false);
+        }
+        let mut merged: Vec<Item> = lists.flatten().copied().collect();
+        if whole {
+            merged.extend(alone);
+        }
+        merged.sort_by_key(|item| item.mark);
+        self.copies = self.copies.saturating_sub(merged.len());
+        (merged, whole)
+    }
+
+    /// Whether rules with `*` on both sides are to stand in each list of rules with a source and `*` as destination, rather than in a
+    /// list that is read in addition: if there are fewer such copies than rules.
+    fn are_to_stand_beside_sources(&self, both: &[Item]) -> bool {
+        let engine = self.engine;
+        let with_any = |&id: &u32| uses(engine, SOURCE, id).any(|slot| engine.sides[DESTINATION].any.contains(slot));
+        let sources = (0..self.held[SOURCE].len() as u32).filter(with_any).count();
+        // As many lists there are at most: one more than places where one of these sources begins or ends.
+        both.len().saturating_mul(2 * sources + 1) <= engine.ordered
+    }
+
     /// Rules with `*` on both sides; `None` when they are many.
-    fn any_both(&mut self) -> Option<List> {
+    fn any_both(&self) -> Option<Vec<Item>> {
         let engine = self.engine;
         let slots = engine.any_both.iter().filter(|slot| (*slot as usize) < engine.ordered);
         let rules = slots.filter_map(|slot| Some((slot, engine.rule_in(slot)?)));
         let items: Vec<Item> = rules.flat_map(|(slot, rule)| self.alone(slot, rule)).collect();
-        (items.len() <= LONG_ANY).then(|| self.put(&items, ALONE))
+        (items.len() <= LONG_ANY).then_some(items)
     }
 
     /// The items of a rule without the other side.
@@ -250,14 +320,9 @@ impl Builder<'_> {
         }
     }
 
-    /// One list of several; without them when it would be long.
-    fn merged<'b>(&mut self, lists: impl Iterator<Item = &'b [Item]>) -> List {
-        let mut items: Vec<Item> = lists.flatten().copied().collect();
-        if items.len() > LONG_ANY {
-            return List { at: 0, len: Head::NONE };
-        }
-        items.sort_by_key(|item| item.mark);
-        self.put(&items, ALONE)
+    /// A list of rules with `*` on the other side; without them when it would be long.
+    fn put_any(&mut self, items: &[Item]) -> List {
+        if items.len() > LONG_ANY { List { at: 0, len: Head::NONE } } else { self.put(items, ALONE) }
     }
 
     /// The items of a selector's rules, with and without the other side.

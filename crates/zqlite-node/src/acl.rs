@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array, Uint32ArraySlice};
+use napi::bindgen_prelude::{Float64Array, Function, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
 use zqlite_cidr::{Address, AddressRange};
@@ -20,12 +20,14 @@ use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
 use self::batch::{Answers, same_length};
-use self::exchange::{Exchange, address_at};
+use self::exchange::Exchange;
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
     of_service, peer, query, read_change, rule, unknown, way,
 };
 use self::packed::unpack;
+use crate::call::{Call, Units, function};
+use crate::cidr::syntax;
 use crate::guard::{guard, to_napi};
 use crate::number::argument;
 
@@ -37,8 +39,8 @@ pub struct NativeAclEngine {
 }
 
 type Decider<'env> = Function<'env, (), ()>;
-type AddressDecider<'env> = Function<'env, (String, String), ()>;
-type Toggle<'env> = Function<'env, (f64, bool), ()>;
+type AddressDecider<'env> = Function<'env, (), ()>;
+type Toggle<'env> = Function<'env, (), ()>;
 
 impl NativeAclEngine {
     pub(crate) fn of(engine: Engine) -> Self {
@@ -72,30 +74,32 @@ impl NativeAclEngine {
     pub fn decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
         let exchange = Exchange::new(exchange)?;
-        env.create_function_from_closure("decide", move |_: FunctionCallContext<'_>| {
-            guard(|| {
-                let [source, destination, service, at] = exchange.question();
-                let ends = (argument("source", source)?, argument("destination", destination)?);
-                let query = of_service(ends.0, ends.1, service, at)?;
-                exchange.answer(engine.borrow().decide(&query).map(code).map_err(unknown)?);
-                Ok(())
-            })
+        function(env, "decide", move |_: &Call<0>| {
+            let [source, destination, service, at] = exchange.question();
+            let ends = (argument("source", source)?, argument("destination", destination)?);
+            let query = of_service(ends.0, ends.1, service, at)?;
+            exchange.answer(engine.borrow().decide(&query).map(code).map_err(unknown)?);
+            Ok(())
         })
     }
 
-    /// As [`decider`](Self::decider), by addresses, which are arguments.
-    #[napi(ts_return_type = "(source: string, destination: string) => void")]
+    /// As [`decider`](Self::decider), by addresses, which are the argument: the text of the source with that of the destination
+    /// behind it, as reading a text costs about the same however long it is. How long that of the source is stands in its place.
+    #[napi(ts_return_type = "(addresses: string) => void")]
     pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<AddressDecider<'env>> {
         let engine = Rc::clone(&self.engine);
-        let exchange = Exchange::new(exchange)?;
-        env.create_function_from_closure("decideAddresses", move |call: FunctionCallContext<'_>| {
-            let (source, destination) = (address_at(&call, 0)?, address_at(&call, 1)?);
-            guard(|| {
-                let [_, _, service, at] = exchange.question();
-                let query = of_service(source?, destination?, service, at)?;
+        let (exchange, room) = (Exchange::new(exchange)?, Units::new());
+        function(env, "decideAddresses", move |call: &Call<1>| {
+            let [split, _, service, at] = exchange.question();
+            call.text(0, &room, |units| {
+                let (source, destination) = units
+                    .split_at_checked(split as usize)
+                    .ok_or_else(|| Error::new(ErrorCode::Type, "the texts of addresses are cut off"))?;
+                let ends = (Address::parse_utf16(source), Address::parse_utf16(destination));
+                let query = of_service(ends.0.map_err(syntax)?, ends.1.map_err(syntax)?, service, at)?;
                 exchange.answer(code(engine.borrow().decide_addresses(&query)));
                 Ok(())
-            })
+            })?
         })
     }
 
@@ -103,9 +107,9 @@ impl NativeAclEngine {
     #[napi(ts_return_type = "(rule: number, enabled: boolean) => void")]
     pub fn toggle<'env>(&self, env: &'env Env) -> napi::Result<Toggle<'env>> {
         let engine = Rc::clone(&self.engine);
-        env.create_function_from_closure("setEnabled", move |call: FunctionCallContext<'_>| {
+        function(env, "setEnabled", move |call: &Call<2>| {
             let (rule, enabled) = (call.get::<f64>(0)?, call.get::<bool>(1)?);
-            guard(|| engine.borrow_mut().set_enabled(argument("rule", rule)?, enabled).map_err(unknown))
+            Ok(engine.borrow_mut().set_enabled(argument("rule", rule)?, enabled).map_err(unknown)?)
         })
     }
 

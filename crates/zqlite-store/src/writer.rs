@@ -61,7 +61,7 @@ impl Desk {
     pub(crate) fn new(options: &Options, opened: Opened) -> Self {
         // Not where other processes append to the log.
         let ahead = options.path.is_some() && !options.readonly && !options.shared;
-        Self { seat: Seat::new(opened), room: Room::new(ahead) }
+        Self { seat: Seat::new(opened), room: Room::new(ahead, options.wal.limit) }
     }
 }
 
@@ -336,7 +336,7 @@ impl Writer<'_, '_> {
         }
         self.lane.publish_indexes();
         self.shared.counters.group_sizes.add(members as u64);
-        self.shared.steward.look();
+        self.shared.steward.look(&self.shared.writer);
         Ok(())
     }
 

@@ -722,6 +722,51 @@ fn a_backup_replaces_nothing_that_came_while_it_was_made() {
 }
 
 #[test]
+fn a_backup_waits_for_who_keeps_the_copy_locked_but_not_for_ever() {
+    let (folder, client) = fresh();
+    let options = BackupOptions {
+        path: folder.path().join("copy.db"),
+        overwrite: false,
+        pages: 10,
+        pause: Duration::ZERO,
+        cancel: Cancel::default(),
+        deadline: None,
+    };
+    // What an earlier backup left, which another program looks into.
+    let partial = folder.path().join("copy.db-partial");
+    let locked = || {
+        let other = rusqlite::Connection::open(&partial).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        other
+    };
+    let other = locked();
+    let began = Instant::now();
+    let error = client.store.backup(&options, &mut |_| {}).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Busy, "{error}");
+    assert!(error.message.contains("copy.db-partial"), "{error}");
+    assert!((5..9).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    drop(other);
+    assert!(!partial.exists() && !options.path.exists());
+    // It looks meanwhile whether it is given up.
+    let other = locked();
+    let began = Instant::now();
+    let bounded = BackupOptions { deadline: Some(began + Duration::from_millis(300)), ..options.clone() };
+    assert_eq!(code(client.store.backup(&bounded, &mut |_| {})), ErrorCode::Deadline);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(other);
+    // Who goes in time is waited for.
+    let other = locked();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            drop(other);
+        });
+        client.store.backup(&options, &mut |_| {}).unwrap();
+    });
+    assert!(options.path.exists());
+}
+
+#[test]
 fn the_synchronous_connection_sees_commits_and_has_a_budget() {
     let (folder, client) = fresh();
     client.run("INSERT INTO t VALUES (1, 'x')");
