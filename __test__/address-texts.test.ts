@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import fc from 'fast-check'
 import { AclEngine, CidrTable, ZqliteError } from 'zqlite'
 
@@ -158,11 +158,11 @@ const asking = `
 `
 
 test('threads ask beside each other', async (t) => {
-  const asked = async (thread: number, t: ExecutionContext): Promise<void> => {
+  const asked = async (thread: number): Promise<void> => {
     const worker = new Worker(asking, { eval: true, workerData: thread })
     const [wrong] = (await once(worker, 'message')) as [number]
     t.is(wrong, 0, `thread ${thread}`)
     await worker.terminate()
   }
-  await Promise.all([1, 2, 3, 4].map((thread) => asked(thread, t)))
+  await Promise.all([1, 2, 3, 4].map(asked))
 })
