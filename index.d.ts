@@ -678,8 +678,8 @@ export declare class Database {
      * The rows of a reading statement one after the other, for results that memory should not hold at once. It has a
      * connection of its own until the last row, or until the loop is left; the rows are of the moment of the first one.
      *
-     * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it takes longer than 30 s and keeps the write-ahead
-     *   log above its limit
+     * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it keeps the write-ahead log at its limit and takes longer
+     *   than 30 s, or writes wait and nothing was taken of it for 2 s
      */
     stream<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): RowStream<Row>;
     /** A statement to run again and again. What is wrong with it shows when it first runs. */
@@ -1384,9 +1384,12 @@ export declare interface WaitHistogram extends Histogram {
 
 /** Bounds of the write-ahead log. */
 export declare interface WalLimits {
-    /** Above this the log is started anew, for which new reads wait up to 5 ms and old ones end; at least 4 MB, default 64 MB. */
+    /**
+     * Writes wait at three quarters of this until the log can begin anew, so only a commit of more than the last quarter makes it
+     * larger; at least 4 MB, default 64 MB.
+     */
     limit?: Size;
-    /** A read older than this then ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
+    /** A read older than this that they wait for ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
     maxReadAge?: Duration;
 }
 
