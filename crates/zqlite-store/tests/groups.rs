@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use rusqlite::types::Value;
-use support::{Client, item_of, with_table};
+use support::{Client, item_of, options, with_table};
 use zqlite_store::{BeginMode, Cancel, ErrorCode, Expect, Options, Store, TransactionId, Work};
 
 #[test]
