@@ -24,6 +24,11 @@ export declare interface AclBatch {
     ports: Uint16Array;
     /** When, in milliseconds since 1970. Default: now. */
     at?: number;
+    /**
+     * Where the answers are written, for those who ask again and again: arrays of the same length, which share no memory with
+     * the others. Default: new ones.
+     */
+    into?: AclDecisions;
 }
 
 /** Changes that are made together: first rules, then peers, and removals first. */

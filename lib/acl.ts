@@ -124,6 +124,11 @@ export interface AclBatch {
   ports: Uint16Array
   /** When, in milliseconds since 1970. Default: now. */
   at?: number
+  /**
+   * Where the answers are written, for those who ask again and again: arrays of the same length, which share no memory with
+   * the others. Default: new ones.
+   */
+  into?: AclDecisions
 }
 
 /**
@@ -587,17 +592,15 @@ function decision(code: number): AclDecision {
 }
 
 /** See {@link AclEngine.decideBatch}. */
-export function decideBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclBatch): AclDecisions {
-  const decisions = undecided(protocols.length)
-  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, decisions))
-  return decisions
+export function decideBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclBatch): AclDecisions {
+  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, into))
+  return into
 }
 
 /** See {@link AclEngine.decideAddressesBatch}. */
-export function decideAddressesBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclAddressBatch): AclDecisions {
-  const decisions = undecided(protocols.length)
-  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, decisions))
-  return decisions
+export function decideAddressesBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclAddressBatch): AclDecisions {
+  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, into))
+  return into
 }
 
 function undecided(count: number): AclDecisions {
