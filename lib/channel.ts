@@ -110,6 +110,8 @@ export class Channel {
   /** Whether the database is in memory: synchronous reads wait for the writer there. */
   readonly inMemory: boolean
   readonly #native: native.NativeDatabase
+  /** Runs a synchronous read of that many bytes. */
+  readonly #read: (length: number) => string
   readonly #writer = new Writer()
   readonly #statements = new Map<string, Interned>()
   readonly #shapes = new Map<number, Shape>()
@@ -139,6 +141,7 @@ export class Channel {
 
   private constructor(database: native.NativeDatabase, { connectionTimeout, transactionTotal, path }: native.NativeOptions, tracer: Tracer, detach: () => void) {
     this.#native = database
+    this.#read = database.reader()
     this.connectionTimeout = connectionTimeout
     this.transactionTotal = transactionTotal
     this.inMemory = path === undefined
@@ -237,7 +240,7 @@ export class Channel {
       writer.u8(operation)
       writeCall(writer, statement, params)
       this.#bind()
-      return this.#readSync(this.#native.runSync(writer.at), layout)[0] as StatementResult
+      return this.#readSync(this.#read(writer.at), layout)[0] as StatementResult
     } catch (error) {
       throw fromNative(error)
     } finally {
