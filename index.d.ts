@@ -24,6 +24,11 @@ export declare interface AclBatch {
     ports: Uint16Array;
     /** When, in milliseconds since 1970. Default: now. */
     at?: number;
+    /**
+     * Where the answers are written, for those who ask again and again: arrays of the same length, which share no memory with
+     * the others. Default: new ones.
+     */
+    into?: AclDecisions;
 }
 
 /** Changes that are made together: first rules, then peers, and removals first. */
@@ -110,13 +115,15 @@ export declare class AclEngine {
     /**
      * Replaces all rules.
      *
-     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+     *   field that rules do not have
      */
     setRules(rules: readonly AclRule[]): void;
     /**
      * Adds rules, or replaces those with the same ids.
      *
-     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+     *   field that rules do not have
      */
     putRules(rules: readonly AclRule[]): void;
     /** Removes rules; ids of none are passed over. */

@@ -9,7 +9,7 @@ for (const guide of ['from-better-sqlite3', 'from-node-sqlite', 'from-pg']) {
   const path = join('docs', `${guide}.md`)
   const page = readFileSync(path, 'utf8')
 
-  test(`the example of ${guide} prints what it says`, (t) => printsWhatItSays(t, path))
+  test(`the examples of ${guide} print what they say`, (t) => printsWhatItSays(t, path))
 
   test(`the calls that ${guide} names exist`, async (t) => {
     const db = await fresh(t)

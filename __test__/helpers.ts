@@ -41,10 +41,13 @@ export function runProgram(t: ExecutionContext, program: string, files: Record<s
   return { path, lines: output.trim().split('\n') }
 }
 
-/** The first example of a page prints what its comments say: `// → …`, a line each. */
+/** Every example of a page prints what its comments say: `// → …`, a line each. */
 export function printsWhatItSays(t: ExecutionContext, page: string): void {
-  const [example = ''] = blocks(page, 'js')
-  const expected = [...example.matchAll(/\/\/ → (.*)$/gm)].map(([, line]) => line)
-  t.true(expected.length > 1)
-  t.deepEqual(runProgram(t, example).lines, expected)
+  const examples = blocks(page, 'js')
+  t.true(examples.length > 0)
+  for (const example of examples) {
+    const expected = [...example.matchAll(/\/\/ → (.*)$/gm)].map(([, line]) => line)
+    t.true(expected.length > 1)
+    t.deepEqual(runProgram(t, example).lines, expected)
+  }
 }

@@ -3,4 +3,4 @@ import { join } from 'node:path'
 import test from 'ava'
 import { printsWhatItSays } from './helpers'
 
-for (const page of ['cidr', 'bitmap', 'acl']) test(`the example of ${page} prints what it says`, (t) => printsWhatItSays(t, join('docs', `${page}.md`)))
+for (const page of ['cidr', 'bitmap', 'acl']) test(`the examples of ${page} print what they say`, (t) => printsWhatItSays(t, join('docs', `${page}.md`)))

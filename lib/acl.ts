@@ -1,6 +1,7 @@
 /** Access rules in memory: who may reach whom, and who therefore sees whom. */
 import * as native from '../native'
 import { packRules } from './acl-packed'
+import { known, knownFields } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
@@ -123,6 +124,11 @@ export interface AclBatch {
   ports: Uint16Array
   /** When, in milliseconds since 1970. Default: now. */
   at?: number
+  /**
+   * Where the answers are written, for those who ask again and again: arrays of the same length, which share no memory with
+   * the others. Default: new ones.
+   */
+  into?: AclDecisions
 }
 
 /**
@@ -268,6 +274,7 @@ export class AclEngine {
 
   /** @throws {ZqliteError} `ERR_TYPE` */
   constructor(options: AclEngineOptions = {}) {
+    known('', options, { memory: true })
     this.#native = callNative(() => new native.NativeAclEngine(options.memory))
     ;[this.#decide, this.#decideAddresses] = deciders(this.#native)
     this.#setEnabled = this.#native.toggle()
@@ -291,9 +298,11 @@ export class AclEngine {
   /**
    * Replaces all rules.
    *
-   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+   *   field that rules do not have
    */
   setRules(rules: readonly AclRule[]): void {
+    knownFields(ruleName, rules, ruleFields)
     const packed = packRules(rules)
     if (packed !== undefined && callNative(() => this.#native.setPackedRules(packed.numbers, packed.texts))) return
     callNative(() => this.#native.setRules(rules as native.NativeAclRule[]))
@@ -302,9 +311,11 @@ export class AclEngine {
   /**
    * Adds rules, or replaces those with the same ids.
    *
-   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+   *   field that rules do not have
    */
   putRules(rules: readonly AclRule[]): void {
+    knownFields(ruleName, rules, ruleFields)
     callNative(() => this.#native.putRules(rules as native.NativeAclRule[]))
   }
 
@@ -337,6 +348,7 @@ export class AclEngine {
    *   all peers stay as they were
    */
   putPeers(peers: readonly AclPeer[]): void {
+    knownFields(peerName, peers, peerFields)
     callNative(() => this.#native.putPeers(peers as native.NativeAclPeer[]))
   }
 
@@ -394,6 +406,7 @@ export class AclEngine {
    * @param options.limit parties that all rows together name, about; default: 100000
    */
   async difference(after: AclEngine, options: { at?: number; limit?: number } = {}): Promise<AclDifference> {
+    known('', options, { at: true, limit: true })
     const { at = Date.now(), limit = 100_000 } = options
     try {
       return (await this.#native.difference(after.#native, at, limit)) as AclDifference
@@ -406,6 +419,7 @@ export class AclEngine {
    * The other peers that a peer sees, by ascending id: those where some protocol and port is allowed, whichever.
    */
   visiblePeers(peer: number, options: AclVisibility = {}): Uint32Array {
+    known('', options, { direction: true, at: true })
     const { direction = 'either', at = Date.now() } = options
     return callNative(() => this.#native.visiblePeers(peer, direction, at))
   }
@@ -428,6 +442,7 @@ export class AclEngine {
    * may see each other, even if there is only one.
    */
   visibleClasses(peerClass: number, options: AclVisibility = {}): Uint32Array {
+    known('', options, { direction: true, at: true })
     const { direction = 'either', at = Date.now() } = options
     return callNative(() => this.#native.visibleClasses(peerClass, direction, at))
   }
@@ -440,6 +455,9 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_ACL_RULE` when the change could not be made
    */
   affected(change: AclChange, at = Date.now()): Uint32Array {
+    knownFields(() => 'a change', [change], changeFields)
+    knownFields(ruleName, change?.putRules ?? [], ruleFields)
+    knownFields(peerName, change?.putPeers ?? [], peerFields)
     return callNative(() => this.#native.affected(change as native.NativeAclChange, at))
   }
 
@@ -468,6 +486,7 @@ export class AclEngine {
    * @param limit how many at most; default: 1000
    */
   conflicts(options: { at?: number; limit?: number } = {}): AclConflict[] {
+    known('', options, { at: true, limit: true })
     const { at = Date.now(), limit = 1000 } = options
     return callNative(() => this.#native.conflicts(at, limit))
   }
@@ -477,6 +496,27 @@ export class AclEngine {
     return this.#native.memory()
   }
 }
+
+type Fields<Of> = Record<keyof Required<Of>, true>
+
+const ruleName = ({ id }: AclRule): string => `rule ${id}`
+const ruleFields: Fields<AclRule> = {
+  id: true,
+  priority: true,
+  action: true,
+  enabled: true,
+  sources: true,
+  destinations: true,
+  protocols: true,
+  ports: true,
+  expiresAt: true,
+  sameOwner: true,
+  through: true,
+  family: true,
+}
+const peerName = ({ id }: AclPeer): string => `peer ${id}`
+const peerFields: Fields<AclPeer> = { id: true, addresses: true, labels: true, owner: true, routes: true }
+const changeFields: Fields<AclChange> = { removeRules: true, putRules: true, enable: true, disable: true, removePeers: true, putPeers: true }
 
 /**
  * Where a question stands for the native side, and its answer last: see `acl/exchange.rs`. One array serves all engines, as a
@@ -552,17 +592,15 @@ function decision(code: number): AclDecision {
 }
 
 /** See {@link AclEngine.decideBatch}. */
-export function decideBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclBatch): AclDecisions {
-  const decisions = undecided(protocols.length)
-  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, decisions))
-  return decisions
+export function decideBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclBatch): AclDecisions {
+  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, into))
+  return into
 }
 
 /** See {@link AclEngine.decideAddressesBatch}. */
-export function decideAddressesBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now() }: AclAddressBatch): AclDecisions {
-  const decisions = undecided(protocols.length)
-  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, decisions))
-  return decisions
+export function decideAddressesBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclAddressBatch): AclDecisions {
+  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, into))
+  return into
 }
 
 function undecided(count: number): AclDecisions {

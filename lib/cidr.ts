@@ -1,5 +1,6 @@
 /** Prefix tables in memory. */
 import * as native from '../native'
+import { known } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** A prefix of a table, in its canonical text, with its value. */
@@ -52,6 +53,7 @@ export class CidrTable {
 
   /** @throws {ZqliteError} `ERR_TYPE` for a wrong option */
   constructor(options: CidrTableOptions = {}) {
+    known('', options, { mode: true, hostBits: true })
     const fast = oneOf('mode', options.mode, ['compact', 'fast']) === 'fast'
     const mask = oneOf('hostBits', options.hostBits, ['reject', 'mask']) === 'mask'
     this.#native = new native.NativeCidrTable(fast, mask)

@@ -113,6 +113,14 @@ test.serial('the command line talks to the server', async (t) => {
   t.deepEqual(await json<PeerBody[]>('peers', 'list'), [peer]);
   t.deepEqual(await json<PeerBody>('peers', 'show', peer.id), peer);
   await prints(new RegExp(`^ID .*NAME.*\\n${peer.id} +machine +100\\.64\\.0\\.1 `), 'peers', 'list');
+  t.deepEqual(await json<PeerBody>('peers', 'show', 'Machine'), peer, 'by its name too');
+  await prints(/^machine is desk now\n$/, 'peers', 'rename', 'machine', 'desk');
+  await prints(/^desk has tag:a, tag:b\n$/, 'peers', 'set-tags', 'desk', 'tag:b', 'tag:a');
+  t.deepEqual((await json<PeerBody>('peers', 'show', peer.id)).tags, ['tag:a', 'tag:b']);
+  await prints(/^desk has no tags\n$/, 'peers', 'set-tags', 'desk');
+  failed(t, await command('peers', 'set-tags', 'desk', 'web'), 'ERR_TAG', /"web"/);
+  failed(t, await command('peers', 'rename', 'desk', 'a.b'), 'ERR_HOSTNAME', /a\.b/);
+  failed(t, await command('peers', 'rename', 'machine', 'x'), 'ERR_PEER_NOT_FOUND', /"machine"/);
   const made = await json<{ id: string; key: string; maxUses: number; tags: string[] }>(
     'preauth-key',
     'create',
@@ -137,7 +145,7 @@ test.serial('the command line talks to the server', async (t) => {
   t.is((await command('policy', 'get')).stdout, '{"acls": [], /* none */}\n');
   failed(t, await command('policy', 'set', file, '--expect', '0'), 'ERR_POLICY_CHANGED', /version 1, not 0/);
   failed(t, await run(['policy', 'check', '-'], {}, '{"acl": []}'), 'ERR_POLICY_INVALID', /line 1, column 2/);
-  t.deepEqual(await json('peers', 'delete', peer.id), { id: peer.id, deleted: true });
+  t.deepEqual(await json('peers', 'delete', 'desk'), { id: peer.id, deleted: true });
   failed(t, await command('peers', 'show', peer.id), 'ERR_PEER_NOT_FOUND', new RegExp(peer.id));
   failed(t, await commandLine(t, server, 'wrong').run('peers', 'list'), 'ERR_UNAUTHORIZED', /admin key/);
   failed(t, await runHere(['peers', 'list'], { GHOSTWIRE_URL: server.started.api }), 'ERR_USAGE', /GHOSTWIRE_ADMIN_KEY/, 2);

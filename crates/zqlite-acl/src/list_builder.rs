@@ -7,7 +7,7 @@ use zqlite_cidr::{AddressRange, Family};
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{LANES, Scalar, level};
-use crate::lists::{ALONE, Half, Head, LONG_ANY, List, Lists, Made, PAIRED, RICHER, Store, service};
+use crate::lists::{ALONE, Any, Half, Head, LONG_ANY, List, Lists, Made, PAIRED, RICHER, Store, service};
 use crate::names::NameLists;
 use crate::ranks::Ranks;
 use crate::rows::Slot;
@@ -27,10 +27,8 @@ const TURNED: usize = 2 * LANES;
 const WORTH: usize = 64;
 const COPIES: usize = 16;
 
-/// Short lists of an interval are merged as long as they make at most so many copies of each rule, in so many numbers: more
-/// would not stay in the caches nearby.
-const MERGED: usize = 4;
-const NEAR: usize = 1 << 18;
+/// Lists of rules with `*` are crossed when that makes at most so many lists, and items, for each rule.
+const CROSSED: usize = 4;
 
 /// A range of numbers as its first one and how many follow.
 type Range = (u32, u32);
@@ -57,8 +55,6 @@ struct Builder<'a> {
     store: Store,
     /// Numbers that the lists may take.
     room: usize,
-    /// Items that may still be copied into merged lists.
-    copies: usize,
 }
 
 impl Made for Lists {
@@ -91,23 +87,23 @@ impl Made for Lists {
             ranges.iter().enumerate().map(hold).collect()
         });
         let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
-        let mut builder =
-            Builder { engine, held, intervals, ownerless: true, store: Store::new(), room: room / 4, copies: 0 };
-        builder.copies = (MERGED * engine.ordered).min(NEAR / PAIRED);
+        let mut builder = Builder { engine, held, intervals, ownerless: true, store: Store::new(), room: room / 4 };
         let both = builder.any_both()?;
-        let (alone, beside) = if builder.are_to_stand_beside_sources(&both) {
-            ([].as_slice(), &both[..])
-        } else {
-            (&both[..], [].as_slice())
-        };
-        let any = builder.put(alone, ALONE);
         let [source, destination] = ranks;
-        let halves = [builder.half(SOURCE, source, beside)?, builder.half(DESTINATION, destination, &[])?];
+        let (source, sources) = builder.half(SOURCE, source)?;
+        let (destination, destinations) = builder.half(DESTINATION, destination)?;
+        let mut halves = [source, destination];
+        let any = builder.any([sources, destinations], both, &mut halves);
+        builder.store.numbers.shrink_to_fit();
+        builder.store.turned.shrink_to_fit();
         let mut this = Self { level: level(), halves, any, store: builder.store, ids: ids(engine), bytes: 0 };
         let half = |half: &Half| {
             half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
         };
-        this.bytes = this.halves.iter().map(half).sum::<usize>() + this.store.bytes() + 8 * this.ids.capacity();
+        this.bytes = this.halves.iter().map(half).sum::<usize>()
+            + this.any.bytes()
+            + this.store.bytes()
+            + 8 * this.ids.capacity();
         (this.bytes <= room).then_some(this)
     }
 
@@ -122,15 +118,8 @@ impl Made for NameLists {
         let count = engine.selectors.len();
         // A selector is found by its number: an interval of its own.
         let held = [SOURCE, DESTINATION].map(|_| (0..count as u32).map(|id| Some((id, 0))).collect());
-        let mut builder = Builder {
-            engine,
-            held,
-            intervals: [count; 2],
-            ownerless: false,
-            store: Store::new(),
-            room: room / 4,
-            copies: 0,
-        };
+        let mut builder =
+            Builder { engine, held, intervals: [count; 2], ownerless: false, store: Store::new(), room: room / 4 };
         let any_both = builder.any_both()?;
         let any_both = builder.put(&any_both, ALONE);
         let mut any = [const { Vec::new() }; 2];
@@ -139,7 +128,8 @@ impl Made for NameLists {
             for id in 0..count as u32 {
                 let (with_other, without) = builder.items(side, id);
                 paired[side].push(builder.put_paired(&with_other, count));
-                any[side].push(builder.put_any(&without));
+                let is_long = without.len() > LONG_ANY;
+                any[side].push(if is_long { List { at: 0, len: Head::NONE } } else { builder.put(&without, ALONE) });
                 if builder.store.numbers.len() > builder.room {
                     return None;
                 }
@@ -161,6 +151,15 @@ fn ids(engine: &Engine) -> Vec<RuleId> {
     (0..engine.ordered as Slot).map(|slot| engine.rule_in(slot).map_or(0, |rule| rule.id)).collect()
 }
 
+impl Half {
+    /// Sets the lists of rules with `*`, of which each head has the number.
+    fn set_any(&mut self, list: impl Fn(u32) -> Option<List>) {
+        for head in self.heads.iter_mut().filter(|head| head.any.len != Head::NONE) {
+            head.any = list(head.any.at).unwrap_or_default();
+        }
+    }
+}
+
 impl Store {
     /// The first number stands for the list without items.
     fn new() -> Self {
@@ -169,12 +168,11 @@ impl Store {
 }
 
 impl Builder<'_> {
-    /// The lists of a side, with some rules with `*` on both sides beside those with `*` on the other; `None` when there is no
-    /// room.
-    fn half(&mut self, side: usize, ranks: Ranks, both: &[Item]) -> Option<Half> {
+    /// The lists of a side, and those of its rules with `*` on the other side, of which each head has the number in place of the
+    /// list; `None` when there is no room.
+    fn half(&mut self, side: usize, ranks: Ranks) -> Option<(Half, Vec<Vec<Item>>)> {
         let count = self.held[side].len();
         let mut paired: Vec<List> = vec![List::default(); count];
-        let mut few: Vec<Vec<Item>> = vec![Vec::new(); count];
         let mut any: Vec<Vec<Item>> = vec![Vec::new(); count];
         let mut events: Vec<(u32, bool, u32)> = Vec::new();
         for id in 0..count as u32 {
@@ -185,9 +183,6 @@ impl Builder<'_> {
             }
             paired[id as usize] = self.put_paired(&with_other, self.intervals[1 - side]);
             any[id as usize] = without;
-            if with_other.len() < LANES {
-                few[id as usize] = with_other;
-            }
             events.push((first, true, id));
             events.push((first + following + 1, false, id));
             if self.store.numbers.len() > self.room {
@@ -198,7 +193,9 @@ impl Builder<'_> {
         let mut heads = Vec::with_capacity(ranks.len());
         let mut lists: Vec<List> = Vec::new();
         let mut known: HashMap<Box<[u32]>, Head, RandomState> = HashMap::default();
-        let mut known_any: HashMap<Box<[u32]>, List, RandomState> = HashMap::default();
+        let mut alone: Vec<Vec<Item>> = Vec::new();
+        let mut known_alone: HashMap<Box<[u32]>, List, RandomState> = HashMap::default();
+        let mut sum = 0;
         let mut holding: Vec<u32> = Vec::new();
         let mut place: Vec<u32> = vec![0; count];
         let mut events = events.into_iter().peekable();
@@ -231,70 +228,60 @@ impl Builder<'_> {
                 Some(head) => *head,
                 None => {
                     let of: Vec<u32> = key.iter().copied().filter(|&id| !any[id as usize].is_empty()).collect();
-                    let mut alone: Vec<Item> = of.iter().flat_map(|&id| any[id as usize].iter().copied()).collect();
-                    let long = alone.len() > LONG_ANY;
-                    alone.extend(both);
-                    alone.sort_by_key(|item| item.mark);
-                    let any = match known_any.get(of.as_slice()) {
-                        Some(list) => *list,
-                        None => {
-                            let list = if long { List { at: 0, len: Head::NONE } } else { self.put(&alone, ALONE) };
-                            known_any.insert(of.into(), list);
-                            list
+                    let any = *known_alone.entry(of.as_slice().into()).or_insert_with(|| {
+                        let mut items: Vec<Item> = of.iter().flat_map(|&id| any[id as usize].iter().copied()).collect();
+                        if items.len() > LONG_ANY {
+                            return List { at: 0, len: Head::NONE };
                         }
-                    };
+                        items.sort_by_key(|item| item.mark);
+                        sum += items.len();
+                        alone.push(items);
+                        List { at: alone.len() as u32 - 1, len: 0 }
+                    });
                     let from = lists.len();
-                    let (merged, whole) = self.merge(key.iter().map(|&id| few[id as usize].as_slice()), &alone);
-                    if merged.is_empty() {
-                        lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
-                    } else {
-                        lists.push(self.put(&merged, PAIRED));
-                        let others =
-                            key.iter().filter(|&&id| few[id as usize].is_empty()).map(|&id| paired[id as usize]);
-                        lists.extend(others.filter(|list| list.len > 0));
-                    }
+                    lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
                     let items = lists[from..].iter().fold(0u32, |sum, list| sum.saturating_add(list.cost()));
-                    let head = Head { lists: from as u32, count: (lists.len() - from) as u16, whole, items, any };
+                    let head = Head { lists: from as u32, count: (lists.len() - from) as u32, items, any };
                     known.insert(key.into(), head);
                     head
                 }
             };
             heads.push(head);
-            if self.store.numbers.len() > self.room {
+            if self.store.numbers.len() + ALONE * sum > self.room {
                 return None;
             }
         }
-        Some(Half { ranks, heads, lists })
+        Some((Half { ranks, heads, lists }, alone))
     }
 
-    /// What several short lists of an interval have, in order, if that is one comparison: with its rules with `*` on the other side
-    /// and `true` if it is with them too. Nothing where it would take the place of one list alone, or when memory is short.
-    fn merge<'b>(&mut self, lists: impl Iterator<Item = &'b [Item]> + Clone, alone: &[Item]) -> (Vec<Item>, bool) {
-        let (count, items) =
-            lists.clone().filter(|list| !list.is_empty()).fold((0, 0), |(n, sum), list| (n + 1, sum + list.len()));
-        let whole = count > 0 && items + alone.len() <= LANES;
+    /// Rules with `*` on one side or both: crossed, where that takes little memory. In place of the numbers of their lists the heads
+    /// get what [`Any`] wants.
+    fn any(&mut self, alone: [Vec<Vec<Item>>; 2], both: Vec<Item>, halves: &mut [Half; 2]) -> Any {
+        let counts = alone.each_ref().map(Vec::len);
+        let sums = alone.each_ref().map(|lists| lists.iter().map(Vec::len).sum::<usize>());
+        let pairs = counts[SOURCE] * counts[DESTINATION];
+        let items = counts[DESTINATION] * sums[SOURCE] + counts[SOURCE] * sums[DESTINATION] + pairs * both.len();
         // Half of the room stays for lists as they are.
-        let room = self.store.turned.len() + self.store.numbers.len() <= self.room / 2;
-        if !room || items > LANES.min(self.copies) || (count < 2 && (!whole || alone.is_empty())) {
-            return (Vec::new(), false);
+        let room = self.store.numbers.len() + self.store.turned.len() + ALONE * items + 2 * pairs <= self.room / 2;
+        if !room || items.max(pairs) > CROSSED * self.engine.ordered {
+            for (half, lists) in halves.iter_mut().zip(alone) {
+                let lists: Vec<List> = lists.iter().map(|items| self.put(items, ALONE)).collect();
+                half.set_any(|number| lists.get(number as usize).copied());
+            }
+            return Any::Apart(self.put(&both, ALONE));
         }
-        let mut merged: Vec<Item> = lists.flatten().copied().collect();
-        if whole {
-            merged.extend(alone);
+        let [sources, destinations] = alone;
+        let mut crossed = Vec::with_capacity(pairs);
+        for source in &sources {
+            for destination in &destinations {
+                let mut items: Vec<Item> = both.iter().chain(source).chain(destination).copied().collect();
+                items.sort_by_key(|item| item.mark);
+                crossed.push(self.put(&items, ALONE));
+            }
         }
-        merged.sort_by_key(|item| item.mark);
-        self.copies = self.copies.saturating_sub(merged.len());
-        (merged, whole)
-    }
-
-    /// Whether rules with `*` on both sides are to stand in each list of rules with a source and `*` as destination, rather than in a
-    /// list that is read in addition: if there are fewer such copies than rules.
-    fn are_to_stand_beside_sources(&self, both: &[Item]) -> bool {
-        let engine = self.engine;
-        let with_any = |&id: &u32| uses(engine, SOURCE, id).any(|slot| engine.sides[DESTINATION].any.contains(slot));
-        let sources = (0..self.held[SOURCE].len() as u32).filter(with_any).count();
-        // As many lists there are at most: one more than places where one of these sources begins or ends.
-        both.len().saturating_mul(2 * sources + 1) <= engine.ordered
+        let row = destinations.len() as u32;
+        halves[SOURCE].set_any(|number| Some(List { at: number * row, len: 0 }));
+        Any::Crossed(crossed)
     }
 
     /// Rules with `*` on both sides; `None` when they are many.
@@ -318,11 +305,6 @@ impl Builder<'_> {
             }
             None => vec![Item { other: ALL, service: ALL, mark: mark(slot, false) }],
         }
-    }
-
-    /// A list of rules with `*` on the other side; without them when it would be long.
-    fn put_any(&mut self, items: &[Item]) -> List {
-        if items.len() > LONG_ANY { List { at: 0, len: Head::NONE } } else { self.put(items, ALONE) }
     }
 
     /// The items of a selector's rules, with and without the other side.

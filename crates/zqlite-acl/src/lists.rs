@@ -109,18 +109,17 @@ impl List {
 pub(crate) struct Head {
     /// Where the lists of its selectors stand among all, and how many there are.
     pub(crate) lists: u32,
-    pub(crate) count: u16,
-    /// Whether these have the rules of `any` too.
-    pub(crate) whole: bool,
+    pub(crate) count: u32,
     /// What all of these [cost](List::cost).
     pub(crate) items: u32,
-    /// Rules with `*` on the other side, by slot; [`NONE`](Head::NONE) when there are no lists for this interval.
+    /// Rules with `*` on the other side, by slot, or where they stand among those that are [crossed](Any::Crossed); of length
+    /// [`NONE`](Head::NONE) when there are no lists for this interval.
     pub(crate) any: List,
 }
 
 impl Head {
     pub(crate) const NONE: u32 = u32::MAX;
-    pub(crate) const EMPTY: Head = Head { lists: 0, count: 0, whole: false, items: 0, any: List { at: 0, len: 0 } };
+    pub(crate) const EMPTY: Head = Head { lists: 0, count: 0, items: 0, any: List { at: 0, len: 0 } };
     pub(crate) const MISSING: Head = Head { any: List { at: 0, len: Self::NONE }, ..Self::EMPTY };
 }
 
@@ -136,12 +135,29 @@ pub(crate) struct Half {
 pub(crate) struct Lists {
     pub(crate) level: Level,
     pub(crate) halves: [Half; 2],
-    /// Rules with `*` on both sides, by slot.
-    pub(crate) any: List,
+    pub(crate) any: Any,
     pub(crate) store: Store,
     /// By slot.
     pub(crate) ids: Vec<RuleId>,
     pub(crate) bytes: usize,
+}
+
+/// Rules with `*`, which every question is compared with.
+#[derive(Debug)]
+pub(crate) enum Any {
+    /// Those with `*` on both sides. The others stand in the lists of [heads](Head::any).
+    Apart(List),
+    /// All of them that may match, by the sum of what the heads of both sides say.
+    Crossed(Vec<List>),
+}
+
+impl Any {
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Any::Apart(_) => 0,
+            Any::Crossed(lists) => lists.capacity() * size_of::<List>(),
+        }
+    }
 }
 
 /// The items of lists.
@@ -218,7 +234,10 @@ impl Lists {
         let heads = [self.head(SOURCE, ranks[SOURCE]), self.head(DESTINATION, ranks[DESTINATION])];
         let side = shorter(&heads);
         prefetch(&self.halves[side].lists, heads[side].lists as usize);
-        heads.iter().for_each(|head| prefetch(&self.store.numbers, head.any.at as usize));
+        match &self.any {
+            Any::Crossed(lists) => prefetch(lists, (heads[SOURCE].any.at + heads[DESTINATION].any.at) as usize),
+            Any::Apart(_) => heads.iter().for_each(|head| prefetch(&self.store.numbers, head.any.at as usize)),
+        }
     }
 
     /// Asks for the memory of the first items.
@@ -252,12 +271,16 @@ impl Lists {
         }
         // The later a list is read, the more of it comes behind what was found already, and is left out.
         let mut best = u32::MAX;
-        if self.any.len > 0 {
-            best = self.store.search_alone(lanes, self.any, service, best, after);
-        }
-        best = self.store.search_alone(lanes, heads[1 - side].any, service, best, after);
-        if !heads[side].whole {
-            best = self.store.search_alone(lanes, heads[side].any, service, best, after);
+        match &self.any {
+            Any::Crossed(lists) => {
+                let list = lists.get((heads[SOURCE].any.at + heads[DESTINATION].any.at) as usize);
+                best = self.store.search_alone(lanes, list.copied().unwrap_or_default(), service, best, after);
+            }
+            Any::Apart(both) => {
+                for list in [*both, heads[SOURCE].any, heads[DESTINATION].any] {
+                    best = self.store.search_alone(lanes, list, service, best, after);
+                }
+            }
         }
         for list in self.of(side, &heads[side]) {
             best = self.store.search_paired(lanes, *list, ranks[1 - side], service, best, after);

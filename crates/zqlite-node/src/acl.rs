@@ -12,14 +12,14 @@ use std::rc::Rc;
 use napi::Env;
 use napi::bindgen_prelude::{Float64Array, Function, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
-use zqlite_acl::{Columns, Engine, Options, Query, UnusedReason};
-use zqlite_cidr::{Address, AddressRange};
+use zqlite_acl::{Engine, Options, UnusedReason};
+use zqlite_cidr::AddressRange;
 use zqlite_store::{Error, ErrorCode};
 
 use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
-use self::batch::{Answers, same_length};
+use self::batch::Answers;
 use self::exchange::Decider;
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
@@ -101,14 +101,14 @@ impl NativeAclEngine {
         let mut answers = Answers::of(&answers)?;
         guard(|| {
             let at = argument("at", at)?;
-            same_length(&[sources.len(), destinations.len(), protocols.len(), ports.len(), answers.len()])?;
-            let engine = self.engine.borrow();
-            let ends = sources.iter().zip(destinations);
-            for (index, ((ends, &protocol), &port)) in ends.zip(protocols).zip(ports).enumerate() {
-                let query = Query { source: *ends.0, destination: *ends.1, protocol, port, at };
-                answers.put(index, engine.decide(&query).map_err(unknown)?);
-            }
-            Ok(())
+            let questions = answers.questions(sources, destinations, protocols, ports)?;
+            let (mut put, mut failed) = (answers.writer(), Ok(()));
+            self.engine.borrow().decide_batch(questions, at, |index, decision| match decision {
+                Ok(decision) => put(index, decision),
+                Err(error) if failed.is_ok() => failed = Err(unknown(error)),
+                Err(_) => {}
+            });
+            failed
         })
     }
 
@@ -126,19 +126,21 @@ impl NativeAclEngine {
         let mut answers = Answers::of(&answers)?;
         guard(|| {
             let at = argument("at", at)?;
-            let words = if sources.len() == 4 * answers.len() { 4 } else { 1 };
-            same_length(&[answers.len() * words, sources.len(), destinations.len()])?;
-            same_length(&[answers.len(), protocols.len(), ports.len()])?;
             let engine = self.engine.borrow();
-            if words == 1 {
-                let questions = Columns { sources, destinations, protocols, ports };
-                engine.decide_v4_batch(questions, at, |index, decision| answers.put(index, decision));
-                return Ok(());
-            }
-            let ends = sources.chunks_exact(words).zip(destinations.chunks_exact(words));
-            for (index, ((ends, &protocol), &port)) in ends.zip(protocols).zip(ports).enumerate() {
-                let query = Query { source: from_words(ends.0), destination: from_words(ends.1), protocol, port, at };
-                answers.put(index, engine.decide_addresses(&query));
+            if sources.len() > protocols.len()
+                && let ((sources, []), (destinations, [])) = (sources.as_chunks(), destinations.as_chunks())
+            {
+                engine.decide_v6_batch(
+                    answers.questions(sources, destinations, protocols, ports)?,
+                    at,
+                    answers.writer(),
+                );
+            } else {
+                engine.decide_v4_batch(
+                    answers.questions(sources, destinations, protocols, ports)?,
+                    at,
+                    answers.writer(),
+                );
             }
             Ok(())
         })
@@ -356,12 +358,5 @@ impl NativeAclEngine {
     #[napi]
     pub fn memory(&self) -> f64 {
         self.engine.borrow().row_bytes() as f64
-    }
-}
-
-fn from_words(words: &[u32]) -> Address {
-    match words {
-        [v4] => Address::v4(*v4),
-        _ => Address::v6(words.iter().fold(0, |bits, &word| bits << 32 | u128::from(word))),
     }
 }

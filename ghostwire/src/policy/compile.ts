@@ -1,6 +1,6 @@
 // From a policy to what the ACL engine understands: rules over labels, and labels, owner and routes for each peer.
 //
-// The engine decides what filters.ts and visibility.ts describe; policy.engine.test.ts holds the two to each other.
+// The engine decides what wire-filters.ts and visibility.ts describe; policy.engine.test.ts holds the two to each other.
 
 import { CidrTable, type AclPeer, type AclRule } from 'zqlite';
 import { formatPrefix, parsePrefix, type Family } from '../addresses/ip.js';
