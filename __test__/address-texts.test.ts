@@ -164,5 +164,5 @@ test('threads ask beside each other', async (t) => {
     t.is(wrong, 0, `thread ${thread}`)
     await worker.terminate()
   }
-  await Promise.all([1, 2, 3, 4].map(asked))
+  await Promise.all([1, 2, 3, 4].map((thread) => asked(thread)))
 })

@@ -262,7 +262,7 @@ export let ofNative: (engine: native.NativeAclEngine) => AclEngine
  */
 export class AclEngine {
   #native: native.NativeAclEngine
-  // Plain functions closed over the engine: a call costs half of a method's.
+  // Closed over the engine.
   #decide: () => void
   #decideAddresses: (addresses: string) => void
   #setEnabled: (rule: number, enabled: boolean) => void
@@ -271,8 +271,7 @@ export class AclEngine {
   constructor(options: AclEngineOptions = {}) {
     known('', options, { memory: true })
     this.#native = callNative(() => new native.NativeAclEngine(options.memory))
-    this.#decide = this.#native.decider(exchange)
-    this.#decideAddresses = this.#native.addressDecider(exchange)
+    ;[this.#decide, this.#decideAddresses] = deciders(this.#native)
     this.#setEnabled = this.#native.toggle()
   }
 
@@ -280,8 +279,7 @@ export class AclEngine {
     ofNative = (engine) => {
       const made = new AclEngine()
       made.#native = engine
-      made.#decide = engine.decider(exchange)
-      made.#decideAddresses = engine.addressDecider(exchange)
+      ;[made.#decide, made.#decideAddresses] = deciders(engine)
       made.#setEnabled = engine.toggle()
       return made
     }
@@ -357,13 +355,7 @@ export class AclEngine {
   /** May one peer reach the other, or an address that it routes? */
   decide(query: AclQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
-    ask(source, destination, service(protocol, port), at)
-    try {
-      this.#decide()
-    } catch (error) {
-      throw fromNative(error)
-    }
-    return decision(exchange[ANSWER] as number)
+    return decide(this.#decide, source, destination, protocol, port, at)
   }
 
   /**
@@ -373,15 +365,7 @@ export class AclEngine {
    */
   decideAddresses(query: AclAddressQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
-    const from = addressText('source', source)
-    const to = addressText('destination', destination)
-    ask(from.length, 0, service(protocol, port), at)
-    try {
-      this.#decideAddresses(from + to)
-    } catch (error) {
-      throw fromNative(error)
-    }
-    return decision(exchange[ANSWER] as number)
+    return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
   }
 
   /** As {@link decide}, for each question. */
@@ -538,6 +522,35 @@ const ANSWER = 4
 
 /** Code units of a text that are read. */
 const LONGEST = 96
+
+/** The functions that {@link decide} and {@link decideAddresses} ask. Plain functions, as a call costs half of a method's. */
+export function deciders(of: Pick<native.NativeAclEngine, 'decider' | 'addressDecider'>): [peers: () => void, addresses: (addresses: string) => void] {
+  return [of.decider(exchange), of.addressDecider(exchange)]
+}
+
+/** See {@link AclEngine.decide}. */
+export function decide(asked: () => void, source: number, destination: number, protocol: number, port: number, at: number): AclDecision {
+  ask(source, destination, service(protocol, port), at)
+  try {
+    asked()
+  } catch (error) {
+    throw fromNative(error)
+  }
+  return decision(exchange[ANSWER] as number)
+}
+
+/** See {@link AclEngine.decideAddresses}. */
+export function decideAddresses(asked: (addresses: string) => void, source: string, destination: string, protocol: number, port: number, at: number): AclDecision {
+  const from = addressText('source', source)
+  const to = addressText('destination', destination)
+  ask(from.length, 0, service(protocol, port), at)
+  try {
+    asked(from + to)
+  } catch (error) {
+    throw fromNative(error)
+  }
+  return decision(exchange[ANSWER] as number)
+}
 
 /** Writes a question. The array would make numbers of whatever it is given, so nothing else than numbers comes so far. */
 function ask(source: number, destination: number, asked: number, at: number): void {

@@ -41,6 +41,7 @@ export class CidrTable {
   #allocate: ReturnType<native.NativeCidrTable['allocator']> | undefined
   readonly #insert: (prefix: string, value: number) => void
   readonly #remove: (prefix: string) => boolean
+  readonly #get: (prefix: string) => number
 
   /**
    * The value of the longest prefix that holds `address`: as {@link lookup}, without naming the prefix, and several times
@@ -58,6 +59,7 @@ export class CidrTable {
     this.#native = new native.NativeCidrTable(fast, mask)
     this.#insert = this.#native.inserter()
     this.#remove = this.#native.remover()
+    this.#get = this.#native.getter()
     const [byText, byNumber] = [this.#native.textLookup(), this.#native.numberLookup()]
     this.lookupValue = (address) => {
       try {
@@ -108,7 +110,12 @@ export class CidrTable {
 
   /** The value of `prefix` itself. */
   get(prefix: string): number | undefined {
-    return callNative(() => this.#native.get(prefix)) ?? undefined
+    try {
+      const value = this.#get(prefix)
+      return value < 0 ? undefined : value
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /** The longest prefix that holds `address`, as a router would choose. */

@@ -1,6 +1,6 @@
 /** Indexes of the kinds `cidr`, `bitmap` and `acl`, asked at once, on this thread, without SQL. */
 import type * as native from '../native'
-import { decideAddressesBatch, decideBatch, ofNative } from './acl'
+import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, ofNative } from './acl'
 import type { AclAddressBatch, AclBatch, AclDecision, AclDecisions, AclEngine, AclMatch } from './acl'
 import type { CidrAddresses } from './cidr'
 import { show } from './config'
@@ -158,14 +158,19 @@ export class NativeBitmap implements BitmapIndex {
 
 export class NativeAcl implements AclIndex {
   readonly #native: native.NativeAclIndex
+  readonly #decide: () => void
+  readonly #decideAddresses: (addresses: string) => void
 
   constructor(index: native.NativeAclIndex) {
     this.#native = index
+    ;[this.#decide, this.#decideAddresses] = deciders(index)
   }
 
   decide(query: AclIndexQuery): AclDecision {
-    const { allowed, rule } = callNative(() => this.#native.decide(question(query)))
-    return { allowed, rule: rule ?? null }
+    const { source, destination, protocol, port, at = Date.now() } = query
+    if (typeof source === 'number' && typeof destination === 'number') return decide(this.#decide, source, destination, protocol, port, at)
+    if (typeof source === 'string' && typeof destination === 'string') return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
+    throw new ZqliteError('ERR_TYPE', `source and destination must both be numbers of peers, or both be texts of addresses, not ${show(source)} and ${show(destination)}`)
   }
 
   decideBatch(batch: AclBatch): AclDecisions {

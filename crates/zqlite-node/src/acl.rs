@@ -2,7 +2,7 @@
 
 mod answers;
 mod batch;
-mod exchange;
+pub(crate) mod exchange;
 mod given;
 mod packed;
 
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use napi::Env;
 use napi::bindgen_prelude::{Float64Array, Function, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
-use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
+use zqlite_acl::{Columns, Engine, Options, Query, UnusedReason};
 use zqlite_cidr::{Address, AddressRange};
 use zqlite_store::{Error, ErrorCode};
 
@@ -20,14 +20,13 @@ use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
 use self::batch::{Answers, same_length};
-use self::exchange::Exchange;
+use self::exchange::Decider;
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
-    of_service, peer, query, read_change, rule, unknown, way,
+    peer, query, read_change, rule, unknown, way,
 };
 use self::packed::unpack;
-use crate::call::{Call, Units, function};
-use crate::cidr::syntax;
+use crate::call::{Call, function};
 use crate::guard::{guard, to_napi};
 use crate::number::argument;
 
@@ -38,8 +37,6 @@ pub struct NativeAclEngine {
     engine: Rc<RefCell<Engine>>,
 }
 
-type Decider<'env> = Function<'env, (), ()>;
-type AddressDecider<'env> = Function<'env, (), ()>;
 type Toggle<'env> = Function<'env, (), ()>;
 
 impl NativeAclEngine {
@@ -66,44 +63,21 @@ impl NativeAclEngine {
         Self::of(self.engine.borrow().clone())
     }
 
-    /// A plain function is called in half the time of a method, which must find out what `this` is; and a number in an array
-    /// that both sides hold costs next to nothing, where one that is an argument or a result is a call into V8.
-    ///
-    /// `exchange` is source, destination, [service](of_service) and time; [the answer](code) comes to its last place.
+    /// See [`exchange::decider`].
     #[napi(ts_return_type = "() => void")]
     pub fn decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
-        let exchange = Exchange::new(exchange)?;
-        function(env, "decide", move |_: &Call<0>| {
-            let [source, destination, service, at] = exchange.question();
-            let ends = (argument("source", source)?, argument("destination", destination)?);
-            let query = of_service(ends.0, ends.1, service, at)?;
-            exchange.answer(engine.borrow().decide(&query).map(code).map_err(unknown)?);
-            Ok(())
-        })
+        exchange::decider(env, exchange, move |query| engine.borrow().decide(query).map_err(unknown))
     }
 
-    /// As [`decider`](Self::decider), by addresses, which are the argument: the text of the source with that of the destination
-    /// behind it, as reading a text costs about the same however long it is. How long that of the source is stands in its place.
+    /// See [`exchange::address_decider`].
     #[napi(ts_return_type = "(addresses: string) => void")]
-    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<AddressDecider<'env>> {
+    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
-        let (exchange, room) = (Exchange::new(exchange)?, Units::new());
-        function(env, "decideAddresses", move |call: &Call<1>| {
-            let [split, _, service, at] = exchange.question();
-            call.text(0, &room, |units| {
-                let (source, destination) = units
-                    .split_at_checked(split as usize)
-                    .ok_or_else(|| Error::new(ErrorCode::Type, "the texts of addresses are cut off"))?;
-                let ends = (Address::parse_utf16(source), Address::parse_utf16(destination));
-                let query = of_service(ends.0.map_err(syntax)?, ends.1.map_err(syntax)?, service, at)?;
-                exchange.answer(code(engine.borrow().decide_addresses(&query)));
-                Ok(())
-            })?
-        })
+        exchange::address_decider(env, exchange, move |query| Ok(engine.borrow().decide_addresses(query)))
     }
 
-    /// As [`decider`](Self::decider).
+    /// A plain function, as those.
     #[napi(ts_return_type = "(rule: number, enabled: boolean) => void")]
     pub fn toggle<'env>(&self, env: &'env Env) -> napi::Result<Toggle<'env>> {
         let engine = Rc::clone(&self.engine);
@@ -382,16 +356,6 @@ impl NativeAclEngine {
     #[napi]
     pub fn memory(&self) -> f64 {
         self.engine.borrow().row_bytes() as f64
-    }
-}
-
-/// An answer in one number, which costs JavaScript nothing to take: the rule's id if it allows, -1 less its id if it denies,
-/// `NaN` if none matches.
-fn code(decision: Decision) -> f64 {
-    match decision.rule {
-        None => f64::NAN,
-        Some(id) if decision.allowed => id as f64,
-        Some(id) => -1.0 - id as f64,
     }
 }
 

@@ -6,9 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{
-    Array, Buffer, Env, Float64ArraySlice, Function, Uint8ArraySlice, Uint32ArraySlice,
-};
+use napi::bindgen_prelude::{Array, Buffer, Env, Float64ArraySlice, Function, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_cidr::{Address, AddressRange, HostBits, LookupTable, Mode, ParseError, Prefix, Table};
 use zqlite_store::{Error, ErrorCode};
@@ -203,9 +201,15 @@ impl NativeCidrTable {
         })
     }
 
-    #[napi]
-    pub fn get(&self, text: String) -> napi::Result<Option<u32>> {
-        guard(|| Ok(self.table.borrow().get(self.prefix(&text)?).copied()))
+    /// A function from a prefix to its value, or -1.
+    #[napi(ts_return_type = "(prefix: string) => number")]
+    pub fn getter<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
+        let (table, host_bits) = (self.table.clone(), self.host_bits);
+        function(env, "get", move |call: &Call<1>| {
+            let text = call.get::<Text>(0)?;
+            let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+            Ok(answer(table.borrow().get(prefix).copied()))
+        })
     }
 
     #[napi]

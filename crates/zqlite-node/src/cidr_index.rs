@@ -3,9 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{
-    Array, BigInt64Array, Env, Function, Uint8ArraySlice, Uint32ArraySlice,
-};
+use napi::bindgen_prelude::{Array, BigInt64Array, Env, Function, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_cidr::Address;
 use zqlite_store::{CidrIndex, Error, ErrorCode};

@@ -13,9 +13,10 @@ const NICER: i32 = 10;
 
 /// How long a lowered thread works before it asks whether another wants its core. Asking is one system call.
 const TURN: Duration = Duration::from_micros(100);
-/// How many times what it works itself a lowered thread leaves to others at most: it keeps the tenth that its niceness gives it.
-/// A thread that yields forfeits more, since Linux takes the whole slice that it might have had off its account.
-const PATIENCE: u32 = 9;
+/// A lowered thread asks only while others had at most so many times what it had itself. On a core that is never idle it so
+/// soon stops, and has what its niceness gives it: a thread that yields forfeits more than that, since Linux takes the whole slice
+/// that it might have had off its account.
+const PATIENCE: u32 = 3;
 /// Of how long a time the thread remembers whose it was.
 const MEMORY: Duration = Duration::from_millis(100);
 
@@ -103,7 +104,7 @@ mod tests {
     use super::{MEMORY, PATIENCE, TURN, Turns};
 
     #[test]
-    fn a_thread_gives_way_after_a_turn_but_keeps_a_tenth() {
+    fn a_thread_gives_way_after_a_turn_but_not_for_ever() {
         let mut now = Instant::now();
         let mut turns = Turns::new(now);
         assert!(!turns.is_over(now + TURN / 2));

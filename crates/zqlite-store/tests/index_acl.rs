@@ -7,7 +7,7 @@ mod support;
 use proptest::prelude::*;
 use rusqlite::types::Value;
 use support::{Client, code, fresh};
-use zqlite_store::ErrorCode;
+use zqlite_store::{AclQuestion, ErrorCode};
 
 const TABLES: [&str; 6] = [
     "CREATE TABLE acl_rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER, through TEXT, family INTEGER)",
@@ -50,7 +50,7 @@ fn rules_decide_from_sql_and_from_outside() {
     let explain = "SELECT group_concat(rule || action || shadowed, ' ') FROM acl_explain('access', 3, 2, 6, 5432, 0)";
     assert_eq!(client.text(explain), "8deny0 7allow1");
     let index = client.store.indexes().acl("access");
-    let question = [Value::Integer(1), Value::Integer(2), Value::Integer(6), Value::Integer(5432)];
+    let question = AclQuestion::of(&[1, 2, 6, 5432].map(Value::Integer)).unwrap();
     assert_eq!(index.decide(&question).unwrap().rule, Some(7));
     client.run("UPDATE acl_rules SET enabled = 0 WHERE id = 7");
     assert!(!index.decide(&question).unwrap().allowed);
@@ -246,7 +246,7 @@ fn owners_and_routes_come_from_tables_too() {
     client.run("INSERT INTO rules VALUES (1, '*', '*', NULL, '22', 0, 'allow', 1, NULL, 1), (2, '100.64.0.3', '192.168.7.0/24', NULL, NULL, 0, 'allow', 1, NULL, NULL)");
     let ask = |client: &Client, source: u32, destination: u32, port: u16| {
         let question = [source.into(), destination.into(), 6, i64::from(port)].map(Value::Integer);
-        client.store.indexes().acl("owned").decide(&question).unwrap().rule
+        client.store.indexes().acl("owned").decide(&AclQuestion::of(&question).unwrap()).unwrap().rule
     };
     assert_eq!([ask(&client, 1, 2, 22), ask(&client, 1, 3, 22), ask(&client, 3, 2, 80)], [Some(1), None, None]);
     client.run("INSERT INTO subnets VALUES (1, 2, '192.168.0.0/16')");

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
-use support::{Client, code, options};
-use zqlite_store::{BackupOptions, BeginMode, Cancel, Error, ErrorCode, Flow, Options, Store, TransactionId, Work};
+use support::{Client, backup_to, code, options};
+use zqlite_store::{BeginMode, Cancel, Error, ErrorCode, Flow, Options, Store, TransactionId, Work};
 
 const MB: u64 = 1 << 20;
 
@@ -255,14 +255,7 @@ fn readers_of_another_program_are_not_waited_for_for_long() {
 #[test]
 fn a_backup_that_takes_its_time_keeps_no_write_waiting() {
     let (folder, client) = filled(|_| ());
-    let options = BackupOptions {
-        path: folder.path().join("copy.db"),
-        overwrite: false,
-        pages: 100,
-        pause: Duration::ZERO,
-        cancel: Cancel::default(),
-        deadline: None,
-    };
+    let options = backup_to(&folder.path().join("copy.db"), 100);
     let mut pieces = 0;
     let mut slowest = Duration::ZERO;
     client

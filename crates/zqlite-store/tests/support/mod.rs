@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use zqlite_store::{
-    BatchItem, Call, Error, ErrorCode, Expect, Item, Job, Nest, Options, Params, Record, Sink, Store, Ticket,
-    TransactionId, Want, Work,
+    BackupOptions, BatchItem, Call, Cancel, Error, ErrorCode, Expect, Item, Job, Nest, Options, Params, Record, Sink,
+    Store, Ticket, TransactionId, Want, Work,
 };
 
 pub type Answer = Result<Vec<Record>, Error>;
@@ -229,4 +229,23 @@ pub fn fresh() -> (tempfile::TempDir, Client) {
     let folder = tempfile::tempdir().unwrap();
     let client = Client::open(&folder.path().join("test.db"));
     (folder, client)
+}
+
+/// The same with a table.
+pub fn with_table() -> (tempfile::TempDir, Client) {
+    let (folder, client) = fresh();
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)");
+    (folder, client)
+}
+
+/// A backup to this place, in pieces of so many pages.
+pub fn backup_to(path: &Path, pages: u32) -> BackupOptions {
+    BackupOptions {
+        path: path.to_owned(),
+        overwrite: false,
+        pages,
+        pause: Duration::ZERO,
+        cancel: Cancel::default(),
+        deadline: None,
+    }
 }

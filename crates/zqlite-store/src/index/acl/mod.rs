@@ -20,7 +20,7 @@ use crate::index::source::{Fault, Source};
 use crate::{Error, ErrorCode, Result};
 use parse::rule_of;
 use peers::{Fact, PeerRows};
-pub(crate) use question::Question;
+pub use question::Question;
 
 /// The fields of a rule, in the order of the columns; the last ones may be missing. The engine finds nothing wrong with
 /// what has no field.
