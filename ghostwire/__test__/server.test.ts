@@ -251,7 +251,8 @@ test.serial('wrong configuration', async (t) => {
   t.regex(flag.stderr, /ghostwire: ERR_USAGE: unknown option '--prot'\n\(Did you mean --port\?\)/);
   const command = await runHere(['sevre']);
   t.is(command.code, 2);
-  t.regex(command.stderr, /serve/);
+  t.is(command.stderr, 'ghostwire: ERR_USAGE: there is no command "sevre"; did you mean serve? --help shows what there is\n');
+  failed(t, await runHere(['nodes', 'list']), 'ERR_USAGE', /no command "nodes"/, 2);
   const shown = await runHere(['config', '--port', '9000'], { GHOSTWIRE_DB_PATH: '/x.db' });
   t.regex(shown.stdout, /path = "\/x\.db" +# GHOSTWIRE_DB_PATH\n/);
   t.regex(shown.stdout, /port = 9000 +# --port\n/);

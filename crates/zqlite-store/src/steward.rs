@@ -95,9 +95,10 @@ impl Signal {
     /// Called by the writer after each commit. Its next turn waits where the log is full.
     pub(crate) fn look(&self, writer: &Queue) {
         let size = self.log_bytes();
-        if size < full(self.limit) {
-            // Where it had grown beyond.
-            self.full.store(full(self.limit), Relaxed);
+        let usual = full(self.limit);
+        if size < usual && self.full.load(Relaxed) != usual {
+            // It had grown beyond.
+            self.full.store(usual, Relaxed);
         }
         if size >= self.full.load(Relaxed) && !self.is_left_alone() {
             writer.hold(true);

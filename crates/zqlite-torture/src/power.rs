@@ -137,7 +137,7 @@ fn sessions(folder: &Path, seed: u64, recorder: &Recorder) -> Result<(), zqlite_
             cancel: Cancel::default(),
             deadline: None,
         };
-        client.store().backup(&options, &mut |_| {})?;
+        client.store.backup(&options, &mut |_| {})?;
         let made = (session + 1) * WRITES_PER_SESSION;
         recorder.note(Event::BackedUp(options.path, (0..CLIENTS).map(|number| (number, made)).collect()));
     }

@@ -28,7 +28,7 @@ fn a_panic_within_a_write_at_once_closes_the_database() {
         }
     });
     let client = Client::open(&path, true).unwrap();
-    let store = client.store().clone();
+    let store = client.store.clone();
     client.sql("CREATE TABLE t (a)", &[]).unwrap();
     store.write_sync(insert(&store), None).unwrap();
     let closed = |what: Result<(), zqlite_store::Error>| assert_eq!(what.unwrap_err().code, ErrorCode::Closed);
@@ -53,5 +53,5 @@ fn a_panic_within_a_write_at_once_closes_the_database() {
     drop((client, store));
     let again = Client::of(Store::open(Options { path: Some(path), ..Options::default() }).unwrap());
     assert_eq!(again.sql("SELECT count(*) FROM t", &[]).unwrap(), [[written.into()]]);
-    again.store().write_sync(insert(again.store()), None).unwrap();
+    again.store.write_sync(insert(&again.store), None).unwrap();
 }

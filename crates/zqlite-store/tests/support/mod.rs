@@ -1,63 +1,33 @@
-//! A caller of a store: hands over jobs and waits for their answers.
+//! A caller of a store whose calls succeed, or end the test.
 
 #![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
 pub mod routes;
 
-use std::collections::HashMap;
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use zqlite_store::{
-    BackupOptions, BatchItem, Call, Cancel, Error, ErrorCode, Expect, Item, Job, Nest, Options, Params, Record, Sink,
-    Store, Ticket, TransactionId, Want, Work,
+    BackupOptions, BatchItem, Cancel, Error, ErrorCode, Expect, Item, Nest, Options, Record, Store, TransactionId, Work,
 };
 
 pub type Answer = Result<Vec<Record>, Error>;
 
-/// Collects answers and waits for them.
-#[derive(Default)]
-struct Inbox {
-    partial: Mutex<HashMap<u32, Vec<Record>>>,
-    done: Mutex<HashMap<u32, Answer>>,
-    arrived: Condvar,
-    next: AtomicU32,
-}
+pub struct Client(zqlite_client::Client);
 
-impl Sink for Inbox {
-    fn deliver(&self, answers: &mut Vec<zqlite_store::Answer>) {
-        let mut partial = self.partial.lock();
-        for zqlite_store::Answer { token, result, last } in answers.drain(..) {
-            let done = match result {
-                Ok(record) => {
-                    partial.entry(token).or_default().push(record);
-                    last.then(|| Ok(partial.remove(&token).unwrap()))
-                }
-                Err(error) => {
-                    partial.remove(&token);
-                    Some(Err(error))
-                }
-            };
-            if let Some(answer) = done {
-                assert!(self.done.lock().insert(token, answer).is_none(), "call {token} was answered twice");
-            }
-        }
-        self.arrived.notify_all();
+impl Deref for Client {
+    type Target = zqlite_client::Client;
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
-}
-
-pub struct Client {
-    pub store: Arc<Store>,
-    inbox: Arc<Inbox>,
 }
 
 impl Client {
     pub fn of(store: Arc<Store>) -> Self {
-        Self { store, inbox: Arc::default() }
+        Self(zqlite_client::Client::of(store))
     }
 
     pub fn open(path: &Path) -> Self {
@@ -68,49 +38,17 @@ impl Client {
         Self::of(Store::open(Options::default()).unwrap())
     }
 
-    pub fn call(&self, sql: &str, values: &[Value]) -> Call {
-        Call { statement: self.store.statement(sql), params: Params::from_values(values), want: Want::Rows }
-    }
-
     pub fn item(&self, sql: &str, expect: Expect) -> BatchItem {
         BatchItem { call: self.call(sql, &[]), expect }
     }
 
-    pub fn job(&self, work: Work) -> (u32, Job) {
-        let token = self.inbox.next.fetch_add(1, Ordering::Relaxed);
-        let ticket = Ticket::new(self.inbox.clone(), token);
-        (token, Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None })
-    }
-
-    /// Hands everything over at once, so that the writes among it share a group.
-    pub fn start(&self, works: Vec<Work>) -> Vec<u32> {
-        let (tokens, jobs): (Vec<_>, Vec<_>) = works.into_iter().map(|work| self.job(work)).unzip();
-        self.store.submit(jobs);
-        tokens
-    }
-
+    /// What became of a call. One that is not answered is never what a test expects.
     pub fn wait(&self, token: u32) -> Answer {
-        let mut done = self.inbox.done.lock();
-        // Counted in pieces, so that a process that was stopped for a while has not waited.
-        let mut pieces = 600;
-        loop {
-            if let Some(answer) = done.remove(&token) {
-                return answer;
-            }
-            if self.inbox.arrived.wait_for(&mut done, Duration::from_millis(100)).timed_out() {
-                pieces -= 1;
-                assert!(pieces > 0, "no answer to call {token}");
-            }
+        let answer = self.0.wait(token);
+        if let Err(error) = &answer {
+            assert!(!error.message.starts_with("hang") && !error.message.contains("answered twice"), "{error}");
         }
-    }
-
-    pub fn is_answered(&self, token: u32) -> bool {
-        self.inbox.done.lock().contains_key(&token)
-    }
-
-    /// How much has come of an answer that has not ended.
-    pub fn pieces(&self, token: u32) -> usize {
-        self.inbox.partial.lock().get(&token).map_or(0, Vec::len)
+        answer
     }
 
     pub fn all(&self, works: Vec<Work>) -> Vec<Answer> {
@@ -118,7 +56,8 @@ impl Client {
     }
 
     pub fn one(&self, work: Work) -> Answer {
-        self.all(vec![work]).remove(0)
+        let token = self.start(vec![work])[0];
+        self.wait(token)
     }
 
     pub fn member(&self, sql: &str) -> Work {
@@ -156,10 +95,7 @@ impl Client {
     }
 
     pub fn transaction(&self) -> Transaction<'_> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = TransactionId(NEXT.fetch_add(1, Ordering::Relaxed));
-        self.one(Work::Begin(id, zqlite_store::BeginMode::Immediate)).unwrap();
-        Transaction { client: self, id }
+        Transaction { client: self, id: self.begin().unwrap() }
     }
 }
 
