@@ -60,7 +60,7 @@ test('IPv4-mapped IPv6 is no address and no prefix, and has a form of IPv4', (t)
     t.not(parsePrefix(text), undefined, text);
     t.is(unmapped(text), undefined, text);
   }
-  for (const text of ['', '-', '/96', '192.0.2.0/24', '::ffff:0', '::ffff:0:0/95', '::ffff:0:0/129', '::ffff:0:0/x', '::ffff:0:0%eth0', 'web-server']) t.is(unmapped(text), undefined, text);
+  for (const text of ['', '-', '/96', '192.0.2.0/24', '::ffff:0', '::ffff:0:0/95', '::ffff:0:0/129', '::ffff:0:0/x', '::ffff:0:0%eth0', 'web-server', '::fffe:0:0-::ffff:ffff:ffff', '::-::ffff:1.2.3.4', '::ffff:1.2.3.4-::1:0:0:0', '::ffff:0.0.0.9-::ffff:0.0.0.1', '::ffff:0.0.0.1-::ffff:0.0.0.2-::ffff:0.0.0.3', '::ffff:1.2.3.4/120/3', '::ffff:1.2.3.0/120-::ffff:1.2.3.9']) t.is(unmapped(text), undefined, text);
 });
 
 test('property: an IPv4-mapped prefix is the prefix that it maps', (t) => {

@@ -138,6 +138,24 @@ test('IPv4-mapped routes, endpoints and addresses are refused, with what to writ
   await stop();
 });
 
+test('IPv4-mapped routes that are in the journal already are left out, and take nothing from others', async (t) => {
+  const store = new MemoryStore();
+  const first = await startNetwork(new MemoryJournal(store));
+  const routes = ['10.0.0.0/8'];
+  const [real, other] = await first.populate({ hostname: 'real', routes, approvedRoutes: routes }, { hostname: 'other', routes: ['2001:db8::/32'] });
+  const mapped = { ...other!.record, advertisedRoutes: ['::ffff:a00:0/104', '2001:db8::/32'], approvedRoutes: ['::ffff:a00:0/104'] };
+  await first.journal.commit({ conditions: [], puts: [{ key: `peers/${other!.id}`, value: mapped }] });
+  await first.stop();
+
+  const { whois, directory, sync, peers, stop } = await startNetwork(new MemoryJournal(store));
+  t.like(directory.get(other!.id)!.record, { advertisedRoutes: ['2001:db8::/32'], approvedRoutes: [] });
+  t.deepEqual(whois.look('10.1.2.3').routes.map(({ prefix, primary }) => [prefix, primary.id]), [['10.0.0.0/8', real!.id]]);
+  for (const { self } of sync.recipients.values()) t.false(self.includes('::ffff'));
+  await peers.delete(other!.id);
+  t.is(whois.look('10.1.2.3').routes.length, 1);
+  await stop();
+});
+
 test('malformed fields are refused by name, and cost nothing', async (t) => {
   const { register, directory, preauthKeys, stop } = await startNetwork();
   for (const [registration, code] of BAD) await t.throwsAsync(register(registration), { code }, JSON.stringify(registration));

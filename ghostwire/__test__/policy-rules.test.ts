@@ -92,6 +92,7 @@ test('what cannot be meant is refused', async (t) => {
   await refused({ sources: ['group:ops'] }, /sources: "group:ops" is not a group of the policy/);
   await refused({ destinations: ['10.0.0.1/8'] }, /destinations/);
   await refused({ destinations: ['::ffff:a00:0/104'] }, /destinations: "::ffff:a00:0\/104" is IPv4-mapped IPv6; write 10\.0\.0\.0\/8$/);
+  for (const range of ['::fffe:0:0-::ffff:ffff:ffff', '::-::ffff:1.2.3.4', '::ffff:0.0.0.9-::ffff:0.0.0.1']) await refused({ sources: [range] }, /sources/);
   await refused({ sources: ['::ffff:10.0.0.1-::ffff:10.0.0.9'] }, /write 10\.0\.0\.1-10\.0\.0\.9$/);
   await refused({ destinations: ['tag:'] }, /tag:web/);
   await refused({ sources: ['server'] }, /"server" is not a user/);

@@ -95,6 +95,7 @@ test('groups, hosts, tagOwners, autoApprovers', (t) => {
   refused(t, '{"hosts": {"a": "10.0.0.1/8"}}', 'ERR_POLICY_INVALID', [1, 17], /prefix has bits set after its length/);
   const mapped = 'IPv4-mapped IPv6; write 10.0.0.0/8';
   refused(t, '{"hosts": {"a": "::ffff:a00:0/104"}}', 'ERR_POLICY_INVALID', [1, 17], `hosts["a"]: "::ffff:a00:0/104": ${mapped}`);
+  for (const wrong of ['::ffff:0:0/80', '::ffff:0:0/95']) refused(t, `{"hosts": {"a": "${wrong}"}}`, 'ERR_POLICY_INVALID', [1, 17], /prefix has bits set after its length/);
   refused(t, '{"hosts": {"1.2.3.4": "10.0.0.1"}}', 'ERR_POLICY_INVALID', [1, 12], /is no address/);
   refused(
     t,

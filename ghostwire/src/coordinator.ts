@@ -52,7 +52,8 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
   /** Undone in the opposite order, by `close` or by a start that fails half way. */
   const stops: (() => unknown)[] = [];
   let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => (closing ??= stopAll(stops.reverse()));
+  // Not at once: what is stopped first may call this again.
+  const close = (): Promise<void> => (closing ??= Promise.resolve().then(() => stopAll(stops.reverse())));
   const repeat = (every: number, complaint: string, work: () => Promise<unknown>): void => {
     const timer = setInterval(() => void work().catch((error: unknown) => logger.warn({ err: error }, complaint)), every);
     stops.push(() => clearInterval(timer));

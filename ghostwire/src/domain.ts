@@ -65,7 +65,8 @@ export function createDomain(options: DomainOptions): Domain {
   const { journal, network, log, engine, scratchEngine, publish } = options;
   const replica = new Replica(journal, log('ghostwire::replica'));
   const adminKeys = new AdminKeys(journal, replica);
-  const directory = new Directory();
+  const peersLog = log('ghostwire::peers');
+  const directory = new Directory((peer, route) => peersLog.warn({ peer, route }, 'a stored route is none, and is left out'));
   const peerOf = (handle: number) => {
     const peer = directory.atHandle(handle);
     return peer && { id: peer.id, name: peer.record.name };

@@ -122,20 +122,26 @@ export function parsePrefix(text: string): Prefix | undefined {
 
 /** An IPv4-mapped address, prefix or range `first-last` in IPv4's own form; undefined for text that has none. */
 export function unmapped(text: string): string | undefined {
-  const written = text.split('-').map(unmappedPart).join('-');
-  return written === text ? undefined : written;
+  const [first = '', last, ...more] = text.split('-');
+  if (last === undefined) return unmappedPrefix(text);
+  const [low, high] = [mappedBy(first), mappedBy(last)];
+  return more.length > 0 || low === undefined || high === undefined || low > high ? undefined : `${formatIpv4(low)}-${formatIpv4(high)}`;
 }
 
-function unmappedPart(text: string): string {
-  const [address = '', digits] = text.split('/');
-  const value = parseIpv6(address);
-  if (value === undefined || !isMapped(value)) return text;
-  const ipv4 = value & 0xffff_ffffn;
-  if (digits === undefined) return formatIpv4(Number(ipv4));
+function unmappedPrefix(text: string): string | undefined {
+  const [address = '', digits, ...more] = text.split('/');
+  const ipv4 = mappedBy(address);
+  if (ipv4 === undefined || digits === undefined) return ipv4 === undefined ? undefined : formatIpv4(ipv4);
   const length = /^\d{2,3}$/.test(digits) ? Number(digits) - 96 : -1;
-  if (length < 0 || length > BITS[4]) return text;
+  if (more.length > 0 || length < 0 || length > BITS[4]) return undefined;
   const host = BigInt(BITS[4] - length);
-  return formatPrefix({ family: 4, value: (ipv4 >> host) << host, length });
+  return formatPrefix({ family: 4, value: (BigInt(ipv4) >> host) << host, length });
+}
+
+/** The IPv4 address, as a number, that an IPv4-mapped one stands for. */
+function mappedBy(address: string): number | undefined {
+  const value = parseIpv6(address);
+  return value === undefined || !isMapped(value) ? undefined : Number(value & 0xffff_ffffn);
 }
 
 /** What is wrong with text that is IPv4-mapped, and what to write instead; undefined for any other text. */

@@ -1,5 +1,6 @@
 // All peers in memory, by id, handle and name.
 
+import { parsePrefix } from '../addresses/ip.js';
 import type { Applied } from '../replica.js';
 import { parseKey, matches } from '../keys/secrets.js';
 import type { Peer, PeerRecord } from './peer.js';
@@ -19,6 +20,12 @@ export class Directory {
   /** Endpoints of peers whose registration is being committed, so that the first netmap has them. */
   readonly #expected = new Map<string, readonly string[]>();
   #nextHandle = 1;
+  readonly #dropped: (id: string, route: string) => void;
+
+  /** @param dropped told of a route in the journal that is none to this version */
+  constructor(dropped: (id: string, route: string) => void = () => undefined) {
+    this.#dropped = dropped;
+  }
 
   get size(): number {
     return this.#byId.size;
@@ -73,7 +80,7 @@ export class Directory {
       if (before !== undefined) this.#byHandle.delete(before.handle);
       return { before, after: undefined };
     }
-    const record = value as PeerRecord;
+    const record = this.#readable(id, value as PeerRecord);
     const handle = before?.handle ?? this.#nextHandle++;
     const after: Peer = { id, handle, revision, record, endpoints: this.#expected.get(id) ?? before?.endpoints ?? [] };
     this.#expected.delete(id);
@@ -81,5 +88,14 @@ export class Directory {
     this.#byHandle.set(handle, after);
     this.#byName.set(record.name, after);
     return { before, after };
+  }
+
+  /** Without routes that an earlier version took and this one would not, which would stand for others: see addresses/ip.ts. */
+  #readable(id: string, record: PeerRecord): PeerRecord {
+    const wrong = new Set([...record.advertisedRoutes, ...record.approvedRoutes].filter((route) => parsePrefix(route) === undefined));
+    if (wrong.size === 0) return record;
+    for (const route of wrong) this.#dropped(id, route);
+    const right = (routes: readonly string[]): string[] => routes.filter((route) => !wrong.has(route));
+    return { ...record, advertisedRoutes: right(record.advertisedRoutes), approvedRoutes: right(record.approvedRoutes) };
   }
 }

@@ -1,6 +1,6 @@
 // Who and what a policy speaks of: the names that may stand in src, dst, target and the like.
 
-import { mappedProblem, parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
+import { mappedProblem, parseAddress, parseIpv4, parseIpv6, parsePrefix, type Prefix } from '../addresses/ip.js';
 import { prefixText } from '../addresses/ranges.js';
 import { didYouMean, quote } from './quote.js';
 
@@ -116,7 +116,6 @@ export function networkProblem(text: string): string | undefined {
   const mapped = mappedProblem(text);
   if (mapped !== undefined) return mapped;
   const [address = '', length = ''] = text.split('/');
-  const parsed = parseAddress(address);
-  const isPrefix = parsed !== undefined && /^(0|[1-9]\d{0,2})$/.test(length) && Number(length) <= (parsed.family === 4 ? 32 : 128);
-  return isPrefix ? 'prefix has bits set after its length' : undefined;
+  const longest = parseIpv4(address) !== undefined ? 32 : parseIpv6(address) !== undefined ? 128 : -1;
+  return /^(0|[1-9]\d{0,2})$/.test(length) && Number(length) <= longest ? 'prefix has bits set after its length' : undefined;
 }
