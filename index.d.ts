@@ -24,6 +24,11 @@ export declare interface AclBatch {
     ports: Uint16Array;
     /** When, in milliseconds since 1970. Default: now. */
     at?: number;
+    /**
+     * Where the answers are written, for those who ask again and again: arrays of the same length, which share no memory with
+     * the others. Default: new ones.
+     */
+    into?: AclDecisions;
 }
 
 /** Changes that are made together: first rules, then peers, and removals first. */
@@ -110,13 +115,15 @@ export declare class AclEngine {
     /**
      * Replaces all rules.
      *
-     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+     *   field that rules do not have
      */
     setRules(rules: readonly AclRule[]): void;
     /**
      * Adds rules, or replaces those with the same ids.
      *
-     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+     *   field that rules do not have
      */
     putRules(rules: readonly AclRule[]): void;
     /** Removes rules; ids of none are passed over. */
@@ -248,8 +255,8 @@ export declare interface AclFilterRule {
 
 /**
  * Rules and peers in tables: `CREATE INDEX name ON rules USING acl(source, destination, protocol, ports, priority, action,
- * enabled, expires_at, same_owner) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about what is
- * committed when it is made, and never waits.
+ * enabled, expires_at, same_owner, through, family) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about
+ * what is committed when it is made, and never waits.
  *
  * Calls throw a {@link ZqliteError}: `ERR_ACL_UNKNOWN` for a peer that is in none of the tables, `ERR_CIDR_SYNTAX` for what is
  * no address, `ERR_TYPE` for other arguments that cannot be, `ERR_INDEX_UNKNOWN` when the index was dropped,

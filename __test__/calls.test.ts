@@ -139,6 +139,14 @@ test('a call that is given up rejects, and what follows is untouched', async (t)
   t.throws(() => db.stream('SELECT 1', [], { signal: 5 as never }), { code: 'ERR_TYPE' })
 })
 
+test('names are given without their sign, and what is there is said', async (t) => {
+  const db = await fresh(t)
+  const said = async (sql: string, params: object) => (await rejects(t, 'ERR_PARAMETERS', db.get(sql, params as never))).message
+  t.is(await said('SELECT :a', { ':a': 1 }), 'the statement has no parameter named ":a"; it has :a; names are given without the sign before them')
+  t.is(await said('SELECT :a', { b: 1 }), 'the statement has no parameter named "b"; it has :a')
+  t.is(await said('SELECT ?', { b: 1 }), 'the statement has no parameter named "b"; it has none with a name')
+})
+
 test('synchronous calls read what was committed, and nothing else', async (t) => {
   const db = await fresh(t)
   await db.execute('CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT)')

@@ -4,7 +4,7 @@ import { existsSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
-import { Database } from 'zqlite'
+import { Database, ZqliteError } from 'zqlite'
 import { folder, fresh, rejects } from './helpers'
 
 test('a write is seen by whatever is asked after it', async (t) => {
@@ -256,4 +256,11 @@ test('metrics count what happened', async (t) => {
   t.is(after.errors - before.errors, 1)
   t.true(after.walBytes > 0)
   t.true(after.connectionsIdle >= 2)
+})
+
+test('a database is not made with new', (t) => {
+  const Made = Database as unknown as new (path: string) => Database
+  const error = t.throws(() => new Made('app.db'), { instanceOf: ZqliteError })
+  t.is(error.code, 'ERR_TYPE')
+  t.regex(error.message, /await Database\.open\(path\)/)
 })

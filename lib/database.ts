@@ -97,6 +97,8 @@ export class Database {
   #closing: Promise<void> | undefined
 
   private constructor(channel: Channel) {
+    // As better-sqlite3 is opened; types do not keep JavaScript from it.
+    if (!(channel instanceof Channel)) throw new ZqliteError('ERR_TYPE', 'a database is opened with `await Database.open(path)`, not with new')
     this.#session = new Session(channel)
     this.#calls = callsOf(this.#session)
     this.#transactions = new Transactions(channel)

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use zqlite_acl::{Action, Engine, PortRange, Query, Rule, Selector};
+use zqlite_acl::{Action, Columns, Engine, PortRange, Query, Rule, Selector};
 use zqlite_cidr::{Address, HostBits, Prefix};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -77,12 +77,17 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Query { source, destination, protocol, port, at: 0 }
             })
             .collect();
+        let number = |address: Address| address.bits() as u32;
+        let sources: Vec<u32> = queries.iter().map(|query| number(query.source)).collect();
+        let destinations: Vec<u32> = queries.iter().map(|query| number(query.destination)).collect();
+        let protocols: Vec<u8> = queries.iter().map(|query| query.protocol).collect();
+        let ports: Vec<u16> = queries.iter().map(|query| query.port).collect();
+        let (sources, destinations) = (&sources, &destinations);
+        let questions = Columns { sources, destinations, protocols: &protocols, ports: &ports };
         for _ in 0..2 {
             let start = Instant::now();
-            let sum: u64 = engine
-                .decide_addresses_batch(queries.iter().copied())
-                .filter_map(|it| it.rule)
-                .fold(0, u64::wrapping_add);
+            let mut sum = 0u64;
+            engine.decide_v4_batch(questions, 0, |_, decision| sum = sum.wrapping_add(decision.rule.unwrap_or(0)));
             println!(
                 "{} {:.1} ns ({sum})",
                 if corners { "corners" } else { "uniform" },

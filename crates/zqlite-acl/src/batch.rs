@@ -1,12 +1,14 @@
-//! Questions in blocks: each step is taken for all of a block before the next, and asks for the memory that the next needs,
-//! so that waits for memory overlap.
+//! Questions in blocks: each step is taken for all of a block before the next, so that waits for memory overlap.
 
 use zqlite_cidr::Address;
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{Job, Lanes};
-use crate::lists::{Asked, Found, Lists, service};
+use crate::lists::{Found, Lists, RICHER, UNSURE, service};
+use crate::names::{NameLists, Named};
+use crate::peer::PeerId;
 use crate::query::{Columns, Query};
+use crate::ranks::Ranks;
 
 /// Questions to a block.
 const BLOCK: usize = 32;
@@ -15,88 +17,197 @@ const BLOCK: usize = 32;
 const CACHED: usize = 8 << 20;
 
 impl Lists {
-    /// One question.
-    #[inline]
-    pub(crate) fn decide(&self, engine: &Engine, query: &Query<Address>) -> Found {
-        self.level().run(One { lists: self, engine, query })
-    }
-
     /// Many questions; `put` is called for each, ascending.
-    pub(crate) fn decide_each(&self, engine: &Engine, columns: Columns<'_>, at: i64, put: impl FnMut(usize, Found)) {
-        self.level().run(Many { lists: self, engine, columns, at, put });
+    pub(crate) fn decide_each<E: End>(
+        &self,
+        engine: &Engine,
+        columns: Columns<'_, E>,
+        at: i64,
+        put: impl FnMut(usize, Found),
+    ) {
+        self.level().run(Many { engine, questions: OfAddresses { lists: self, columns, at }, put });
     }
 }
 
-struct One<'a> {
-    lists: &'a Lists,
-    engine: &'a Engine,
-    query: &'a Query<Address>,
-}
-
-impl Job for One<'_> {
-    type Output = Found;
-
-    #[inline(always)]
-    fn run(self, lanes: impl Lanes) -> Found {
-        let Self { lists, engine, query } = self;
-        let ranks =
-            [lists.ranks(SOURCE).of(lanes, query.source), lists.ranks(DESTINATION).of(lanes, query.destination)];
-        let asked = Asked { ranks, service: service(query.protocol, query.port), at: query.at };
-        lists.first(lanes, engine, asked)
+impl NameLists {
+    /// Many questions; `put` is called for each, ascending. Of peers that there are not, nothing is known.
+    pub(crate) fn decide_each(
+        &self,
+        engine: &Engine,
+        columns: Columns<'_, PeerId>,
+        at: i64,
+        put: impl FnMut(usize, Found),
+    ) {
+        self.level.run(Many { engine, questions: OfPeers { lists: self, columns, at }, put });
     }
 }
 
-struct Many<'a, P> {
-    lists: &'a Lists,
+/// Questions of one kind.
+trait Questions {
+    fn len(&self) -> usize;
+
+    /// The lowest marks that match, of as many questions as a block has, or fewer, from one on.
+    fn lowest(&self, lanes: impl Lanes, engine: &Engine, from: usize, marks: &mut [u32; BLOCK]);
+
+    /// One question alone. It is rarely needed, and not to be inlined.
+    fn one(&self, engine: &Engine, index: usize) -> Found;
+}
+
+struct Many<'a, Q, P> {
     engine: &'a Engine,
-    columns: Columns<'a>,
-    at: i64,
+    questions: Q,
     put: P,
 }
 
-impl<P: FnMut(usize, Found)> Job for Many<'_, P> {
+impl<Q: Questions, P: FnMut(usize, Found)> Job for Many<'_, Q, P> {
     type Output = ();
 
     #[inline(always)]
-    fn run(mut self, lanes: impl Lanes) {
-        let Self { lists, engine, columns, at, .. } = self;
-        let far = lists.bytes > CACHED;
-        let mut parts = [[(0u32, 0u32); BLOCK]; 2];
-        let mut ranks = [[0u32; BLOCK]; 2];
-        for from in (0..columns.len()).step_by(BLOCK) {
-            let block = from..columns.len().min(from + BLOCK);
-            let (Some(sources), Some(destinations), Some(protocols), Some(ports)) = (
-                columns.sources.get(block.clone()),
-                columns.destinations.get(block.clone()),
-                columns.protocols.get(block.clone()),
-                columns.ports.get(block),
-            ) else {
-                return;
-            };
-            let ends = [sources, destinations];
-            for side in [SOURCE, DESTINATION] {
-                for (part, &address) in parts[side].iter_mut().zip(ends[side]) {
-                    *part = lists.ranks(side).part(address);
-                    lists.ranks(side).prefetch(*part);
-                }
+    fn run(self, lanes: impl Lanes) {
+        let Self { engine, questions, mut put } = self;
+        let mut marks = [u32::MAX; BLOCK];
+        for from in (0..questions.len()).step_by(BLOCK) {
+            questions.lowest(lanes, engine, from, &mut marks);
+            for (index, &mark) in (from..questions.len()).zip(&marks) {
+                put(index, plainly(engine, mark).unwrap_or_else(|| questions.one(engine, index)));
             }
-            for side in [SOURCE, DESTINATION] {
-                for ((rank, &part), &address) in ranks[side].iter_mut().zip(&parts[side]).zip(ends[side]) {
-                    *rank = lists.ranks(side).v4(lanes, part, address);
-                    lists.prefetch_head(side, *rank);
-                }
-            }
-            let pairs = || ranks[SOURCE].iter().zip(&ranks[DESTINATION]).take(sources.len());
-            if far {
-                pairs().for_each(|(&source, &destination)| lists.prefetch_lists([source, destination]));
-                pairs().for_each(|(&source, &destination)| lists.prefetch_items([source, destination]));
-            }
-            for (index, ((&source, &destination), (&protocol, &port))) in
-                pairs().zip(protocols.iter().zip(ports)).enumerate()
-            {
-                let asked = Asked { ranks: [source, destination], service: service(protocol, port), at };
-                (self.put)(from + index, lists.first(lanes, engine, asked));
-            }
+        }
+    }
+}
+
+/// What the lowest mark that matches says, unless more must be known for it. Nothing branches on whether there is one.
+#[inline(always)]
+fn plainly(engine: &Engine, mark: u32) -> Option<Found> {
+    let (none, slot) = (mark == u32::MAX, mark >> 1);
+    let plain = engine.enabled.contains(slot) & !engine.expiring.contains(slot) & (mark & RICHER == 0);
+    (none | plain).then(|| Found::Rule((!none).then_some(slot)))
+}
+
+/// One end of a question about addresses.
+pub(crate) trait End: Copy {
+    fn address(self) -> Address;
+
+    /// The intervals of as many addresses as a block has, or fewer.
+    fn ranks(lanes: impl Lanes, ranks: &Ranks, ends: &[Self], found: &mut [u32; BLOCK]);
+}
+
+/// IPv4.
+impl End for u32 {
+    #[inline(always)]
+    fn address(self) -> Address {
+        Address::v4(self)
+    }
+
+    #[inline(always)]
+    fn ranks(lanes: impl Lanes, ranks: &Ranks, ends: &[Self], found: &mut [u32; BLOCK]) {
+        let mut parts = [(0, 0); BLOCK];
+        for (part, &address) in parts.iter_mut().zip(ends) {
+            *part = ranks.part(address);
+            ranks.prefetch(*part);
+        }
+        for ((rank, &part), &address) in found.iter_mut().zip(&parts).zip(ends) {
+            *rank = ranks.v4(lanes, part, address);
+        }
+    }
+}
+
+/// The words of an IPv6 address, the highest first; those that are IPv4-mapped are IPv4.
+impl End for [u32; 4] {
+    #[inline(always)]
+    fn address(self) -> Address {
+        Address::v6(self.iter().fold(0, |bits, &word| bits << 32 | u128::from(word)))
+    }
+
+    #[inline(always)]
+    fn ranks(lanes: impl Lanes, ranks: &Ranks, ends: &[Self], found: &mut [u32; BLOCK]) {
+        for (rank, &end) in found.iter_mut().zip(ends) {
+            *rank = ranks.of(lanes, end.address());
+        }
+    }
+}
+
+struct OfAddresses<'a, E> {
+    lists: &'a Lists,
+    columns: Columns<'a, E>,
+    at: i64,
+}
+
+impl<E: End> Questions for OfAddresses<'_, E> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    #[inline(always)]
+    fn lowest(&self, lanes: impl Lanes, _: &Engine, from: usize, marks: &mut [u32; BLOCK]) {
+        let Columns { sources, destinations, protocols, ports } = self.columns.part(from, BLOCK);
+        let mut ranks = [[0; BLOCK]; 2];
+        for (side, ends) in [(SOURCE, sources), (DESTINATION, destinations)] {
+            E::ranks(lanes, self.lists.ranks(side), ends, &mut ranks[side]);
+            ranks[side].iter().take(ends.len()).for_each(|&rank| self.lists.prefetch_head(side, rank));
+        }
+        let mut pairs = [[0; 2]; BLOCK];
+        for (pair, (&source, &destination)) in pairs.iter_mut().zip(ranks[SOURCE].iter().zip(&ranks[DESTINATION])) {
+            *pair = [source, destination];
+        }
+        if self.lists.bytes > CACHED {
+            pairs.iter().take(ports.len()).for_each(|&ranks| self.lists.prefetch_lists(ranks));
+            pairs.iter().take(ports.len()).for_each(|&ranks| self.lists.prefetch_items(ranks));
+        }
+        let mut services = [0; BLOCK];
+        for (item, (&protocol, &port)) in services.iter_mut().zip(protocols.iter().zip(ports)) {
+            *item = service(protocol, port);
+        }
+        for question in 0..ports.len().min(BLOCK) {
+            marks[question] = self.lists.lowest(lanes, pairs[question], services[question], 0);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn one(&self, engine: &Engine, index: usize) -> Found {
+        match self.columns.query(index, self.at) {
+            Some(query) => self.lists.decide(engine, &query.map(End::address)),
+            None => Found::Unsure,
+        }
+    }
+}
+
+struct OfPeers<'a> {
+    lists: &'a NameLists,
+    columns: Columns<'a, PeerId>,
+    at: i64,
+}
+
+impl OfPeers<'_> {
+    /// What is asked of the rules; `None` when there is not such a peer.
+    #[inline(always)]
+    fn named<'e>(&self, engine: &'e Engine, query: &Query<PeerId>) -> Option<Named<'e>> {
+        let classes = [engine.member(query.source).ok()?, engine.member(query.destination).ok()?];
+        engine.named(classes, query)
+    }
+}
+
+impl Questions for OfPeers<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.columns.len()
+    }
+
+    #[inline(always)]
+    fn lowest(&self, lanes: impl Lanes, engine: &Engine, from: usize, marks: &mut [u32; BLOCK]) {
+        for (index, mark) in (from..self.len()).zip(marks) {
+            let named = self.columns.query(index, self.at).and_then(|query| self.named(engine, &query));
+            *mark = named.map_or(UNSURE, |named| self.lists.lowest(lanes, &named, 0));
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn one(&self, engine: &Engine, index: usize) -> Found {
+        match self.columns.query(index, self.at).and_then(|query| self.named(engine, &query)) {
+            Some(named) => self.lists.decide(engine, named),
+            None => Found::Unsure,
         }
     }
 }
@@ -113,6 +224,7 @@ mod tests {
 
     use super::*;
     use crate::lanes::Level;
+    use crate::lists::{Any, One};
     use crate::plain;
     use crate::rule::{Action, PortRange, Rule};
     use crate::selector::Selector;
@@ -204,7 +316,7 @@ mod tests {
 
     #[test]
     fn lists_agree_with_the_plain_engine_whatever_the_instructions() {
-        let (asked, answered, turned) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let (asked, answered, turned, crossed) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
         // Many rules, and lists of some selectors are long.
         let cases = (
             prop_oneof![3 => 0..60u64, 1 => 150..300u64]
@@ -228,6 +340,7 @@ mod tests {
             }
             plain.set_rules(now.clone()).unwrap();
             let lists = lists.get(&engine, 0).unwrap();
+            crossed.set(crossed.get() + usize::from(matches!(lists.any, Any::Crossed(_))));
             turned.set(turned.get() + usize::from(!lists.store.turned.is_empty()));
             let number = |address: Address| u32::try_from(address.bits()).unwrap_or(7);
             let columns: (Vec<u32>, Vec<u32>, Vec<u8>, Vec<u16>) = (
@@ -238,21 +351,27 @@ mod tests {
             );
             let columns =
                 Columns { sources: &columns.0, destinations: &columns.1, protocols: &columns.2, ports: &columns.3 };
+            let words = |address: Address| {
+                let mapped = if address.family() == Family::V4 { 0xffff << 32 } else { 0 };
+                [96, 64, 32, 0].map(|shift| ((mapped | address.bits()) >> shift) as u32)
+            };
+            let (sources, destinations): (Vec<_>, Vec<_>) =
+                queries.iter().map(|query| (words(query.source), words(query.destination))).unzip();
+            let Columns { protocols, ports, .. } = columns;
+            let v6 = Columns { sources: &sources, destinations: &destinations, protocols, ports };
             for level in Level::all() {
                 for query in &queries {
                     asked.set(asked.get() + 1);
                     if let Found::Rule(slot) = level.run(One { lists, engine: &engine, query }) {
                         answered.set(answered.get() + 1);
-                        let rule = slot.and_then(|slot| lists.id(slot));
+                        let rule = slot.map(|slot| lists.ids[slot as usize]);
                         prop_assert_eq!(rule, plain.decide_addresses(query).rule, "{:?} {:?}", level, query);
                     }
                 }
                 let mut count = 0;
                 level.run(Many {
-                    lists,
                     engine: &engine,
-                    columns,
-                    at: 5,
+                    questions: OfAddresses { lists, columns, at: 5 },
                     put: |index: usize, found: Found| {
                         assert_eq!(index, count);
                         count += 1;
@@ -264,12 +383,24 @@ mod tests {
                             at: 5,
                         };
                         if let Found::Rule(slot) = found {
-                            let rule = slot.and_then(|slot| lists.id(slot));
+                            let rule = slot.map(|slot| lists.ids[slot as usize]);
                             assert_eq!(rule, plain.decide_addresses(&query).rule, "{level:?} {query:?}");
                         }
                     },
                 });
                 prop_assert_eq!(count, queries.len());
+                level.run(Many {
+                    engine: &engine,
+                    questions: OfAddresses { lists, columns: v6, at: 5 },
+                    put: |index: usize, found: Found| {
+                        count -= 1;
+                        if let Found::Rule(slot) = found {
+                            let rule = slot.map(|slot| lists.ids[slot as usize]);
+                            assert_eq!(rule, plain.decide_addresses(&queries[index]).rule, "{level:?} {index}");
+                        }
+                    },
+                });
+                prop_assert_eq!(count, 0);
             }
             let mut answers = Vec::new();
             engine.decide_v4_batch(columns, 5, |_, decision| answers.push(decision));
@@ -293,9 +424,13 @@ mod tests {
             for query in &queries {
                 prop_assert_eq!(engine.decide_addresses(query), plain.decide_addresses(query), "{:?}", query);
             }
+            let mut answers = Vec::new();
+            engine.decide_v6_batch(v6, 5, |_, decision| answers.push(decision));
+            prop_assert_eq!(answers, queries.iter().map(|query| plain.decide_addresses(query)).collect::<Vec<_>>());
             Ok(())
         });
         all.unwrap();
+        assert!((5..90).contains(&crossed.get()), "{} of 96 sets of rules had lists that are crossed", crossed.get());
         // Whoever always says "unsure" is never wrong.
         assert!(answered.get() * 4 > asked.get(), "{} of {}", answered.get(), asked.get());
         assert!(turned.get() > 5, "{} sets of rules had lists that are turned", turned.get());

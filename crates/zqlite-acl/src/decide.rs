@@ -8,9 +8,10 @@ use std::ops::{ControlFlow, Range};
 
 use zqlite_cidr::{Address, Family};
 
+use crate::batch::End;
 use crate::engine::{Class, DESTINATION, Engine, Entry, SOURCE};
 use crate::error::UnknownId;
-use crate::lists::{Found, service};
+use crate::lists::{Found, Lists, service};
 use crate::names::Named;
 use crate::peer::PeerId;
 use crate::query::{Columns, Decision, Explanation, MatchingRule, Query};
@@ -92,52 +93,66 @@ impl Engine {
 
     /// May one address reach the other? An address of a peer stands for that peer, without its routes.
     pub fn decide_addresses(&self, query: &Query<Address>) -> Decision {
-        if let Some(decision) = self.decide_by_lists(query) {
-            return decision;
-        }
-        let source = self.at_address(SOURCE, query.source);
-        let destination = self.at_address(DESTINATION, query.destination);
-        let packets = Packets::between(query.source.family(), query.destination.family());
-        self.decision(&Question { packets, ..question(source, destination, query) })
+        self.decide_by_lists(query).unwrap_or_else(|| self.decided_by_rows(query))
     }
 
-    /// As [`decide`](Self::decide), for each of the queries.
-    pub fn decide_batch<'a>(
-        &'a self,
-        queries: impl IntoIterator<Item = Query<PeerId>> + 'a,
-    ) -> impl Iterator<Item = Result<Decision, UnknownId>> + 'a {
-        queries.into_iter().map(|query| self.decide(&query))
-    }
-
-    /// As [`decide_addresses`](Self::decide_addresses), for each of the queries.
-    pub fn decide_addresses_batch<'a>(
-        &'a self,
-        queries: impl IntoIterator<Item = Query<Address>> + 'a,
-    ) -> impl Iterator<Item = Decision> + 'a {
-        queries.into_iter().map(|query| self.decide_addresses(&query))
-    }
-
-    /// As [`decide_addresses`](Self::decide_addresses), for questions about IPv4 addresses in columns, of which the shortest
-    /// says how many there are. `put` is given the number of each question, ascending, and its answer.
-    pub fn decide_v4_batch(&self, questions: Columns<'_>, at: i64, mut put: impl FnMut(usize, Decision)) {
-        let Columns { sources, destinations, protocols, ports } = questions;
-        let ask = |index: usize| {
-            let (source, destination) = (Address::v4(*sources.get(index)?), Address::v4(*destinations.get(index)?));
-            let query = Query { source, destination, protocol: *protocols.get(index)?, port: *ports.get(index)?, at };
-            Some(query)
-        };
-        let alone = self.peers.len() == 0 && self.entries.len() <= self.ordered;
-        let Some(lists) = self.lists.get(self, questions.len()).filter(|_| alone) else {
-            (0..questions.len())
+    /// As [`decide`](Self::decide), for many questions. `put` is given the number of each, ascending, and its answer.
+    pub fn decide_batch(
+        &self,
+        questions: Columns<'_, PeerId>,
+        at: i64,
+        mut put: impl FnMut(usize, Result<Decision, UnknownId>),
+    ) {
+        let ask = |index: usize| questions.query(index, at);
+        let Some(names) = self.names.get(self, questions.len()) else {
+            return (0..questions.len())
                 .filter_map(ask)
                 .enumerate()
-                .for_each(|(i, query)| put(i, self.decide_addresses(&query)));
-            return;
+                .for_each(|(index, query)| put(index, self.decide(&query)));
         };
-        lists.decide_each(self, questions, at, |index, found| match (found, ask(index)) {
-            (Found::Rule(slot), _) => put(index, self.of_slot(slot, |slot| lists.id(slot))),
-            (Found::Unsure, Some(query)) => put(index, self.decide_addresses(&query)),
-            (Found::Unsure, None) => {}
+        let settled = self.entries.len() <= self.ordered;
+        let routed = |destination: PeerId| {
+            self.routers.len() > 0 && self.member(destination).is_ok_and(|class| self.routes(class))
+        };
+        names.decide_each(self, questions, at, |index, found| {
+            let Some(query) = ask(index) else { return };
+            match found {
+                Found::Rule(slot) if settled => {
+                    let decision = self.of_slot(slot, &names.ids);
+                    let ask = !decision.allowed && routed(query.destination);
+                    put(index, if ask { self.decide(&query) } else { Ok(decision) });
+                }
+                _ => put(index, self.decide(&query)),
+            }
+        });
+    }
+
+    /// As [`decide_addresses`](Self::decide_addresses), for many questions about IPv4 addresses, which are numbers, the first
+    /// octet highest. `put` is given the number of each question, ascending, and its answer.
+    pub fn decide_v4_batch(&self, questions: Columns<'_, u32>, at: i64, put: impl FnMut(usize, Decision)) {
+        self.decide_columns(questions, at, put);
+    }
+
+    /// As [`decide_v4_batch`](Self::decide_v4_batch), for IPv6 addresses of four words, the highest first, of which IPv4-mapped
+    /// ones are IPv4.
+    pub fn decide_v6_batch(&self, questions: Columns<'_, [u32; 4]>, at: i64, put: impl FnMut(usize, Decision)) {
+        self.decide_columns(questions, at, put);
+    }
+
+    #[inline]
+    fn decide_columns<E: End>(&self, questions: Columns<'_, E>, at: i64, mut put: impl FnMut(usize, Decision)) {
+        let ask = |index: usize| Some(questions.query(index, at)?.map(End::address));
+        let Some(lists) = self.lists.get(self, questions.len()) else {
+            let queries = (0..questions.len()).filter_map(ask).enumerate();
+            return queries.for_each(|(index, query)| put(index, self.decide_addresses(&query)));
+        };
+        let settled = self.entries.len() <= self.ordered && self.peers.len() == 0;
+        lists.decide_each(self, questions, at, |index, found| match found {
+            Found::Rule(slot) if settled => put(index, self.of_slot(slot, &lists.ids)),
+            found => {
+                let Some(query) = ask(index) else { return };
+                put(index, self.decided_beside_lists(found, lists, &query));
+            }
         });
     }
 
@@ -196,50 +211,70 @@ impl Engine {
         decided(self.first(question))
     }
 
+    /// The answer where lists do not know all.
+    #[cold]
+    #[inline(never)]
+    fn decided_beside_lists(&self, found: Found, lists: &Lists, query: &Query<Address>) -> Decision {
+        let decision = if self.is_held(query) { None } else { self.answered_of_nobody(found, lists, query) };
+        decision.unwrap_or_else(|| self.decided_by_rows(query))
+    }
+
+    fn decided_by_rows(&self, query: &Query<Address>) -> Decision {
+        let source = self.at_address(SOURCE, query.source);
+        let destination = self.at_address(DESTINATION, query.destination);
+        let packets = Packets::between(query.source.family(), query.destination.family());
+        self.decision(&Question { packets, ..question(source, destination, query) })
+    }
+
+    /// Whether one of the addresses is a peer's.
+    #[inline]
+    fn is_held(&self, query: &Query<Address>) -> bool {
+        let held = |address: &Address| self.by_address.get(address).is_some();
+        self.peers.len() > 0 && (held(&query.source) || held(&query.destination))
+    }
+
     /// By lists of rules, where they know.
     #[inline]
     fn decide_by_lists(&self, query: &Query<Address>) -> Option<Decision> {
         let lists = self.lists.get(self, 1)?;
-        let held = |address: &Address| self.peers.len() > 0 && self.by_address.get(address).is_some();
-        if held(&query.source) || held(&query.destination) {
-            return None;
-        }
-        self.answered(
-            lists.decide(self, query),
-            |slot| lists.id(slot),
-            || {
-                let source = self.nobody(SOURCE, query.source);
-                let packets = Packets::between(query.source.family(), query.destination.family());
-                Question { packets, ..question(source, self.nobody(DESTINATION, query.destination), query) }
-            },
-        )
+        if self.is_held(query) { None } else { self.answered_of_nobody(lists.decide(self, query), lists, query) }
+    }
+
+    /// What lists have found about addresses that belong to nobody, and the tail.
+    #[inline]
+    fn answered_of_nobody(&self, found: Found, lists: &Lists, query: &Query<Address>) -> Option<Decision> {
+        self.answered(found, &lists.ids, || {
+            let source = self.nobody(SOURCE, query.source);
+            let packets = Packets::between(query.source.family(), query.destination.family());
+            Question { packets, ..question(source, self.nobody(DESTINATION, query.destination), query) }
+        })
     }
 
     /// By lists of rules of the selectors that two classes have, where they know.
     #[inline]
     fn decide_by_names(&self, source: u32, destination: u32, query: &Query<PeerId>) -> Option<Decision> {
         let names = self.names.get(self, 1)?;
+        let asked = self.named([source, destination], query)?;
+        self.answered(names.decide(self, asked), &names.ids, || {
+            question(self.class(SOURCE, source), self.class(DESTINATION, destination), query)
+        })
+    }
+
+    /// A question about two classes in the terms of lists by selector.
+    #[inline]
+    pub(crate) fn named(&self, classes: [u32; 2], query: &Query<PeerId>) -> Option<Named<'_>> {
         let selectors = |class: u32| self.classes.get(class).map(|class| class.signature.selectors.as_ref());
+        let [source, destination] = classes;
         let service = service(query.protocol, query.port);
-        let asked = Named { selectors: [selectors(source)?, selectors(destination)?], service, at: query.at };
-        self.answered(
-            names.decide(self, asked),
-            |slot| names.id(slot),
-            || question(self.class(SOURCE, source), self.class(DESTINATION, destination), query),
-        )
+        Some(Named { selectors: [selectors(source)?, selectors(destination)?], service, at: query.at })
     }
 
     /// What lists have found, and the tail.
     #[inline]
-    fn answered(
-        &self,
-        found: Found,
-        id: impl Fn(Slot) -> Option<RuleId>,
-        question: impl FnOnce() -> Question,
-    ) -> Option<Decision> {
+    fn answered(&self, found: Found, ids: &[RuleId], question: impl FnOnce() -> Question) -> Option<Decision> {
         match found {
             Found::Unsure => None,
-            Found::Rule(slot) if self.entries.len() <= self.ordered => Some(self.of_slot(slot, id)),
+            Found::Rule(slot) if self.entries.len() <= self.ordered => Some(self.of_slot(slot, ids)),
             Found::Rule(slot) => {
                 let (question, first) = (question(), slot.and_then(|slot| self.entries.get(slot)));
                 Some(decided(self.with_rows(&question, |found| self.first_in_tail(&question, found, first))))
@@ -247,10 +282,12 @@ impl Engine {
         }
     }
 
+    /// The answer of the rule in a slot. Nothing branches on whether there is one.
     #[inline]
-    fn of_slot(&self, slot: Option<Slot>, id: impl Fn(Slot) -> Option<RuleId>) -> Decision {
-        let rule = slot.and_then(id);
-        Decision { allowed: slot.is_some_and(|slot| !self.denies.contains(slot)), rule }
+    fn of_slot(&self, slot: Option<Slot>, ids: &[RuleId]) -> Decision {
+        let (there, slot) = (slot.is_some(), slot.unwrap_or(0));
+        let rule = ids.get(slot as usize).copied().unwrap_or(0);
+        Decision { allowed: there & !self.denies.contains(slot), rule: there.then_some(rule) }
     }
 
     fn explanation(&self, question: &Question) -> Explanation {

@@ -7,7 +7,7 @@ use zqlite_cidr::{AddressRange, Family};
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{LANES, Scalar, level};
-use crate::lists::{ALONE, Half, Head, LONG_ANY, List, Lists, Made, PAIRED, RICHER, Store, service};
+use crate::lists::{ALONE, Any, Half, Head, LONG_ANY, List, Lists, Made, PAIRED, RICHER, Store, service};
 use crate::names::NameLists;
 use crate::ranks::Ranks;
 use crate::rows::Slot;
@@ -26,6 +26,9 @@ const TURNED: usize = 2 * LANES;
 /// than this for each.
 const WORTH: usize = 64;
 const COPIES: usize = 16;
+
+/// Lists of rules with `*` are crossed when that makes at most so many lists, and items, for each rule.
+const CROSSED: usize = 4;
 
 /// A range of numbers as its first one and how many follow.
 type Range = (u32, u32);
@@ -85,14 +88,22 @@ impl Made for Lists {
         });
         let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
         let mut builder = Builder { engine, held, intervals, ownerless: true, store: Store::new(), room: room / 4 };
-        let any = builder.any_both()?;
+        let both = builder.any_both()?;
         let [source, destination] = ranks;
-        let halves = [builder.half(SOURCE, source)?, builder.half(DESTINATION, destination)?];
+        let (source, sources) = builder.half(SOURCE, source)?;
+        let (destination, destinations) = builder.half(DESTINATION, destination)?;
+        let mut halves = [source, destination];
+        let any = builder.any([sources, destinations], both, &mut halves);
+        builder.store.numbers.shrink_to_fit();
+        builder.store.turned.shrink_to_fit();
         let mut this = Self { level: level(), halves, any, store: builder.store, ids: ids(engine), bytes: 0 };
         let half = |half: &Half| {
             half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
         };
-        this.bytes = this.halves.iter().map(half).sum::<usize>() + this.store.bytes() + 8 * this.ids.capacity();
+        this.bytes = this.halves.iter().map(half).sum::<usize>()
+            + this.any.bytes()
+            + this.store.bytes()
+            + 8 * this.ids.capacity();
         (this.bytes <= room).then_some(this)
     }
 
@@ -110,13 +121,15 @@ impl Made for NameLists {
         let mut builder =
             Builder { engine, held, intervals: [count; 2], ownerless: false, store: Store::new(), room: room / 4 };
         let any_both = builder.any_both()?;
+        let any_both = builder.put(&any_both, ALONE);
         let mut any = [const { Vec::new() }; 2];
         let mut paired = [const { Vec::new() }; 2];
         for side in [SOURCE, DESTINATION] {
             for id in 0..count as u32 {
                 let (with_other, without) = builder.items(side, id);
                 paired[side].push(builder.put_paired(&with_other, count));
-                any[side].push(builder.merged([without.as_slice()].into_iter()));
+                let is_long = without.len() > LONG_ANY;
+                any[side].push(if is_long { List { at: 0, len: Head::NONE } } else { builder.put(&without, ALONE) });
                 if builder.store.numbers.len() > builder.room {
                     return None;
                 }
@@ -138,6 +151,15 @@ fn ids(engine: &Engine) -> Vec<RuleId> {
     (0..engine.ordered as Slot).map(|slot| engine.rule_in(slot).map_or(0, |rule| rule.id)).collect()
 }
 
+impl Half {
+    /// Sets the lists of rules with `*`, of which each head has the number.
+    fn set_any(&mut self, list: impl Fn(u32) -> Option<List>) {
+        for head in self.heads.iter_mut().filter(|head| head.any.len != Head::NONE) {
+            head.any = list(head.any.at).unwrap_or_default();
+        }
+    }
+}
+
 impl Store {
     /// The first number stands for the list without items.
     fn new() -> Self {
@@ -146,8 +168,9 @@ impl Store {
 }
 
 impl Builder<'_> {
-    /// The lists of a side; `None` when there is no room.
-    fn half(&mut self, side: usize, ranks: Ranks) -> Option<Half> {
+    /// The lists of a side, and those of its rules with `*` on the other side, of which each head has the number in place of the
+    /// list; `None` when there is no room.
+    fn half(&mut self, side: usize, ranks: Ranks) -> Option<(Half, Vec<Vec<Item>>)> {
         let count = self.held[side].len();
         let mut paired: Vec<List> = vec![List::default(); count];
         let mut any: Vec<Vec<Item>> = vec![Vec::new(); count];
@@ -170,7 +193,9 @@ impl Builder<'_> {
         let mut heads = Vec::with_capacity(ranks.len());
         let mut lists: Vec<List> = Vec::new();
         let mut known: HashMap<Box<[u32]>, Head, RandomState> = HashMap::default();
-        let mut known_any: HashMap<Box<[u32]>, List, RandomState> = HashMap::default();
+        let mut alone: Vec<Vec<Item>> = Vec::new();
+        let mut known_alone: HashMap<Box<[u32]>, List, RandomState> = HashMap::default();
+        let mut sum = 0;
         let mut holding: Vec<u32> = Vec::new();
         let mut place: Vec<u32> = vec![0; count];
         let mut events = events.into_iter().peekable();
@@ -203,14 +228,16 @@ impl Builder<'_> {
                 Some(head) => *head,
                 None => {
                     let of: Vec<u32> = key.iter().copied().filter(|&id| !any[id as usize].is_empty()).collect();
-                    let any = match known_any.get(of.as_slice()) {
-                        Some(list) => *list,
-                        None => {
-                            let list = self.merged(of.iter().map(|&id| any[id as usize].as_slice()));
-                            known_any.insert(of.into(), list);
-                            list
+                    let any = *known_alone.entry(of.as_slice().into()).or_insert_with(|| {
+                        let mut items: Vec<Item> = of.iter().flat_map(|&id| any[id as usize].iter().copied()).collect();
+                        if items.len() > LONG_ANY {
+                            return List { at: 0, len: Head::NONE };
                         }
-                    };
+                        items.sort_by_key(|item| item.mark);
+                        sum += items.len();
+                        alone.push(items);
+                        List { at: alone.len() as u32 - 1, len: 0 }
+                    });
                     let from = lists.len();
                     lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
                     let items = lists[from..].iter().fold(0u32, |sum, list| sum.saturating_add(list.cost()));
@@ -220,20 +247,50 @@ impl Builder<'_> {
                 }
             };
             heads.push(head);
-            if self.store.numbers.len() > self.room {
+            if self.store.numbers.len() + ALONE * sum > self.room {
                 return None;
             }
         }
-        Some(Half { ranks, heads, lists })
+        Some((Half { ranks, heads, lists }, alone))
+    }
+
+    /// Rules with `*` on one side or both: crossed, where that takes little memory. In place of the numbers of their lists the heads
+    /// get what [`Any`] wants.
+    fn any(&mut self, alone: [Vec<Vec<Item>>; 2], both: Vec<Item>, halves: &mut [Half; 2]) -> Any {
+        let counts = alone.each_ref().map(Vec::len);
+        let sums = alone.each_ref().map(|lists| lists.iter().map(Vec::len).sum::<usize>());
+        let pairs = counts[SOURCE] * counts[DESTINATION];
+        let items = counts[DESTINATION] * sums[SOURCE] + counts[SOURCE] * sums[DESTINATION] + pairs * both.len();
+        // Half of the room stays for lists as they are.
+        let room = self.store.numbers.len() + self.store.turned.len() + ALONE * items + 2 * pairs <= self.room / 2;
+        if !room || items.max(pairs) > CROSSED * self.engine.ordered {
+            for (half, lists) in halves.iter_mut().zip(alone) {
+                let lists: Vec<List> = lists.iter().map(|items| self.put(items, ALONE)).collect();
+                half.set_any(|number| lists.get(number as usize).copied());
+            }
+            return Any::Apart(self.put(&both, ALONE));
+        }
+        let [sources, destinations] = alone;
+        let mut crossed = Vec::with_capacity(pairs);
+        for source in &sources {
+            for destination in &destinations {
+                let mut items: Vec<Item> = both.iter().chain(source).chain(destination).copied().collect();
+                items.sort_by_key(|item| item.mark);
+                crossed.push(self.put(&items, ALONE));
+            }
+        }
+        let row = destinations.len() as u32;
+        halves[SOURCE].set_any(|number| Some(List { at: number * row, len: 0 }));
+        Any::Crossed(crossed)
     }
 
     /// Rules with `*` on both sides; `None` when they are many.
-    fn any_both(&mut self) -> Option<List> {
+    fn any_both(&self) -> Option<Vec<Item>> {
         let engine = self.engine;
         let slots = engine.any_both.iter().filter(|slot| (*slot as usize) < engine.ordered);
         let rules = slots.filter_map(|slot| Some((slot, engine.rule_in(slot)?)));
         let items: Vec<Item> = rules.flat_map(|(slot, rule)| self.alone(slot, rule)).collect();
-        (items.len() <= LONG_ANY).then(|| self.put(&items, ALONE))
+        (items.len() <= LONG_ANY).then_some(items)
     }
 
     /// The items of a rule without the other side.
@@ -248,16 +305,6 @@ impl Builder<'_> {
             }
             None => vec![Item { other: ALL, service: ALL, mark: mark(slot, false) }],
         }
-    }
-
-    /// One list of several; without them when it would be long.
-    fn merged<'b>(&mut self, lists: impl Iterator<Item = &'b [Item]>) -> List {
-        let mut items: Vec<Item> = lists.flatten().copied().collect();
-        if items.len() > LONG_ANY {
-            return List { at: 0, len: Head::NONE };
-        }
-        items.sort_by_key(|item| item.mark);
-        self.put(&items, ALONE)
     }
 
     /// The items of a selector's rules, with and without the other side.

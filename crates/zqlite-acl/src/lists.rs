@@ -14,14 +14,20 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use zqlite_cidr::Address;
+
 use crate::engine::{DESTINATION, Engine, SOURCE};
-use crate::lanes::{LANES, Lanes, Level, prefetch};
+use crate::lanes::{Job, LANES, Lanes, Level, prefetch};
+use crate::query::Query;
 use crate::ranks::Ranks;
 use crate::rows::Slot;
 use crate::rule::RuleId;
 
 /// Rules stand in lists as marks, which are twice their slots: with this when a rule is richer than the ranges beside it.
 pub(crate) const RICHER: u32 = 1;
+
+/// In place of the lowest mark that matches: rows must be asked. To be [`RICHER`], it is a mark that nothing has.
+pub(crate) const UNSURE: u32 = u32::MAX - 2;
 
 /// How often the best rule may prove disabled or expired before rows are asked, which leave such rules out at once.
 const TRIES: usize = 4;
@@ -106,7 +112,8 @@ pub(crate) struct Head {
     pub(crate) count: u32,
     /// What all of these [cost](List::cost).
     pub(crate) items: u32,
-    /// Rules with `*` on the other side, by slot; [`NONE`](Head::NONE) when there are no lists for this interval.
+    /// Rules with `*` on the other side, by slot, or where they stand among those that are [crossed](Any::Crossed); of length
+    /// [`NONE`](Head::NONE) when there are no lists for this interval.
     pub(crate) any: List,
 }
 
@@ -128,12 +135,29 @@ pub(crate) struct Half {
 pub(crate) struct Lists {
     pub(crate) level: Level,
     pub(crate) halves: [Half; 2],
-    /// Rules with `*` on both sides, by slot.
-    pub(crate) any: List,
+    pub(crate) any: Any,
     pub(crate) store: Store,
     /// By slot.
     pub(crate) ids: Vec<RuleId>,
     pub(crate) bytes: usize,
+}
+
+/// Rules with `*`, which every question is compared with.
+#[derive(Debug)]
+pub(crate) enum Any {
+    /// Those with `*` on both sides. The others stand in the lists of [heads](Head::any).
+    Apart(List),
+    /// All of them that may match, by the sum of what the heads of both sides say.
+    Crossed(Vec<List>),
+}
+
+impl Any {
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Any::Apart(_) => 0,
+            Any::Crossed(lists) => lists.capacity() * size_of::<List>(),
+        }
+    }
 }
 
 /// The items of lists.
@@ -152,20 +176,29 @@ pub(crate) enum Found {
     Unsure,
 }
 
-/// What is asked, in the numbers of the lists.
-#[derive(Clone, Copy)]
-pub(crate) struct Asked {
-    /// Intervals of source and destination.
-    pub(crate) ranks: [u32; 2],
-    /// See [`service`].
-    pub(crate) service: u32,
-    pub(crate) at: i64,
-}
-
 /// Protocol and port as one number.
 #[inline]
 pub(crate) fn service(protocol: u8, port: u16) -> u32 {
     u32::from(protocol) << 16 | u32::from(port)
+}
+
+pub(crate) struct One<'a> {
+    pub(crate) lists: &'a Lists,
+    pub(crate) engine: &'a Engine,
+    pub(crate) query: &'a Query<Address>,
+}
+
+impl Job for One<'_> {
+    type Output = Found;
+
+    #[inline(always)]
+    fn run(self, lanes: impl Lanes) -> Found {
+        let Self { lists, engine, query } = self;
+        let ranks =
+            [lists.ranks(SOURCE).of(lanes, query.source), lists.ranks(DESTINATION).of(lanes, query.destination)];
+        let service = service(query.protocol, query.port);
+        first_live(engine, query.at, |after| lists.lowest(lanes, ranks, service, after))
+    }
 }
 
 impl Lists {
@@ -177,6 +210,12 @@ impl Lists {
     #[inline(always)]
     pub(crate) fn ranks(&self, side: usize) -> &Ranks {
         &self.halves[side].ranks
+    }
+
+    /// One question.
+    #[inline]
+    pub(crate) fn decide(&self, engine: &Engine, query: &Query<Address>) -> Found {
+        self.level.run(One { lists: self, engine, query })
     }
 
     #[inline(always)]
@@ -195,7 +234,10 @@ impl Lists {
         let heads = [self.head(SOURCE, ranks[SOURCE]), self.head(DESTINATION, ranks[DESTINATION])];
         let side = shorter(&heads);
         prefetch(&self.halves[side].lists, heads[side].lists as usize);
-        heads.iter().for_each(|head| prefetch(&self.store.numbers, head.any.at as usize));
+        match &self.any {
+            Any::Crossed(lists) => prefetch(lists, (heads[SOURCE].any.at + heads[DESTINATION].any.at) as usize),
+            Any::Apart(_) => heads.iter().for_each(|head| prefetch(&self.store.numbers, head.any.at as usize)),
+        }
     }
 
     /// Asks for the memory of the first items.
@@ -219,32 +261,31 @@ impl Lists {
         self.halves[side].lists.get(from..from + head.count as usize).unwrap_or(&[])
     }
 
-    /// The id of the rule in a slot.
-    #[inline]
-    pub(crate) fn id(&self, slot: Slot) -> Option<RuleId> {
-        self.ids.get(slot as usize).copied()
-    }
-
-    /// The rule that decides.
+    /// The lowest mark from `after` on that matches.
     #[inline(always)]
-    pub(crate) fn first(&self, lanes: impl Lanes, engine: &Engine, asked: Asked) -> Found {
-        let heads = [self.head(SOURCE, asked.ranks[SOURCE]), self.head(DESTINATION, asked.ranks[DESTINATION])];
+    pub(crate) fn lowest(&self, lanes: impl Lanes, ranks: [u32; 2], service: u32, after: u32) -> u32 {
+        let heads = [self.head(SOURCE, ranks[SOURCE]), self.head(DESTINATION, ranks[DESTINATION])];
         let side = shorter(&heads);
         if heads.iter().any(|head| head.any.len == Head::NONE) || heads[side].items as usize > LONG {
-            return Found::Unsure;
+            return UNSURE;
         }
-        first_live(engine, asked.at, |after| {
-            let mut best = u32::MAX;
-            // The later a list is read, the more of it comes behind what was found already, and is left out.
-            best = self.store.search_alone(lanes, self.any, asked.service, best, after);
-            for head in &heads {
-                best = self.store.search_alone(lanes, head.any, asked.service, best, after);
+        // The later a list is read, the more of it comes behind what was found already, and is left out.
+        let mut best = u32::MAX;
+        match &self.any {
+            Any::Crossed(lists) => {
+                let list = lists.get((heads[SOURCE].any.at + heads[DESTINATION].any.at) as usize);
+                best = self.store.search_alone(lanes, list.copied().unwrap_or_default(), service, best, after);
             }
-            for list in self.of(side, &heads[side]) {
-                best = self.store.search_paired(lanes, *list, asked.ranks[1 - side], asked.service, best, after);
+            Any::Apart(both) => {
+                for list in [*both, heads[SOURCE].any, heads[DESTINATION].any] {
+                    best = self.store.search_alone(lanes, list, service, best, after);
+                }
             }
-            best
-        })
+        }
+        for list in self.of(side, &heads[side]) {
+            best = self.store.search_paired(lanes, *list, ranks[1 - side], service, best, after);
+        }
+        best
     }
 }
 
@@ -254,6 +295,9 @@ pub(crate) fn first_live(engine: &Engine, at: i64, search: impl Fn(u32) -> u32) 
     let mut after = 0;
     for _ in 0..TRIES {
         let best = search(after);
+        if best == UNSURE {
+            return Found::Unsure;
+        }
         if best == u32::MAX {
             return Found::Rule(None);
         }

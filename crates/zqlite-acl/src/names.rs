@@ -5,8 +5,7 @@
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{Job, Lanes, Level};
-use crate::lists::{Found, Head, LONG, List, Store, first_live};
-use crate::rows::Slot;
+use crate::lists::{Found, Head, LONG, List, Store, UNSURE, first_live};
 use crate::rule::RuleId;
 
 #[derive(Debug)]
@@ -38,10 +37,36 @@ impl NameLists {
         self.level.run(One { lists: self, engine, asked })
     }
 
-    /// The id of the rule in a slot.
-    #[inline]
-    pub(crate) fn id(&self, slot: Slot) -> Option<RuleId> {
-        self.ids.get(slot as usize).copied()
+    /// The side whose lists are to be read; `None` when rows must be asked.
+    #[inline(always)]
+    fn side(&self, selectors: &[&[u32]; 2]) -> Option<usize> {
+        let cost = |side: usize| {
+            let items = Self::of(&self.paired[side], selectors[side]).map(|list| list.cost() as usize);
+            items.sum::<usize>().saturating_mul(selectors[1 - side].len())
+        };
+        let costs = [cost(SOURCE), cost(DESTINATION)];
+        let side = if costs[SOURCE] <= costs[DESTINATION] { SOURCE } else { DESTINATION };
+        let is_long = |side: usize| Self::of(&self.any[side], selectors[side]).any(|list| list.len == Head::NONE);
+        (costs[side] <= LONG && !is_long(SOURCE) && !is_long(DESTINATION)).then_some(side)
+    }
+
+    /// The lowest mark from `after` on that matches.
+    #[inline(always)]
+    pub(crate) fn lowest(&self, lanes: impl Lanes, asked: &Named<'_>, after: u32) -> u32 {
+        let Named { selectors, service, .. } = *asked;
+        let Some(side) = self.side(&selectors) else { return UNSURE };
+        let mut best = self.store.search_alone(lanes, self.any_both, service, u32::MAX, after);
+        for side in [SOURCE, DESTINATION] {
+            for list in Self::of(&self.any[side], selectors[side]) {
+                best = self.store.search_alone(lanes, list, service, best, after);
+            }
+        }
+        for list in Self::of(&self.paired[side], selectors[side]) {
+            for &other in selectors[1 - side] {
+                best = self.store.search_paired(lanes, list, other, service, best, after);
+            }
+        }
+        best
     }
 
     /// The lists of these selectors that have items. A selector that is newer than the lists has none.
@@ -63,30 +88,7 @@ impl Job for One<'_> {
 
     #[inline(always)]
     fn run(self, lanes: impl Lanes) -> Found {
-        let Self { lists, engine, asked: Named { selectors, service, at } } = self;
-        let cost = |side: usize| {
-            let items = NameLists::of(&lists.paired[side], selectors[side]).map(|list| list.cost() as usize);
-            items.sum::<usize>().saturating_mul(selectors[1 - side].len())
-        };
-        let costs = [cost(SOURCE), cost(DESTINATION)];
-        let side = if costs[SOURCE] <= costs[DESTINATION] { SOURCE } else { DESTINATION };
-        let unsure = |side: usize| NameLists::of(&lists.any[side], selectors[side]).any(|list| list.len == Head::NONE);
-        if costs[side] > LONG || unsure(SOURCE) || unsure(DESTINATION) {
-            return Found::Unsure;
-        }
-        first_live(engine, at, |after| {
-            let mut best = lists.store.search_alone(lanes, lists.any_both, service, u32::MAX, after);
-            for side in [SOURCE, DESTINATION] {
-                for list in NameLists::of(&lists.any[side], selectors[side]) {
-                    best = lists.store.search_alone(lanes, list, service, best, after);
-                }
-            }
-            for list in NameLists::of(&lists.paired[side], selectors[side]) {
-                for &other in selectors[1 - side] {
-                    best = lists.store.search_paired(lanes, list, other, service, best, after);
-                }
-            }
-            best
-        })
+        let Self { lists, engine, asked } = self;
+        first_live(engine, asked.at, |after| lists.lowest(lanes, &asked, after))
     }
 }

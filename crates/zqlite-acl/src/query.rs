@@ -19,20 +19,20 @@ pub struct Query<E> {
     pub at: i64,
 }
 
-/// Many questions about IPv4 addresses, a slice for each part of a [`Query`]; addresses as numbers, the first octet highest.
+/// Many questions, a slice for each part of a [`Query`].
 #[derive(Clone, Copy, Debug)]
-pub struct Columns<'a> {
+pub struct Columns<'a, E> {
     /// See [`Query::source`].
-    pub sources: &'a [u32],
+    pub sources: &'a [E],
     /// See [`Query::destination`].
-    pub destinations: &'a [u32],
+    pub destinations: &'a [E],
     /// See [`Query::protocol`].
     pub protocols: &'a [u8],
     /// See [`Query::port`].
     pub ports: &'a [u16],
 }
 
-impl Columns<'_> {
+impl<'a, E: Copy> Columns<'a, E> {
     /// How many questions there are: as many as the shortest slice has.
     pub fn len(&self) -> usize {
         self.sources.len().min(self.destinations.len()).min(self.protocols.len()).min(self.ports.len())
@@ -41,6 +41,34 @@ impl Columns<'_> {
     /// Whether there is no question.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// `count` questions from one on, or fewer at the end, in slices of one length.
+    #[inline(always)]
+    pub(crate) fn part(&self, from: usize, count: usize) -> Self {
+        let part = from..self.len().min(from + count);
+        Self {
+            sources: self.sources.get(part.clone()).unwrap_or(&[]),
+            destinations: self.destinations.get(part.clone()).unwrap_or(&[]),
+            protocols: self.protocols.get(part.clone()).unwrap_or(&[]),
+            ports: self.ports.get(part).unwrap_or(&[]),
+        }
+    }
+
+    /// A question by its number.
+    #[inline(always)]
+    pub(crate) fn query(&self, index: usize, at: i64) -> Option<Query<E>> {
+        let (source, destination) = (*self.sources.get(index)?, *self.destinations.get(index)?);
+        Some(Query { source, destination, protocol: *self.protocols.get(index)?, port: *self.ports.get(index)?, at })
+    }
+}
+
+impl<E> Query<E> {
+    /// The same question with other ends.
+    #[inline(always)]
+    pub(crate) fn map<F>(self, end: impl Fn(E) -> F) -> Query<F> {
+        let Self { source, destination, protocol, port, at } = self;
+        Query { source: end(source), destination: end(destination), protocol, port, at }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod answers;
 mod batch;
-mod exchange;
+pub(crate) mod exchange;
 mod given;
 mod packed;
 
@@ -10,22 +10,23 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array, Uint32ArraySlice};
+use napi::bindgen_prelude::{Float64Array, Function, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
-use zqlite_acl::{Columns, Decision, Engine, Options, Query, UnusedReason};
-use zqlite_cidr::{Address, AddressRange};
+use zqlite_acl::{Engine, Options, UnusedReason};
+use zqlite_cidr::AddressRange;
 use zqlite_store::{Error, ErrorCode};
 
 use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
-use self::batch::{Answers, same_length};
-use self::exchange::{Exchange, address_at};
+use self::batch::Answers;
+use self::exchange::Decider;
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
-    of_service, peer, query, read_change, rule, unknown, way,
+    peer, query, read_change, rule, unknown, way,
 };
 use self::packed::unpack;
+use crate::call::{Call, function};
 use crate::guard::{guard, to_napi};
 use crate::number::argument;
 
@@ -36,9 +37,7 @@ pub struct NativeAclEngine {
     engine: Rc<RefCell<Engine>>,
 }
 
-type Decider<'env> = Function<'env, (), ()>;
-type AddressDecider<'env> = Function<'env, (String, String), ()>;
-type Toggle<'env> = Function<'env, (f64, bool), ()>;
+type Toggle<'env> = Function<'env, (), ()>;
 
 impl NativeAclEngine {
     pub(crate) fn of(engine: Engine) -> Self {
@@ -64,48 +63,27 @@ impl NativeAclEngine {
         Self::of(self.engine.borrow().clone())
     }
 
-    /// A plain function is called in half the time of a method, which must find out what `this` is; and a number in an array
-    /// that both sides hold costs next to nothing, where one that is an argument or a result is a call into V8.
-    ///
-    /// `exchange` is source, destination, [service](of_service) and time; [the answer](code) comes to its last place.
+    /// See [`exchange::decider`].
     #[napi(ts_return_type = "() => void")]
     pub fn decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
-        let exchange = Exchange::new(exchange)?;
-        env.create_function_from_closure("decide", move |_: FunctionCallContext<'_>| {
-            guard(|| {
-                let [source, destination, service, at] = exchange.question();
-                let ends = (argument("source", source)?, argument("destination", destination)?);
-                let query = of_service(ends.0, ends.1, service, at)?;
-                exchange.answer(engine.borrow().decide(&query).map(code).map_err(unknown)?);
-                Ok(())
-            })
-        })
+        exchange::decider(env, exchange, move |query| engine.borrow().decide(query).map_err(unknown))
     }
 
-    /// As [`decider`](Self::decider), by addresses, which are arguments.
-    #[napi(ts_return_type = "(source: string, destination: string) => void")]
-    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<AddressDecider<'env>> {
+    /// See [`exchange::address_decider`].
+    #[napi(ts_return_type = "(addresses: string) => void")]
+    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
-        let exchange = Exchange::new(exchange)?;
-        env.create_function_from_closure("decideAddresses", move |call: FunctionCallContext<'_>| {
-            let (source, destination) = (address_at(&call, 0)?, address_at(&call, 1)?);
-            guard(|| {
-                let [_, _, service, at] = exchange.question();
-                let query = of_service(source?, destination?, service, at)?;
-                exchange.answer(code(engine.borrow().decide_addresses(&query)));
-                Ok(())
-            })
-        })
+        exchange::address_decider(env, exchange, move |query| Ok(engine.borrow().decide_addresses(query)))
     }
 
-    /// As [`decider`](Self::decider).
+    /// A plain function, as those.
     #[napi(ts_return_type = "(rule: number, enabled: boolean) => void")]
     pub fn toggle<'env>(&self, env: &'env Env) -> napi::Result<Toggle<'env>> {
         let engine = Rc::clone(&self.engine);
-        env.create_function_from_closure("setEnabled", move |call: FunctionCallContext<'_>| {
+        function(env, "setEnabled", move |call: &Call<2>| {
             let (rule, enabled) = (call.get::<f64>(0)?, call.get::<bool>(1)?);
-            guard(|| engine.borrow_mut().set_enabled(argument("rule", rule)?, enabled).map_err(unknown))
+            Ok(engine.borrow_mut().set_enabled(argument("rule", rule)?, enabled).map_err(unknown)?)
         })
     }
 
@@ -123,14 +101,14 @@ impl NativeAclEngine {
         let mut answers = Answers::of(&answers)?;
         guard(|| {
             let at = argument("at", at)?;
-            same_length(&[sources.len(), destinations.len(), protocols.len(), ports.len(), answers.len()])?;
-            let engine = self.engine.borrow();
-            let ends = sources.iter().zip(destinations);
-            for (index, ((ends, &protocol), &port)) in ends.zip(protocols).zip(ports).enumerate() {
-                let query = Query { source: *ends.0, destination: *ends.1, protocol, port, at };
-                answers.put(index, engine.decide(&query).map_err(unknown)?);
-            }
-            Ok(())
+            let questions = answers.questions(sources, destinations, protocols, ports)?;
+            let (mut put, mut failed) = (answers.writer(), Ok(()));
+            self.engine.borrow().decide_batch(questions, at, |index, decision| match decision {
+                Ok(decision) => put(index, decision),
+                Err(error) if failed.is_ok() => failed = Err(unknown(error)),
+                Err(_) => {}
+            });
+            failed
         })
     }
 
@@ -148,19 +126,21 @@ impl NativeAclEngine {
         let mut answers = Answers::of(&answers)?;
         guard(|| {
             let at = argument("at", at)?;
-            let words = if sources.len() == 4 * answers.len() { 4 } else { 1 };
-            same_length(&[answers.len() * words, sources.len(), destinations.len()])?;
-            same_length(&[answers.len(), protocols.len(), ports.len()])?;
             let engine = self.engine.borrow();
-            if words == 1 {
-                let questions = Columns { sources, destinations, protocols, ports };
-                engine.decide_v4_batch(questions, at, |index, decision| answers.put(index, decision));
-                return Ok(());
-            }
-            let ends = sources.chunks_exact(words).zip(destinations.chunks_exact(words));
-            for (index, ((ends, &protocol), &port)) in ends.zip(protocols).zip(ports).enumerate() {
-                let query = Query { source: from_words(ends.0), destination: from_words(ends.1), protocol, port, at };
-                answers.put(index, engine.decide_addresses(&query));
+            if sources.len() > protocols.len()
+                && let ((sources, []), (destinations, [])) = (sources.as_chunks(), destinations.as_chunks())
+            {
+                engine.decide_v6_batch(
+                    answers.questions(sources, destinations, protocols, ports)?,
+                    at,
+                    answers.writer(),
+                );
+            } else {
+                engine.decide_v4_batch(
+                    answers.questions(sources, destinations, protocols, ports)?,
+                    at,
+                    answers.writer(),
+                );
             }
             Ok(())
         })
@@ -378,22 +358,5 @@ impl NativeAclEngine {
     #[napi]
     pub fn memory(&self) -> f64 {
         self.engine.borrow().row_bytes() as f64
-    }
-}
-
-/// An answer in one number, which costs JavaScript nothing to take: the rule's id if it allows, -1 less its id if it denies,
-/// `NaN` if none matches.
-fn code(decision: Decision) -> f64 {
-    match decision.rule {
-        None => f64::NAN,
-        Some(id) if decision.allowed => id as f64,
-        Some(id) => -1.0 - id as f64,
-    }
-}
-
-fn from_words(words: &[u32]) -> Address {
-    match words {
-        [v4] => Address::v4(*v4),
-        _ => Address::v6(words.iter().fold(0, |bits, &word| bits << 32 | u128::from(word))),
     }
 }

@@ -1,6 +1,6 @@
 //! The database as one thread of JavaScript holds it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use napi::JsString;
-use napi::bindgen_prelude::{Buffer, BufferSlice, Env, Function, Object};
+use napi::bindgen_prelude::{Buffer, BufferSlice, Env, Function, JsValue, Object, ToNapiValue};
+use napi::sys;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use zqlite_store::{
@@ -18,6 +18,7 @@ use zqlite_store::{
 
 use crate::acl_index::NativeAclIndex;
 use crate::bitmap_index::NativeBitmapIndex;
+use crate::call::{Call, function};
 use crate::cidr_index::NativeCidrIndex;
 use crate::guard::{guard, to_napi};
 use crate::mailbox::{Collected, Mailbox, Waker, hand_over};
@@ -27,6 +28,18 @@ use crate::request::{Handles, Sender};
 /// An open database; see `lib/channel.ts` for its one user.
 #[napi]
 pub struct NativeDatabase {
+    /// Shared with the function of [`reader`](Self::reader). JavaScript calls one thing after the other, so that it is never
+    /// borrowed twice.
+    session: Rc<RefCell<Session>>,
+    handles: Handles,
+    backups: HashMap<u32, Cancel>,
+    mailbox: Arc<Mailbox>,
+    /// Tells the indexes that were asked for here.
+    closed: Rc<Cell<bool>>,
+}
+
+/// What calls are made of, and those that are synchronous.
+struct Session {
     /// Before the store, whose connections must be closed first.
     sync: Option<SyncLane>,
     /// Of synchronous calls; JavaScript writes to the one and reads the other between them.
@@ -34,18 +47,13 @@ pub struct NativeDatabase {
     sync_answer: Buffer,
     /// Answers of a synchronous call that wait for a larger buffer.
     sync_answers: VecDeque<Answer>,
-    handles: Handles,
-    backups: HashMap<u32, Cancel>,
     store: Option<Arc<Store>>,
-    mailbox: Arc<Mailbox>,
     sink: Arc<dyn Sink>,
     statements: Vec<Arc<Statement>>,
     shapes: Vec<Arc<Shape>>,
     sender: u32,
     /// Carried by every call: a thread that ended takes no answers, and its work must not hold a lane.
     ended: Cancel,
-    /// Tells the indexes that were asked for here.
-    closed: Rc<Cell<bool>>,
 }
 
 /// Opens a database on a thread of its own. `wake` is called on the JavaScript thread when answers have come.
@@ -110,27 +118,29 @@ impl NativeDatabase {
     fn new(store: Arc<Store>, mailbox: Arc<Mailbox>) -> Self {
         static SENDERS: AtomicU32 = AtomicU32::new(1);
         let sender = SENDERS.fetch_add(1, Ordering::Relaxed);
-        let sink = mailbox.clone();
-        Self {
+        let session = Session {
             sync: None,
             sync_request: Buffer::from(Vec::new()),
             sync_answer: Buffer::from(Vec::new()),
             sync_answers: VecDeque::new(),
-            handles: Handles::default(),
-            backups: HashMap::new(),
             store: Some(store),
-            mailbox,
-            sink,
+            sink: mailbox.clone(),
             statements: Vec::new(),
             shapes: Vec::new(),
             sender,
             ended: Cancel::default(),
+        };
+        Self {
+            session: Rc::new(RefCell::new(session)),
+            handles: Handles::default(),
+            backups: HashMap::new(),
+            mailbox,
             closed: Rc::default(),
         }
     }
 
-    fn store(&self) -> Result<&Arc<Store>, Error> {
-        self.store.as_ref().ok_or_else(closed)
+    fn store(&self) -> Result<Arc<Store>, Error> {
+        self.session.borrow().store().cloned()
     }
 
     /// The number of the store, which all objects of the process on the same file share.
@@ -143,111 +153,64 @@ impl NativeDatabase {
     #[napi]
     pub fn intern(&mut self, sql: String) -> napi::Result<u32> {
         guard(|| {
-            let statement = self.store()?.statement(&sql);
-            self.statements.push(statement);
-            Ok(self.statements.len() as u32 - 1)
+            let mut session = self.session.borrow_mut();
+            let statement = session.store()?.statement(&sql);
+            session.statements.push(statement);
+            Ok(session.statements.len() as u32 - 1)
         })
     }
 
     /// Forgets all numbers; requests handed over before keep their statements.
     #[napi]
     pub fn forget_statements(&mut self) {
-        self.statements.clear();
+        self.session.borrow_mut().statements.clear();
     }
 
     /// Hands requests to the lanes.
     #[napi]
     pub fn submit(&mut self, requests: BufferSlice<'_>) -> napi::Result<()> {
         guard(|| {
-            let sender =
-                Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended };
-            let jobs = sender.read(Bytes::copy_from_slice(&requests), &mut self.handles)?;
-            self.store()?.submit(jobs);
+            let session = self.session.borrow();
+            let jobs = session.sender().read(Bytes::copy_from_slice(&requests), &mut self.handles)?;
+            session.store()?.submit(jobs);
             Ok(())
         })
     }
 
     /// Fills `buffer` with answers and returns their text.
-    #[napi]
-    pub fn collect<'env>(&mut self, env: &'env Env, mut buffer: BufferSlice<'_>) -> napi::Result<JsString<'env>> {
+    #[napi(ts_return_type = "string")]
+    pub fn collect(&mut self, mut buffer: BufferSlice<'_>) -> napi::Result<AnswerText> {
         let collected = guard(|| Ok(self.mailbox.collect(&mut buffer)))?;
-        self.text(env, collected)
-    }
-
-    fn text<'env>(&mut self, env: &'env Env, collected: Collected) -> napi::Result<JsString<'env>> {
-        self.shapes = collected.shapes;
-        if collected.text.is_ascii() {
-            return env.create_string_latin1(&collected.text);
-        }
-        // Lanes deliver valid UTF-8 only.
-        env.create_string(String::from_utf8_lossy(&collected.text))
+        Ok(self.session.borrow_mut().text(collected))
     }
 
     /// Where synchronous calls find their request and leave their answer, from now on: to ask for two buffers anew costs more
     /// than a short call.
     #[napi]
     pub fn bind_sync(&mut self, request: Buffer, answer: Buffer) {
-        (self.sync_request, self.sync_answer) = (request, answer);
+        let mut session = self.session.borrow_mut();
+        (session.sync_request, session.sync_answer) = (request, answer);
     }
 
-    /// Runs one reading request of that many bytes on the calling thread, and answers as [`Self::collect`] does.
-    #[napi]
-    pub fn run_sync<'env>(&mut self, env: &'env Env, length: u32) -> napi::Result<JsString<'env>> {
-        let collected = guard(|| {
-            let queued = Instant::now();
-            let store = self.store.as_ref().ok_or_else(closed)?;
-            let call = self.sender().one(self.request(length)?)?;
-            if self.sync.is_none() {
-                self.sync = Some(store.sync_lane()?);
-            }
-            let answer = match self.sync.as_mut() {
-                Some(lane) => lane.run(call, queued),
-                None => Err(Error::new(ErrorCode::Internal, "there is no synchronous connection")),
-            };
-            Ok(self.answer(answer))
-        })?;
-        self.text(env, collected)
+    /// A function that runs one reading request of as many bytes on the calling thread, and answers as [`Self::collect`] does. A
+    /// method takes a fifth of a short call more.
+    #[napi(ts_return_type = "(length: number) => string")]
+    pub fn reader<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), AnswerText>> {
+        let session = Rc::clone(&self.session);
+        function(env, "read", move |call: &Call<1>| Ok(session.borrow_mut().read(call.get(0)?)?))
     }
 
     /// Runs one writing request of that many bytes on the calling thread, which waits for the commit, and answers as
     /// [`Self::collect`] does.
-    #[napi]
-    pub fn write_sync<'env>(&mut self, env: &'env Env, length: u32) -> napi::Result<JsString<'env>> {
-        let collected = guard(|| {
-            let (work, deadline) = self.sender().write(self.request(length)?)?;
-            let answer = self.store()?.write_sync(work, deadline);
-            Ok(self.answer(answer))
-        })?;
-        self.text(env, collected)
-    }
-
-    fn request(&self, length: u32) -> Result<Bytes, Error> {
-        let request = self.sync_request.get(..length as usize);
-        request.map(Bytes::copy_from_slice).ok_or_else(|| Error::new(ErrorCode::Internal, "a request is cut off"))
-    }
-
-    fn sender(&self) -> Sender<'_> {
-        Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended }
-    }
-
-    fn answer(&mut self, answer: Result<Vec<Record>, Error>) -> Collected {
-        self.sync_answers.clear();
-        match answer {
-            Ok(records) => {
-                let last = records.len().saturating_sub(1);
-                let records = records.into_iter().enumerate();
-                self.sync_answers.extend(records.map(|(i, r)| Answer { token: 0, result: Ok(r), last: i == last }));
-            }
-            Err(error) => self.sync_answers.push_back(Answer { token: 0, result: Err(error), last: true }),
-        }
-        hand_over(&mut self.sync_answers, &mut self.sync_answer)
+    #[napi(ts_return_type = "string")]
+    pub fn write_sync(&mut self, length: u32) -> napi::Result<AnswerText> {
+        guard(|| self.session.borrow_mut().write(length))
     }
 
     /// The rest of the answer to the last synchronous call.
-    #[napi]
-    pub fn collect_sync<'env>(&mut self, env: &'env Env) -> napi::Result<JsString<'env>> {
-        let collected = guard(|| Ok(hand_over(&mut self.sync_answers, &mut self.sync_answer)))?;
-        self.text(env, collected)
+    #[napi(ts_return_type = "string")]
+    pub fn collect_sync(&mut self) -> napi::Result<AnswerText> {
+        guard(|| Ok(self.session.borrow_mut().hand_over()))
     }
 
     /// Gives a call up that was handed over with the flag for it.
@@ -281,7 +244,7 @@ impl NativeDatabase {
     #[napi(ts_return_type = "Promise<NativeHealth>")]
     pub fn health<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
-        let store = guard(|| self.store().cloned())?;
+        let store = guard(|| self.store())?;
         store.health(move |health| {
             deferred.resolve(move |_| {
                 Ok(NativeHealth {
@@ -305,7 +268,7 @@ impl NativeDatabase {
         let progress: ThreadsafeFunction<NativeProgress, (), NativeProgress, napi::Status, false, true> =
             progress.build_threadsafe_function().weak::<true>().build()?;
         let (deferred, promise) = env.create_deferred()?;
-        let store = guard(|| self.store().cloned())?;
+        let store = guard(|| self.store())?;
         let cancel = Cancel::default();
         self.backups.insert(id, cancel.clone());
         let deadline = options.timeout.map(|timeout| Instant::now() + millis(timeout));
@@ -342,7 +305,7 @@ impl NativeDatabase {
     /// The columns of a shape that the last [`Self::collect`] named.
     #[napi]
     pub fn columns(&self, shape: u32) -> Vec<String> {
-        self.shapes.iter().find(|s| s.id == shape).map(|s| s.columns.clone()).unwrap_or_default()
+        self.session.borrow().shapes.iter().find(|s| s.id == shape).map(|s| s.columns.clone()).unwrap_or_default()
     }
 
     /// The index of kind `cidr` with this name.
@@ -386,9 +349,8 @@ impl NativeDatabase {
     pub fn close<'env>(&mut self, env: &'env Env) -> napi::Result<Object<'env>> {
         let (deferred, promise) = env.create_deferred()?;
         self.closed.set(true);
-        self.sync = None;
         self.backups.drain().for_each(|(_, cancel)| cancel.cancel());
-        let store = self.store.take();
+        let store = self.session.borrow_mut().leave();
         spawn(move || {
             drop(store);
             deferred.resolve(|_| Ok(()));
@@ -397,13 +359,91 @@ impl NativeDatabase {
     }
 }
 
+impl Session {
+    fn store(&self) -> Result<&Arc<Store>, Error> {
+        self.store.as_ref().ok_or_else(closed)
+    }
+
+    /// The store, which is to be closed; it is not used from here any more.
+    fn leave(&mut self) -> Option<Arc<Store>> {
+        self.sync = None;
+        self.store.take()
+    }
+
+    fn sender(&self) -> Sender<'_> {
+        Sender { sink: &self.sink, statements: &self.statements, sender: self.sender, ended: &self.ended }
+    }
+
+    fn request(&self, length: u32) -> Result<Bytes, Error> {
+        let request = self.sync_request.get(..length as usize);
+        request.map(Bytes::copy_from_slice).ok_or_else(|| Error::new(ErrorCode::Internal, "a request is cut off"))
+    }
+
+    fn read(&mut self, length: u32) -> Result<AnswerText, Error> {
+        let queued = Instant::now();
+        let store = self.store.as_ref().ok_or_else(closed)?;
+        let call = self.sender().one(self.request(length)?)?;
+        if self.sync.is_none() {
+            self.sync = Some(store.sync_lane()?);
+        }
+        let answer = match self.sync.as_mut() {
+            Some(lane) => lane.run(call, queued),
+            None => Err(Error::new(ErrorCode::Internal, "there is no synchronous connection")),
+        };
+        Ok(self.answer(answer))
+    }
+
+    fn write(&mut self, length: u32) -> Result<AnswerText, Error> {
+        let (work, deadline) = self.sender().write(self.request(length)?)?;
+        let answer = self.store()?.write_sync(work, deadline);
+        Ok(self.answer(answer))
+    }
+
+    fn answer(&mut self, answer: Result<Vec<Record>, Error>) -> AnswerText {
+        self.sync_answers.clear();
+        match answer {
+            Ok(records) => {
+                let last = records.len().saturating_sub(1);
+                let records = records.into_iter().enumerate();
+                self.sync_answers.extend(records.map(|(i, r)| Answer { token: 0, result: Ok(r), last: i == last }));
+            }
+            Err(error) => self.sync_answers.push_back(Answer { token: 0, result: Err(error), last: true }),
+        }
+        self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> AnswerText {
+        let collected = hand_over(&mut self.sync_answers, &mut self.sync_answer);
+        self.text(collected)
+    }
+
+    fn text(&mut self, Collected { text, shapes }: Collected) -> AnswerText {
+        self.shapes = shapes;
+        AnswerText(text)
+    }
+}
+
+/// The text that answers cut theirs from.
+pub struct AnswerText(Vec<u8>);
+
+impl ToNapiValue for AnswerText {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(text): Self) -> napi::Result<sys::napi_value> {
+        let env = Env::from_raw(env);
+        if text.is_ascii() {
+            return env.create_string_latin1(&text).map(|text| text.raw());
+        }
+        // Lanes deliver valid UTF-8 only.
+        env.create_string(String::from_utf8_lossy(&text)).map(|text| text.raw())
+    }
+}
+
 impl Drop for NativeDatabase {
     /// Closing waits for lanes, and the garbage collector must not.
     fn drop(&mut self) {
-        self.sync = None;
         self.backups.values().for_each(Cancel::cancel);
-        self.ended.cancel();
-        if let Some(store) = self.store.take() {
+        let mut session = self.session.borrow_mut();
+        session.ended.cancel();
+        if let Some(store) = session.leave() {
             let _ = std::thread::Builder::new().name("zqlite-close".into()).spawn(move || drop(store));
         }
     }

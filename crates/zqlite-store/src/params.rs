@@ -115,10 +115,12 @@ fn named_index(statement: &Statement<'_>, name: &str) -> Result<usize> {
         }
     }
     let known: Vec<_> = (1..=statement.parameter_count()).filter_map(|i| statement.parameter_name(i)).collect();
-    Err(Error::new(
-        ErrorCode::Parameters,
-        format!("the statement has no parameter named {name:?}; it has {}", known.join(", ")),
-    ))
+    let has = match known.as_slice() {
+        [] => "none with a name".to_owned(),
+        known => known.join(", "),
+    };
+    let hint = if name.starts_with([':', '@', '$']) { "; names are given without the sign before them" } else { "" };
+    Err(Error::new(ErrorCode::Parameters, format!("the statement has no parameter named {name:?}; it has {has}{hint}")))
 }
 
 fn malformed() -> Error {

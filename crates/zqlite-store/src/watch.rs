@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use crate::job::{Cancel, Job};
 use crate::pressure::Pressure;
+use crate::priority;
 use crate::statement::{Refusal, authorization, judge};
 use crate::{Error, ErrorCode, Result};
 
@@ -201,6 +202,7 @@ impl Watch {
     }
 
     fn look(&self) -> bool {
+        priority::give_way();
         let looks = self.looks.load(Relaxed);
         if looks != u64::MAX {
             self.looks.store(looks.saturating_sub(1), Relaxed);

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
+pub mod routes;
+
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -138,8 +140,11 @@ pub fn text(answer: Answer) -> Result<String, Error> {
 /// The number that is the first value of an answer.
 pub fn number(records: &[Record]) -> f64 {
     let (_, chunk) = records[0].rows.as_ref().unwrap();
-    assert_eq!(chunk.words[8], 1, "not a number");
-    f64::from_le_bytes(chunk.words[16..24].try_into().unwrap())
+    match chunk.words[8] {
+        1 => f64::from_le_bytes(chunk.words[16..24].try_into().unwrap()),
+        5 => i32::from_le_bytes(chunk.words[16..20].try_into().unwrap()).into(),
+        tag => panic!("not a number, but of tag {tag}"),
+    }
 }
 
 /// What the last statement of an answer did.
