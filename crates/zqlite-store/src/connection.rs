@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
@@ -10,9 +9,11 @@ use rusqlite::{Connection, OpenFlags, StatementStatus};
 
 use crate::index::{Keeper, Local, Shelf};
 use crate::job::{BatchItem, BeginMode, Call, Expect, Job, Want};
+use crate::logs::{self, Log};
 use crate::pressure::Pressure;
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::settings::Applied;
+use crate::setup::Access;
 use crate::statement::Statement;
 use crate::store::Shared;
 use crate::watch::Watch;
@@ -24,10 +25,6 @@ const CACHED_STATEMENTS: usize = 256;
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for the writer of a shared file, which looks at its calls' deadlines in between.
 const SHARED_BUSY_TIMEOUT: Duration = Duration::from_millis(10);
-
-/// Bytes before the pages of the write-ahead log, and before each of them (https://sqlite.org/fileformat2.html#walformat).
-const WAL_HEADER: u64 = 32;
-const FRAME_HEADER: u64 = 24;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +106,19 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     connection.pragma_update(None, "synchronous", "full")?;
     #[cfg(feature = "fail_points")]
     crate::fault::weaken(&connection)?;
-    options.setup.apply(&mut connection, writable && role == Role::Writer)?;
+    let access = match role {
+        _ if !writable => Access::Read,
+        Role::Writer => Access::Make,
+        _ => Access::Write,
+    };
+    options.setup.apply(&mut connection, access)?;
+    for attached in options.setup.attach.iter().filter(|file| writable && !file.readonly) {
+        connection.pragma_update(
+            Some(attached.name.as_str()),
+            "journal_size_limit",
+            options.wal.limit.cast_signed(),
+        )?;
+    }
     if !writable {
         connection.pragma_update(None, "query_only", true)?;
     }
@@ -125,14 +134,9 @@ pub(crate) fn open_lane(shared: &Shared, role: Role) -> Result<Opened> {
 }
 
 impl Opened {
-    /// Keeps `size` at the bytes of the write-ahead log that are in use after each commit of this connection.
-    pub(crate) fn on_commit(&mut self, size: Arc<AtomicU64>) -> Result<()> {
-        let page_size: u64 = self.connection.pragma_query_value(None, "page_size", |row| row.get::<_, i64>(0))? as u64;
-        self.connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: i32| {
-            size.store(WAL_HEADER + pages.max(0) as u64 * (page_size + FRAME_HEADER), Relaxed);
-            Ok(())
-        }))?;
-        Ok(())
+    /// The write-ahead logs of the files that the connection writes.
+    pub(crate) fn logs(&mut self, options: &Options) -> Result<Arc<[Log]>> {
+        logs::follow(&mut self.connection, options)
     }
 
     /// Gives the connection the functions of indexes; the writer's makes them.

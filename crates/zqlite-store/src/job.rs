@@ -240,7 +240,8 @@ impl Work {
 pub enum Maintenance {
     /// Rewrite the file without free pages.
     Vacuum,
-    /// Move the write-ahead log into the file; answers with SQLite's row of busy, frames in the log, frames moved.
+    /// Move the write-ahead log of each file that is written into it; answers with SQLite's row of busy, frames in the log,
+    /// frames moved: of the first file whose log was busy, else of the main one.
     Checkpoint(CheckpointMode),
 }
 
@@ -257,14 +258,25 @@ pub enum CheckpointMode {
     Truncate,
 }
 
-impl Maintenance {
-    pub(crate) fn sql(self) -> &'static str {
+impl CheckpointMode {
+    fn name(self) -> &'static str {
         match self {
-            Self::Vacuum => "VACUUM",
-            Self::Checkpoint(CheckpointMode::Passive) => "PRAGMA wal_checkpoint(PASSIVE)",
-            Self::Checkpoint(CheckpointMode::Full) => "PRAGMA wal_checkpoint(FULL)",
-            Self::Checkpoint(CheckpointMode::Restart) => "PRAGMA wal_checkpoint(RESTART)",
-            Self::Checkpoint(CheckpointMode::Truncate) => "PRAGMA wal_checkpoint(TRUNCATE)",
+            Self::Passive => "PASSIVE",
+            Self::Full => "FULL",
+            Self::Restart => "RESTART",
+            Self::Truncate => "TRUNCATE",
+        }
+    }
+}
+
+impl Maintenance {
+    /// Of the file of this schema.
+    pub(crate) fn sql(self, schema: &str) -> String {
+        match self {
+            Self::Vacuum => "VACUUM".to_owned(),
+            Self::Checkpoint(mode) => {
+                format!("PRAGMA \"{}\".wal_checkpoint({})", schema.replace('"', "\"\""), mode.name())
+            }
         }
     }
 }

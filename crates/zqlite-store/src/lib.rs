@@ -28,6 +28,7 @@ mod index;
 mod interleaved;
 mod job;
 mod lock;
+mod logs;
 mod metrics;
 mod options;
 mod owner;

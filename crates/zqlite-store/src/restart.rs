@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::connection::Lane;
 use crate::fault::fail_point;
+use crate::logs::{Log, Row};
 use crate::store::Shared;
 
 /// How long new reads wait too, so that both may be over at once.
@@ -31,10 +32,11 @@ const SHORTEST: Duration = Duration::from_micros(200);
 const LONGEST: Duration = Duration::from_millis(20);
 
 /// A writer that waits for the log to begin anew.
-pub(crate) struct Restart {
+pub(crate) struct Restart<'a> {
+    log: &'a Log,
     began: Instant,
-    /// Bytes of the log.
-    size: u64,
+    /// How long its checkpoints took.
+    took: Duration,
     /// When the reads that are in the way began at the latest, see [`crate::pressure::Pressure`].
     before: u64,
     moved: bool,
@@ -54,20 +56,14 @@ pub(crate) enum Found {
     Hopeless,
 }
 
-/// SQLite's answer to a checkpoint.
-struct Row {
-    busy: bool,
-    log: i64,
-    moved: i64,
-}
-
-impl Restart {
-    pub(crate) fn begin(shared: &Shared) -> Self {
+impl<'a> Restart<'a> {
+    /// Of a log that is full, if there is one.
+    pub(crate) fn begin(shared: &'a Shared) -> Option<Self> {
+        let log = shared.steward.full_log()?;
         let began = Instant::now();
         shared.hold_reads(Some(began + HOLD));
         let before = shared.steward.pressure.now();
-        let size = shared.steward.log_bytes();
-        Self { began, size, before, moved: false, rounds: 0 }
+        Some(Self { log, began, took: Duration::ZERO, before, moved: false, rounds: 0 })
     }
 
     /// When it is to be tried again.
@@ -75,13 +71,13 @@ impl Restart {
         (self.began.elapsed() / PART).clamp(SHORTEST, LONGEST)
     }
 
-    /// Bytes of the log that it is about.
-    pub(crate) fn size(&self) -> u64 {
-        self.size
+    pub(crate) fn log(&self) -> &'a Log {
+        self.log
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.began.elapsed()
+    /// How long its checkpoints took, without the time between them.
+    pub(crate) fn took(&self) -> Duration {
+        self.took
     }
 
     /// Tries it.
@@ -93,35 +89,35 @@ impl Restart {
         if shared.steward.is_left_alone() {
             return Ok(Found::LeftAlone);
         }
+        if shared.writer.is_working() {
+            // What the turn that still goes on may append is not to be waited for yet, and the writer's lock is its own.
+            (self.before, self.moved, self.rounds) = (pressure.now(), false, 0);
+            return Ok(Found::Busy);
+        }
         pressure.wait_for(self.before);
         shared.sync_lanes.let_go();
-        // Before the checkpoint: what a turn that still goes on appends is not in it.
-        let working = shared.writer.is_working();
-        fail_point!("checkpoint.before");
-        let row = checkpoint(lane)?;
-        fail_point!("checkpoint.done");
+        let row = self.checkpoint(lane)?;
         if !row.busy {
             return Ok(Found::Anew);
         }
-        let moved = !working && row.log >= 0 && row.log == row.moved;
-        if working || moved != self.moved {
-            (self.before, self.moved, self.rounds) = (pressure.now(), moved, 0);
+        if row.all != self.moved {
+            (self.before, self.moved, self.rounds) = (pressure.now(), row.all, 0);
         } else if !pressure.is_read_since(self.before) {
             (self.before, self.rounds) = (pressure.now(), self.rounds + 1);
         }
-        let others = self.rounds >= ROUNDS && self.elapsed() >= OTHERS;
+        let others = self.rounds >= ROUNDS && self.began.elapsed() >= OTHERS;
         Ok(if others { Found::Hopeless } else { Found::Busy })
     }
-}
 
-/// Moves what can be moved without waiting for anybody.
-fn checkpoint(lane: &Lane<'_>) -> Result<Row> {
-    lane.set_busy_timeout(Some(Duration::ZERO))?;
-    let row = lane.internal(|connection| {
-        connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
-            Ok(Row { busy: row.get::<_, i64>(0)? != 0, log: row.get(1)?, moved: row.get(2)? })
-        })
-    });
-    lane.set_busy_timeout(None)?;
-    row
+    /// Moves what can be moved, and begins the log anew if that is all, without waiting for anybody.
+    fn checkpoint(&mut self, lane: &Lane<'_>) -> Result<Row> {
+        let started = Instant::now();
+        lane.set_busy_timeout(Some(Duration::ZERO))?;
+        fail_point!("checkpoint.before");
+        let row = self.log.checkpoint(lane, "RESTART");
+        fail_point!("checkpoint.done");
+        lane.set_busy_timeout(None)?;
+        self.took += started.elapsed();
+        row
+    }
 }

@@ -32,6 +32,16 @@ pub struct Attached {
     pub readonly: bool,
 }
 
+/// What a connection may do with attached files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Also write those that there are.
+    Write,
+    /// Also make those that there are not.
+    Make,
+}
+
 /// SQLite's run-time limits by name, see <https://sqlite.org/limits.html>.
 pub const LIMITS: &[(&str, Limit)] = &[
     ("length", Limit::SQLITE_LIMIT_LENGTH),
@@ -88,14 +98,18 @@ impl Setup {
         Ok(())
     }
 
-    /// `writable` is whether attached files may be made and written.
+    /// With that access to attached files, where they are not only read.
     ///
     /// # Errors
     /// `ERR_TYPE` naming the setting that cannot be; `ERR_SQL`, `ERR_CANNOT_OPEN` and others as SQLite tells.
-    pub(crate) fn apply(&self, connection: &mut Connection, writable: bool) -> Result<()> {
+    pub(crate) fn apply(&self, connection: &mut Connection, access: Access) -> Result<()> {
         self.load_extensions(connection)?;
         for Attached { name, path, readonly } in &self.attach {
-            let mode = if *readonly || !writable { "ro" } else { "rwc" };
+            let mode = match access {
+                Access::Make if !readonly => "rwc",
+                Access::Write if !readonly => "rw",
+                _ => "ro",
+            };
             let uri = format!("file:{}?mode={mode}", escape(&path.to_string_lossy()));
             connection.execute("ATTACH ?1 AS ?2", [uri.as_str(), name]).map_err(|e| {
                 let mut error = Error::from(e);
@@ -104,6 +118,8 @@ impl Setup {
             })?;
             if mode == "rwc" {
                 connection.pragma_update(Some(name.as_str()), "journal_mode", "wal")?;
+            }
+            if mode != "ro" {
                 connection.pragma_update(Some(name.as_str()), "synchronous", "full")?;
             }
         }

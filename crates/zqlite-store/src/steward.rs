@@ -2,35 +2,22 @@
 //! writer, and keeps the log bounded; ends calls that have waited too long; and answers whether the database is well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::connection::{Lane, Opened};
 use crate::fault::fail_point;
+use crate::logs::Log;
 use crate::pressure::Pressure;
 use crate::queue::Queue;
 use crate::restart::{Found, Restart};
 use crate::store::Shared;
 use crate::{Error, ErrorCode, Result};
 
-/// The log is moved, as far as readers allow, when it has grown by this much, or by a part of its limit.
-const SOFT_BYTES: u64 = 4 << 20;
-/// What the writer has appended meanwhile is left to it to move when it is no more than this.
-const MOST_LEFT: u64 = 2 << 20;
 /// How often waiting calls are looked through for those whose time is over.
 const TICK: Duration = Duration::from_millis(50);
-
-/// Above this many bytes of the log the writer waits until it can begin anew. A commit may add the rest.
-fn full(limit: u64) -> u64 {
-    limit - limit / 4
-}
-
-/// What the members of a group may add to the log together, as far as that is known before.
-pub(crate) fn largest_group(limit: u64) -> usize {
-    usize::try_from(limit / 4).unwrap_or(usize::MAX)
-}
 
 /// What the steward found.
 #[derive(Debug, Clone)]
@@ -45,81 +32,74 @@ type Question = Box<dyn FnOnce(Health) + Send>;
 
 /// Wakes the steward.
 pub(crate) struct Signal {
-    /// Size of the log after the last commit, in bytes; kept by the writer's connection.
-    pub(crate) wal_bytes: Arc<AtomicU64>,
+    pub(crate) logs: Arc<[Log]>,
     pub(crate) pressure: Arc<Pressure>,
-    limit: u64,
-    /// From how many bytes on the writer waits for the log to begin anew.
-    full: AtomicU64,
+    /// Taken to decide whether the writer waits for the logs.
+    gate: Mutex<()>,
     /// Whether it does.
     waits: AtomicBool,
     /// Who needs the log as it is, however long it gets.
     backups: AtomicUsize,
-    moved: AtomicU64,
-    /// What the steward left of the log is the writer's to move, see [`Signal::is_left_to_writer`].
-    left: AtomicBool,
     closing: AtomicBool,
     questions: Mutex<Vec<(Instant, Question)>>,
     wake: Condvar,
 }
 
 impl Signal {
-    /// For a log with this limit, in bytes.
-    pub(crate) fn new(pressure: Arc<Pressure>, limit: u64) -> Self {
+    pub(crate) fn new(pressure: Arc<Pressure>, logs: Arc<[Log]>) -> Self {
         Self {
-            wal_bytes: Arc::default(),
+            logs,
             pressure,
-            limit,
-            full: AtomicU64::new(full(limit)),
+            gate: Mutex::default(),
             waits: AtomicBool::new(false),
             backups: AtomicUsize::new(0),
-            moved: AtomicU64::new(0),
-            left: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             questions: Mutex::default(),
             wake: Condvar::new(),
         }
     }
 
-    /// Size of the log after the last commit, in bytes.
+    /// Size of the largest log after the last commit, in bytes.
     pub(crate) fn log_bytes(&self) -> u64 {
-        self.wal_bytes.load(Relaxed)
+        self.logs.iter().map(Log::bytes).max().unwrap_or(0)
     }
 
-    /// The log's file was made as short as could be. Where a reader kept it from that, the next commit says how long it is.
-    pub(crate) fn truncated(&self) {
-        self.wal_bytes.store(0, Relaxed);
-        self.moved.store(0, Relaxed);
+    /// The same of the main file's.
+    pub(crate) fn main_log_bytes(&self) -> u64 {
+        self.logs.first().filter(|log| log.is_of_main()).map_or(0, Log::bytes)
     }
 
-    /// Called by the writer after each commit. Its next turn waits where the log is full.
+    /// Called by the writer after each commit. Its next turn waits where a log is full.
     pub(crate) fn look(&self, writer: &Queue) {
-        let size = self.log_bytes();
-        let usual = full(self.limit);
-        if size < usual && self.full.load(Relaxed) != usual {
-            // It had grown beyond.
-            self.full.store(usual, Relaxed);
-        }
-        if size >= self.full.load(Relaxed) && !self.is_left_alone() {
-            writer.hold(true);
-            self.waits.store(true, Relaxed);
-            self.wake();
-        } else if self.is_due() {
+        self.logs.iter().for_each(Log::look);
+        if self.full_log().is_some() && self.hold(writer) || self.is_due() {
             self.wake();
         }
     }
 
-    /// The log begins anew with the next commit, or grows on, since somebody is in the way who is not to be waited for.
-    fn let_go(&self, writer: &Queue, size: u64, found: Found) {
-        let next = if found == Found::Hopeless { 2 * size } else { 0 };
-        self.full.store(next.max(full(self.limit)), Relaxed);
-        self.moved.store(size, Relaxed);
+    /// One that the writer should wait for.
+    pub(crate) fn full_log(&self) -> Option<&Log> {
+        if self.is_left_alone() { None } else { self.logs.iter().find(|log| log.is_full()) }
+    }
+
+    /// Has the writer wait, but not while the store closes.
+    fn hold(&self, writer: &Queue) -> bool {
+        let _gate = self.gate.lock();
+        let waits = !self.closing.load(Relaxed);
+        if waits {
+            self.waits.store(true, Relaxed);
+            writer.hold(true);
+        }
+        waits
+    }
+
+    /// Has the writer go on unless there is still a log to wait for, as where a turn that was going on has filled one.
+    fn let_go(&self, writer: &Queue) {
         self.pressure.wait_for(0);
-        self.waits.store(false, Relaxed);
-        writer.hold(false);
-        if self.log_bytes() != size {
-            // A turn that was still going on has appended more, and its demand may just have been taken back.
-            self.look(writer);
+        let _gate = self.gate.lock();
+        if self.full_log().is_none() || self.closing.load(Relaxed) {
+            self.waits.store(false, Relaxed);
+            writer.hold(false);
         }
     }
 
@@ -133,23 +113,13 @@ impl Signal {
         self.backups.load(Relaxed) > 0
     }
 
-    /// Whether the writer, between two turns, should move the rest of the log. A writer that never pauses has appended to the
-    /// log by the time the steward has moved it, so it would never start it anew, and grow it up to its limit, where it had
-    /// to make room ahead all the time.
-    pub(crate) fn is_left_to_writer(&self) -> bool {
-        self.left.load(Relaxed) && self.left.swap(false, Relaxed)
-    }
-
     pub(crate) fn ask(&self, answer: Question) {
         self.questions.lock().push((Instant::now(), answer));
         self.wake.notify_one();
     }
 
     fn is_due(&self) -> bool {
-        let size = self.log_bytes();
-        let moved = self.moved.load(Relaxed);
-        // A log smaller than what was moved has been started anew.
-        size.saturating_sub(if moved > size { 0 } else { moved }) >= SOFT_BYTES.min(self.limit / 4)
+        self.logs.iter().any(Log::is_due)
     }
 
     /// Questions, or none when there is other work, or none at all for that long.
@@ -183,7 +153,7 @@ impl Drop for LeftAlone<'_> {
     }
 }
 
-/// Serves until the store closes. Without a connection of its own, for a database in memory, there is no log.
+/// Serves until the store closes, and lets the writer go then: it has calls to answer. Without a connection of its own, for a database in memory, there is no log.
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
     let lane = opened.as_ref().map(Opened::lane);
     let signal = &shared.steward;
@@ -209,37 +179,45 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
         }
         let Some(lane) = &lane else { continue };
         if signal.waits.load(Relaxed) {
-            let attempt = restart.get_or_insert_with(|| Restart::begin(shared));
-            if is_over(shared, lane, attempt) {
-                restart = None;
-            }
-        } else if signal.is_due()
-            && let Err(error) = checkpoint(shared, lane)
-        {
-            tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
+            let Some(attempt) = restart.take().or_else(|| Restart::begin(shared)) else {
+                signal.let_go(&shared.writer);
+                continue;
+            };
+            restart = go_on(shared, lane, attempt);
+        } else {
+            checkpoint(shared, lane);
         }
     }
+    shared.hold_reads(None);
+    signal.let_go(&shared.writer);
 }
 
-/// Tries to begin the log anew; returns whether the writer goes on.
-fn is_over(shared: &Shared, lane: &Lane<'_>, restart: &mut Restart) -> bool {
-    let found = restart.attempt(shared, lane).unwrap_or_else(|error| {
-        tracing::warn!(%error, "checkpoint failed; the log grows beyond its limit until one succeeds");
-        Found::Hopeless
-    });
-    if found == Found::Busy {
-        return false;
-    }
-    if found == Found::Hopeless {
-        tracing::warn!(
-            bytes = restart.size(),
+/// Tries to begin a log anew. `None` when that is over, and the writer goes on.
+fn go_on<'a>(shared: &'a Shared, lane: &Lane<'_>, mut restart: Restart<'a>) -> Option<Restart<'a>> {
+    let log = restart.log();
+    let found = restart.attempt(shared, lane);
+    match &found {
+        Ok(Found::Busy) => return Some(restart),
+        Ok(Found::Anew) => log.begins_anew(),
+        Ok(Found::LeftAlone) => {}
+        Ok(Found::Hopeless) => tracing::warn!(
+            schema = log.schema(),
+            bytes = log.bytes(),
             "the log grows beyond its limit, since another program reads it all the time"
-        );
+        ),
+        Err(error) => tracing::warn!(
+            schema = log.schema(),
+            %error,
+            "checkpoint failed; the log grows beyond its limit until one succeeds"
+        ),
+    }
+    if matches!(found, Ok(Found::Hopeless) | Err(_)) {
+        log.grows_on();
     }
     shared.hold_reads(None);
-    shared.steward.let_go(&shared.writer, restart.size(), found);
-    shared.counters.checkpoints.add_time(restart.elapsed());
-    true
+    shared.counters.checkpoints.add_time(restart.took());
+    shared.steward.let_go(&shared.writer);
+    None
 }
 
 fn health(shared: &Arc<Shared>, lane: Option<&Lane<'_>>) -> Result<()> {
@@ -252,19 +230,17 @@ fn health(shared: &Arc<Shared>, lane: Option<&Lane<'_>>) -> Result<()> {
     })
 }
 
-/// Moves the log as far as readers allow, and waits for nobody.
-fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) -> Result<()> {
-    let started = Instant::now();
-    let signal = &shared.steward;
-    let size = signal.log_bytes();
-    shared.sync_lanes.let_go();
-    fail_point!("checkpoint.before");
-    let result = lane.internal(|connection| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
-    fail_point!("checkpoint.done");
-    // What could not be moved because of a reader is tried again when the log has grown on.
-    signal.moved.store(size, Relaxed);
-    let appended = signal.log_bytes().saturating_sub(size);
-    signal.left.store(result.is_ok() && (1..=MOST_LEFT).contains(&appended), Relaxed);
-    shared.counters.checkpoints.add_time(started.elapsed());
-    result
+/// Moves the logs that have grown as far as readers allow, and waits for nobody.
+fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) {
+    for log in shared.steward.logs.iter().filter(|log| log.is_due()) {
+        let started = Instant::now();
+        shared.sync_lanes.let_go();
+        fail_point!("checkpoint.before");
+        let result = log.move_most(lane);
+        fail_point!("checkpoint.done");
+        shared.counters.checkpoints.add_time(started.elapsed());
+        if let Err(error) = result {
+            tracing::warn!(schema = log.schema(), %error, "checkpoint failed; the log grows until one succeeds");
+        }
+    }
 }

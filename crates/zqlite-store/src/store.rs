@@ -16,6 +16,7 @@ use crate::connection::{self, Opened, Role};
 use crate::fault::fail_point;
 use crate::index::{Indexes, Shelf};
 use crate::job::{Job, Post, Ticket, Work};
+use crate::logs;
 use crate::metrics::{Counters, LaneGauge, Snapshot};
 use crate::options::cores;
 use crate::owner::{Identity, Owner, Use, open_error};
@@ -212,11 +213,8 @@ impl Store {
         let path = options.path.clone();
         let path = path.as_deref();
         let pressure = Arc::default();
-        let steward = Signal::new(Arc::clone(&pressure), options.wal.limit);
         let mut opened = connection::open(path, Role::Writer, &options, &pressure)?;
-        if path.is_some() && !options.readonly {
-            opened.on_commit(steward.wal_bytes.clone())?;
-        }
+        let steward = Signal::new(Arc::clone(&pressure), opened.logs(&options)?);
         // Reads the schema, and so finds out now whether the file is what it should be.
         opened.lane().internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
         let settings = Settings::new(&options)?;
@@ -228,7 +226,8 @@ impl Store {
             readers.push((pace, reader.with_indexes(pace.role(), &options, &shelf)?));
         }
         let stewards = match path {
-            Some(_) if !options.readonly => Some(connection::open(path, Role::Steward, &options, &pressure)?),
+            // A database in memory too may have files attached to it.
+            _ if !steward.logs.is_empty() => Some(connection::open(path, Role::Steward, &options, &pressure)?),
             Some(_) => Some(connection::open(path, Role::Reader, &options, &pressure)?),
             None => None,
         };
@@ -238,7 +237,7 @@ impl Store {
             long: queue(),
             bustle: Bustle::default(),
             streams: queue(),
-            writer: queue().with_groups_up_to(steward::largest_group(options.wal.limit)),
+            writer: queue().with_groups_up_to(logs::largest_group(options.wal.limit)),
             desk: Mutex::new(Some(Desk::new(&options, opened))),
             sync_lanes: SyncLanes::default(),
             steward,
@@ -392,7 +391,7 @@ impl Store {
         let waiting = self.shared.queues().map(|queue| queue.len() as u64).iter().sum();
         let connections = (self.reader_lanes + self.shared.stream_lanes.count()) as u64 + 1;
         let mut snapshot = self.shared.counters.snapshot(LaneGauge { connections, waiting });
-        snapshot.wal_bytes = self.shared.steward.wal_bytes.load(Relaxed);
+        snapshot.wal_bytes = self.shared.steward.log_bytes();
         snapshot
     }
 }

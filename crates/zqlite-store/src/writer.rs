@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::connection::{BUSY_TIMEOUT, Lane, Opened};
 use crate::fault::fail_point;
 use crate::job::{BeginMode, Job, Outbox, Ticket, Work};
+use crate::logs::Log;
 use crate::metrics::{Counters, Operation, Waiting};
 use crate::queue::Turn;
 use crate::seat::Seat;
@@ -95,21 +96,21 @@ pub(crate) fn work(shared: &Arc<Shared>, turn: Turn) {
         // Which hands its answers over.
         drop(writer);
         fail_point!("writer.answered");
-        if shared.steward.is_left_to_writer() {
-            move_rest(shared, lane);
+        for log in shared.steward.logs.iter().filter(|log| log.is_left_to_writer()) {
+            move_rest(shared, lane, log);
         }
-        room.ahead_of(lane.connection, shared.steward.wal_bytes.load(Relaxed));
+        room.ahead_of(lane.connection, shared.steward.main_log_bytes());
     });
     shared.counters.active.fetch_sub(1, Relaxed);
     Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);
 }
 
-/// Moves what the steward left of the log into the file, so that the next commit starts the log anew.
-fn move_rest(shared: &Shared, lane: &Lane<'_>) {
+/// Moves what the steward left of a log into the file, so that the next commit starts the log anew.
+fn move_rest(shared: &Shared, lane: &Lane<'_>, log: &Log) {
     let started = Instant::now();
     shared.sync_lanes.let_go();
-    if let Err(error) = lane.internal(|c| c.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))) {
-        tracing::warn!(%error, "checkpoint failed; the log grows until one succeeds");
+    if let Err(error) = log.checkpoint(lane, "PASSIVE") {
+        tracing::warn!(schema = log.schema(), %error, "checkpoint failed; the log grows until one succeeds");
     }
     shared.counters.checkpoints.add_time(started.elapsed());
 }

@@ -6,6 +6,7 @@ use super::Writer;
 use crate::connection::BUSY_TIMEOUT;
 use crate::fault::fail_point;
 use crate::job::{Call, CheckpointMode, Job, Maintenance, Want};
+use crate::logs::{Log, MAIN};
 use crate::metrics::Operation;
 use crate::{Params, Record, Result};
 
@@ -20,38 +21,51 @@ impl Writer<'_, '_> {
         let result = match late {
             Some(error) => Err(error),
             None => {
-                let call =
-                    Call { statement: self.shared.statement(what.sql()), params: Params::default(), want: Want::Rows };
+                let call = |schema| {
+                    let statement = self.shared.statement(&what.sql(schema));
+                    Call { statement, params: Params::default(), want: Want::Rows }
+                };
+                // Not in one statement for all: that fails where another program has a log of a file that is only read here.
+                let logs = self.shared.steward.logs.iter().filter(|_| matches!(what, Maintenance::Checkpoint(_)));
+                let others = logs.map(Log::schema).filter(|schema| *schema != MAIN);
+                let calls: Vec<_> = std::iter::once(MAIN).chain(others).map(call).collect();
                 self.shared.sync_lanes.let_go();
                 fail_point!("maintenance.before");
                 self.lane.watch_over(&job);
-                let result = self.run_maintenance(&call, what, &mut records);
+                let result = calls.iter().try_for_each(|call| self.run_maintenance(call, what, &mut records));
                 self.lane.watch.nothing();
                 result
             }
         };
         fail_point!("maintenance.done");
         if result.is_ok() && what == Maintenance::Checkpoint(CheckpointMode::Truncate) {
-            self.shared.steward.truncated();
+            self.shared.steward.logs.iter().for_each(Log::truncated);
         }
         self.reply(job, Operation::Write, result.map(|()| records));
     }
 
+    /// Leaves in `records` what the first call answered, or the first that found its log busy.
     fn run_maintenance(&mut self, call: &Call, what: Maintenance, records: &mut Vec<Record>) -> Result<()> {
-        if !matches!(what, Maintenance::Checkpoint(mode) if mode != CheckpointMode::Passive) {
-            return self.lane.run_own(call, records);
+        let mut answer = Vec::with_capacity(1);
+        if matches!(what, Maintenance::Checkpoint(mode) if mode != CheckpointMode::Passive) {
+            self.wait_for_readers(call, &mut answer)?;
+        } else {
+            self.lane.run_own(call, &mut answer)?;
         }
-        // It waits for readers. SQLite, which would do so, asks nobody meanwhile whether to go on.
+        if records.is_empty() || !is_busy(records) && is_busy(&answer) {
+            *records = answer;
+        }
+        Ok(())
+    }
+
+    /// SQLite, which would do so, asks nobody meanwhile whether to go on.
+    fn wait_for_readers(&mut self, call: &Call, records: &mut Vec<Record>) -> Result<()> {
         let patience = Instant::now() + BUSY_TIMEOUT;
         self.lane.set_busy_timeout(Some(LOOK))?;
         let result = loop {
             records.clear();
             let result = self.lane.run_own(call, records);
-            let busy = records
-                .first()
-                .and_then(|r| r.rows.as_ref())
-                .is_some_and(|(_, row)| row.number_at_first() != Some(0.0));
-            if result.is_err() || !busy || Instant::now() >= patience {
+            if result.is_err() || !is_busy(records) || Instant::now() >= patience {
                 break result;
             }
             if let Err(stopped) = self.lane.watch.check() {
@@ -61,4 +75,9 @@ impl Writer<'_, '_> {
         self.lane.set_busy_timeout(None)?;
         result
     }
+}
+
+/// Whether a checkpoint answered that somebody was in its way.
+fn is_busy(records: &[Record]) -> bool {
+    records.first().and_then(|r| r.rows.as_ref()).is_some_and(|(_, row)| row.number_at_first() != Some(0.0))
 }

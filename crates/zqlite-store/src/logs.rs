@@ -1,0 +1,196 @@
+//! The write-ahead logs of a store, one of each file that it writes: how long they are, and moving them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use rusqlite::Connection;
+
+use crate::connection::Lane;
+use crate::setup::Attached;
+use crate::{Options, Result};
+
+/// Bytes before the pages of the log, and before each of them (https://sqlite.org/fileformat2.html#walformat).
+const WAL_HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+/// A log is moved, as far as readers allow, when it has grown by this much, or by a part of its limit.
+const SOFT_BYTES: u64 = 4 << 20;
+/// What the writer has appended meanwhile is left to it to move when it is no more than this.
+const MOST_LEFT: u64 = 2 << 20;
+
+/// SQLite's name for the file that it opened first.
+pub(crate) const MAIN: &str = "main";
+
+/// Above this many bytes of a log the writer waits until it can begin anew. A commit may add the rest.
+fn full(limit: u64) -> u64 {
+    limit - limit / 4
+}
+
+/// What the members of a group may add to the log together, as far as that is known before.
+pub(crate) fn largest_group(limit: u64) -> usize {
+    usize::try_from(limit / 4).unwrap_or(usize::MAX)
+}
+
+/// The log of one file. Its sizes are in bytes.
+pub(crate) struct Log {
+    /// The name of the file's schema.
+    schema: String,
+    page_size: u64,
+    limit: u64,
+    /// After the last commit; kept by the writer's connection.
+    bytes: AtomicU64,
+    /// Whether the next commit begins it anew.
+    anew: AtomicBool,
+    /// From which size on the writer waits for it to begin anew.
+    full: AtomicU64,
+    /// What was moved of it, or could not be because of a reader, which is tried again when it has grown on.
+    moved: AtomicU64,
+    /// What the steward left of it is the writer's to move, see [`Log::is_left_to_writer`].
+    left: AtomicBool,
+}
+
+/// SQLite's answer to a checkpoint.
+pub(crate) struct Row {
+    /// Whether somebody was in the way.
+    pub(crate) busy: bool,
+    /// Whether all of the log is in the file.
+    pub(crate) all: bool,
+}
+
+/// The logs of the files that a connection writes, which are told of its commits from now on; the main one first.
+///
+/// # Errors
+/// As SQLite tells.
+pub(crate) fn follow(connection: &mut Connection, options: &Options) -> Result<Arc<[Log]>> {
+    let attached = options.setup.attach.iter().filter(|file| !file.readonly);
+    let schemas = options.path.iter().map(|_| MAIN).chain(attached.map(|Attached { name, .. }| name.as_str()));
+    let logs: Arc<[Log]> = if options.readonly {
+        Arc::default()
+    } else {
+        schemas.map(|schema| Log::of(connection, schema, options.wal.limit)).collect::<Result<_>>()?
+    };
+    let told = logs.clone();
+    connection.wal_hook(Some(move |wal: &mut rusqlite::hooks::Wal, frames: i32| {
+        if let Some(log) = told.iter().find(|log| log.schema.as_bytes() == wal.name().to_bytes()) {
+            log.committed(frames.max(0) as u64);
+        }
+        Ok(())
+    }))?;
+    Ok(logs)
+}
+
+impl Log {
+    fn of(connection: &Connection, schema: &str, limit: u64) -> Result<Self> {
+        let page_size: i64 = connection.pragma_query_value(Some(schema), "page_size", |row| row.get(0))?;
+        Ok(Self {
+            schema: schema.to_owned(),
+            page_size: page_size.unsigned_abs(),
+            limit,
+            bytes: AtomicU64::new(0),
+            anew: AtomicBool::new(false),
+            full: AtomicU64::new(full(limit)),
+            moved: AtomicU64::new(0),
+            left: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    pub(crate) fn is_of_main(&self) -> bool {
+        self.schema == MAIN
+    }
+
+    /// A transaction has added to it, which now has so many frames.
+    fn committed(&self, frames: u64) {
+        self.bytes.store(WAL_HEADER + frames * (self.page_size + FRAME_HEADER), Relaxed);
+        self.anew.store(false, Relaxed);
+    }
+
+    /// Its size after the last commit.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Relaxed)
+    }
+
+    /// How much of it is in the way of what comes.
+    fn used(&self) -> u64 {
+        if self.anew.load(Relaxed) { 0 } else { self.bytes() }
+    }
+
+    /// The next commit begins it anew.
+    pub(crate) fn begins_anew(&self) {
+        self.anew.store(true, Relaxed);
+        self.moved.store(0, Relaxed);
+        self.full.store(full(self.limit), Relaxed);
+    }
+
+    /// Its file was made as short as could be. Where a reader kept it from that, the next commit says how long it is.
+    pub(crate) fn truncated(&self) {
+        self.bytes.store(0, Relaxed);
+        self.begins_anew();
+    }
+
+    /// It may grow to twice its size before the writer waits again.
+    pub(crate) fn grows_on(&self) {
+        let size = self.used();
+        self.full.store(full(self.limit).max(2 * size), Relaxed);
+        self.moved.store(size, Relaxed);
+    }
+
+    /// Whether the writer should wait for it.
+    pub(crate) fn is_full(&self) -> bool {
+        self.used() >= self.full.load(Relaxed)
+    }
+
+    /// To be called after a commit: one that had grown beyond its limit and is small again is full where it usually is.
+    pub(crate) fn look(&self) {
+        let usual = full(self.limit);
+        if self.full.load(Relaxed) != usual && self.used() < usual {
+            self.full.store(usual, Relaxed);
+        }
+    }
+
+    /// Whether it has grown enough to be moved.
+    pub(crate) fn is_due(&self) -> bool {
+        let size = self.used();
+        let moved = self.moved.load(Relaxed);
+        // A log smaller than what was moved has been started anew.
+        size.saturating_sub(if moved > size { 0 } else { moved }) >= SOFT_BYTES.min(self.limit / 4)
+    }
+
+    /// Whether the writer, between two turns, should move the rest. A writer that never pauses has appended to the log by the
+    /// time the steward has moved it, so it would never start it anew, and grow it up to its limit, where it had to make room
+    /// ahead all the time.
+    pub(crate) fn is_left_to_writer(&self) -> bool {
+        self.left.load(Relaxed) && self.left.swap(false, Relaxed)
+    }
+
+    /// Moves it as far as readers allow, and waits for nobody; the steward's way.
+    ///
+    /// # Errors
+    /// As SQLite tells.
+    pub(crate) fn move_most(&self, lane: &Lane<'_>) -> Result<()> {
+        let size = self.used();
+        let result = self.checkpoint(lane, "PASSIVE");
+        self.moved.store(size, Relaxed);
+        let appended = self.used().saturating_sub(size);
+        self.left.store(result.is_ok() && (1..=MOST_LEFT).contains(&appended), Relaxed);
+        result.map(drop)
+    }
+
+    /// Moves it in one of SQLite's modes.
+    ///
+    /// # Errors
+    /// As SQLite tells.
+    pub(crate) fn checkpoint(&self, lane: &Lane<'_>, mode: &str) -> Result<Row> {
+        lane.internal(|connection| {
+            let mut answer = (0, 0, 0);
+            connection.pragma(Some(self.schema.as_str()), "wal_checkpoint", mode, |row| {
+                answer = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
+                Ok(())
+            })?;
+            let (busy, frames, moved) = answer;
+            Ok(Row { busy: busy != 0, all: frames >= 0 && frames == moved })
+        })
+    }
+}
