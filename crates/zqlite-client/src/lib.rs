@@ -101,7 +101,7 @@ impl Client {
     /// As the call was answered; `ERR_INTERNAL` for an answer that does not come, or comes twice.
     pub fn wait(&self, token: u32) -> Result<Vec<Record>> {
         let mut answers = self.inbox.answers.lock();
-        let mut pieces = PATIENCE;
+        let (mut pieces, mut piece) = (PATIENCE, Instant::now() + PIECE);
         loop {
             if let Some(answer) = answers.done.remove(&token) {
                 return answer;
@@ -110,8 +110,10 @@ impl Client {
                 let message = format!("hang: no answer to call {token} within {:?}", PATIENCE * PIECE);
                 return Err(Error::new(ErrorCode::Internal, message));
             }
-            if self.inbox.arrived.wait_for(&mut answers, PIECE).timed_out() {
+            // The answers to other calls end no piece.
+            if self.inbox.arrived.wait_until(&mut answers, piece).timed_out() {
                 pieces -= 1;
+                piece = Instant::now() + PIECE;
             }
         }
     }
