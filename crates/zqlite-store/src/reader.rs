@@ -136,10 +136,11 @@ fn serve_with(shared: &Arc<Shared>, opened: &Opened, pace: Pace) -> Ended {
                 }
                 broken |= answer(shared, &mut lane, pace, &mut outbox, job, now);
             }
-            lane.watch.nothing();
             if together {
                 lane.rollback();
             }
+            // Not before: the snapshot is in the way of the log until it has ended.
+            lane.watch.nothing();
             outbox.flush();
             shared.counters.active.fetch_sub(1, Relaxed);
             Counters::add(&shared.counters.busy_ns, started.elapsed().as_nanos() as u64);

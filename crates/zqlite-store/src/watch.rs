@@ -35,7 +35,7 @@ pub(crate) struct Watch {
     refusal: AtomicU8,
     /// When the running call ends, on the clock of `pressure`; `u64::MAX` is never.
     deadline: AtomicU64,
-    /// When the running call began, on that clock; `u64::MAX` when none runs.
+    /// When the running call began, or the snapshot that it shares with earlier ones, on that clock; `u64::MAX` when none runs.
     started: AtomicU64,
     cancel: Mutex<Option<Cancel>>,
     /// Whether `cancel` holds one.
@@ -91,10 +91,13 @@ impl Watch {
         Ok(())
     }
 
-    /// Sets when and by whom the statements that follow are interrupted.
+    /// Sets when and by whom the statements that follow are interrupted. Between two calls of [`Self::nothing`] they read from
+    /// one snapshot, which is as old as the first of them.
     pub(crate) fn over(&self, job: &Job, deadline: Option<Instant>) {
         self.deadline.store(deadline.map_or(u64::MAX, |deadline| self.pressure.at(deadline)), Relaxed);
-        self.started.store(self.pressure.now(), Relaxed);
+        if self.started() == u64::MAX {
+            self.started.store(self.pressure.now(), Relaxed);
+        }
         if job.cancel.is_some() || self.may_be_cancelled.load(Relaxed) {
             self.may_be_cancelled.store(job.cancel.is_some(), Relaxed);
             (*self.cancel.lock()).clone_from(&job.cancel);
@@ -202,7 +205,10 @@ impl Watch {
     }
 
     fn look(&self) -> bool {
-        priority::give_way();
+        // Who keeps writes waiting lets nobody go first.
+        if !self.is_in_the_way() {
+            priority::give_way();
+        }
         let looks = self.looks.load(Relaxed);
         if looks != u64::MAX {
             self.looks.store(looks.saturating_sub(1), Relaxed);
