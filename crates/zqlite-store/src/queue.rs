@@ -30,6 +30,8 @@ struct State {
     held_until: Option<Instant>,
     /// Nothing is handed out until this is taken back.
     held: bool,
+    /// Since when jobs have been waiting for that, or were until their time was over.
+    waiting_since: Option<Instant>,
     idle: usize,
     closed: bool,
 }
@@ -95,6 +97,7 @@ impl Queue {
                 }
             }
         }
+        state.note_waiting();
         // Who works a turn off on another thread than the lane's wakes the lane afterwards.
         let wake = if state.working && state.owner.is_none() { 0 } else { added.min(state.idle) };
         drop(state);
@@ -256,15 +259,20 @@ impl Queue {
 
     /// Hands out no turn from now on, or does again. Steps of the transaction that owns the lane are handed out.
     pub(crate) fn hold(&self, held: bool) {
-        self.state.lock().held = held;
+        let mut state = self.state.lock();
+        state.held = held;
+        state.note_waiting();
+        drop(state);
         if !held {
             self.ready.notify_all();
         }
     }
 
-    /// Whether a job has waited this long.
+    /// Whether a job waits, and jobs have been waiting for this long, one after the other, since the queue was last held: each
+    /// of them may have less time.
     pub(crate) fn has_waited(&self, time: Duration) -> bool {
-        self.state.lock().jobs.front().is_some_and(|job| job.queued.elapsed() >= time)
+        let state = self.state.lock();
+        !state.jobs.is_empty() && state.waiting_since.is_some_and(|since| since.elapsed() >= time)
     }
 
     /// Whether a turn is being worked off.
@@ -339,6 +347,14 @@ impl Queue {
 }
 
 impl State {
+    fn note_waiting(&mut self) {
+        if !self.held {
+            self.waiting_since = None;
+        } else if self.waiting_since.is_none() && !self.jobs.is_empty() {
+            self.waiting_since = Some(Instant::now());
+        }
+    }
+
     fn next_turn(&mut self, max: usize, heaviest: usize, after_transaction: bool) -> Option<Turn> {
         let first_member = self.jobs.iter().position(|j| is_member(&j.work));
         if let Some(from) = first_member.filter(|first| *first == 0 || after_transaction) {
