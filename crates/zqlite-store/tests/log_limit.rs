@@ -135,6 +135,16 @@ fn filled(change: impl FnOnce(&mut Options)) -> (tempfile::TempDir, Client) {
 }
 
 const LIMIT: u64 = 8 * MB;
+/// Reads for as long as it may.
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) + (SELECT count(*) FROM t) FROM n";
+
+/// Up to where the next write waits for a reader that keeps the log from beginning anew.
+fn fill_the_log(client: &Client) {
+    while client.store.metrics().wal_bytes < LIMIT - LIMIT / 4 {
+        write_megabytes(client, 1).unwrap();
+    }
+}
 
 /// A stream whose reader has taken one chunk and takes no more.
 fn paused_stream(client: &Client) -> (u32, Arc<Flow>) {
@@ -150,8 +160,7 @@ fn paused_stream(client: &Client) -> (u32, Arc<Flow>) {
 #[test]
 fn a_read_that_is_too_old_ends_and_the_writes_that_waited_for_it_go_on() {
     let (_folder, client) = filled(|options| options.wal.max_read_age = Duration::from_millis(300));
-    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) + (SELECT count(*) FROM t) FROM n";
-    let old = client.start(vec![client.member(endless)])[0];
+    let old = client.start(vec![client.member(ENDLESS)])[0];
     for _ in 0..20 {
         write_megabytes(&client, 1).unwrap();
         assert!(client.store.metrics().wal_bytes <= LIMIT);
@@ -189,9 +198,7 @@ fn a_stream_is_left_alone_while_no_write_waits_or_its_reader_goes_on() {
     let (_folder, client) = filled(|_| ());
     let (stream, flow) = paused_stream(&client);
     // The last of these fills the log, and nobody waits for it to begin anew.
-    while client.store.metrics().wal_bytes < LIMIT - LIMIT / 4 {
-        write_megabytes(&client, 1).unwrap();
-    }
+    fill_the_log(&client);
     std::thread::sleep(Duration::from_millis(2_500));
     assert!(!client.is_answered(stream));
     let (write, job) = client.job(client.member("INSERT OR REPLACE INTO t VALUES (1, NULL)"));
@@ -209,9 +216,8 @@ fn a_stream_is_left_alone_while_no_write_waits_or_its_reader_goes_on() {
 #[test]
 fn a_write_waits_for_the_log_no_longer_than_it_may() {
     let (_folder, client) = filled(|options| options.pool.connection_timeout = Duration::from_millis(600));
-    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) + (SELECT count(*) FROM t) FROM n";
     let cancel = Cancel::default();
-    let (old, mut job) = client.job(client.member(endless));
+    let (old, mut job) = client.job(client.member(ENDLESS));
     job.cancel = Some(cancel.clone());
     client.store.submit([job]);
     while client.store.metrics().active == 0 {
@@ -306,11 +312,81 @@ fn writes_that_come_together_share_no_commit_larger_than_the_rest_of_the_log() {
 fn what_waits_for_the_log_when_the_store_closes_is_made() {
     let (folder, client) = filled(|_| ());
     let (_stream, _flow) = paused_stream(&client);
-    while client.store.metrics().wal_bytes < LIMIT - LIMIT / 4 {
-        write_megabytes(&client, 1).unwrap();
-    }
+    fill_the_log(&client);
     client.start(vec![client.member("INSERT INTO t VALUES (77, NULL)")]);
     drop(client);
     let again = Client::of(Store::open(limited(&folder, LIMIT)).unwrap());
     assert_eq!(again.number("SELECT count(*) FROM t WHERE a = 77"), 1.0);
+}
+
+#[test]
+fn what_waits_for_the_log_when_the_store_closes_does_not_wait_for_a_long_read() {
+    let (folder, client) = filled(|options| options.pool.connection_timeout = Duration::from_secs(3));
+    let (_old, mut job) = client.job(client.member(ENDLESS));
+    // Longer than any call may wait.
+    job.deadline = Some(Instant::now() + Duration::from_secs(6));
+    client.store.submit([job]);
+    while client.store.metrics().active == 0 {
+        std::thread::yield_now();
+    }
+    fill_the_log(&client);
+    client.start(vec![client.member("INSERT INTO t VALUES (77, NULL)")]);
+    drop(client);
+    let again = Client::of(Store::open(limited(&folder, LIMIT)).unwrap());
+    assert_eq!(again.number("SELECT count(*) FROM t WHERE a = 77"), 1.0);
+}
+
+#[test]
+fn a_stalled_stream_ends_though_each_write_has_less_time_than_it() {
+    for (timeout, deadline) in [(Some(Duration::from_millis(1_500)), None), (None, Some(Duration::from_millis(300)))] {
+        let (_folder, client) = filled(|options| {
+            options.pool.connection_timeout = timeout.unwrap_or(options.pool.connection_timeout);
+        });
+        let (stream, _flow) = paused_stream(&client);
+        fill_the_log(&client);
+        let mut failed = 0;
+        while !client.is_answered(stream) {
+            let (write, mut job) = client.job(client.member("INSERT OR REPLACE INTO t VALUES (1, NULL)"));
+            job.deadline = deadline.map(|time| job.queued + time);
+            client.store.submit([job]);
+            failed += u32::from(client.wait(write).is_err());
+            assert!(failed < 20, "{failed} writes failed and the stream goes on");
+        }
+        assert!(failed > 0);
+        assert_eq!(code(client.wait(stream)), ErrorCode::SnapshotTooOld);
+        write_megabytes(&client, 10).unwrap();
+    }
+}
+
+#[test]
+fn a_log_that_begins_anew_does_so_once_whatever_changes_nothing() {
+    let (_folder, client) = filled(|_| ());
+    let (stream, flow) = paused_stream(&client);
+    fill_the_log(&client);
+    let waits = client.start(vec![client.member("UPDATE t SET b = NULL WHERE a = 999")])[0];
+    assert!(client.store.metrics().wal_bytes >= LIMIT - LIMIT / 4);
+    flow.end();
+    assert_eq!(code(client.wait(stream)), ErrorCode::Cancelled);
+    client.wait(waits).unwrap();
+    let before = client.store.metrics().checkpoints.count();
+    for _ in 0..50 {
+        client.run("UPDATE t SET b = NULL WHERE a = 999");
+    }
+    let after = client.store.metrics().checkpoints.count();
+    assert!(after - before <= 1, "{} checkpoints", after - before);
+}
+
+#[test]
+fn waiting_for_readers_is_no_time_that_a_checkpoint_took() {
+    let (_folder, client) = filled(|_| ());
+    let (stream, _flow) = paused_stream(&client);
+    fill_the_log(&client);
+    let before = client.store.metrics().checkpoints;
+    client.run("INSERT OR REPLACE INTO t VALUES (1, NULL)");
+    assert_eq!(code(client.wait(stream)), ErrorCode::SnapshotTooOld);
+    // Counted before the writer goes on.
+    let after = client.store.metrics().checkpoints;
+    assert!(after.count() > before.count());
+    let took = Duration::from_nanos(after.sum - before.sum);
+    assert!(took < Duration::from_secs(1), "{took:?} of some two seconds");
 }
