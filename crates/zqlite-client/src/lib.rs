@@ -100,14 +100,18 @@ impl Client {
     /// # Errors
     /// As the call was answered; `ERR_INTERNAL` for an answer that does not come, or comes twice.
     pub fn wait(&self, token: u32) -> Result<Vec<Record>> {
+        self.wait_for(token, PATIENCE)
+    }
+
+    fn wait_for(&self, token: u32, patience: u32) -> Result<Vec<Record>> {
         let mut answers = self.inbox.answers.lock();
-        let (mut pieces, mut piece) = (PATIENCE, Instant::now() + PIECE);
+        let (mut pieces, mut piece) = (patience, Instant::now() + PIECE);
         loop {
             if let Some(answer) = answers.done.remove(&token) {
                 return answer;
             }
             if pieces == 0 {
-                let message = format!("hang: no answer to call {token} within {:?}", PATIENCE * PIECE);
+                let message = format!("hang: no answer to call {token} within {:?}", patience * PIECE);
                 return Err(Error::new(ErrorCode::Internal, message));
             }
             // The answers to other calls end no piece.
@@ -146,5 +150,37 @@ impl Client {
         static NEXT: AtomicU64 = AtomicU64::new(1 << 32);
         let id = TransactionId(NEXT.fetch_add(1, Ordering::Relaxed));
         self.one(Work::Begin(id, BeginMode::Immediate)).map(|_| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+    use std::sync::atomic::AtomicBool;
+
+    use zqlite_store::Options;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_lost_is_missed_also_while_others_come() {
+        let client = Client::of(Store::open(Options::default()).unwrap());
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let others = scope.spawn(|| {
+                // Longer than it is waited, but not for ever.
+                for token in (1..=600).take_while(|_| !over.load(Ordering::Relaxed)) {
+                    let error = Error::new(ErrorCode::Closed, "another answer");
+                    client.inbox.deliver(&mut vec![Answer { token, result: Err(error), last: true }]);
+                    std::thread::sleep(PIECE / 5);
+                }
+                over.load(Ordering::Relaxed)
+            });
+            let error = client.wait_for(0, 5).unwrap_err();
+            over.store(true, Ordering::Relaxed);
+            assert!(error.message.starts_with("hang"), "{error}");
+            assert!(others.join().unwrap(), "the others ended first");
+        });
     }
 }

@@ -102,7 +102,7 @@ impl Log {
     }
 
     /// A transaction has added to it, which now has so many frames.
-    fn committed(&self, frames: u64) {
+    pub(crate) fn committed(&self, frames: u64) {
         self.bytes.store(WAL_HEADER + frames * (self.page_size + FRAME_HEADER), Relaxed);
         self.anew.store(false, Relaxed);
     }

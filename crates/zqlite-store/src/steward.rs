@@ -244,3 +244,73 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail anywhere")]
+
+    use std::thread::sleep;
+
+    use super::*;
+    use crate::job::{Call, Job, Post, Ticket, Want, Work};
+    use crate::queue::Lead;
+    use crate::{Options, Params, Store};
+
+    /// Frames that fill the log.
+    const MANY: u64 = 1 << 20;
+
+    fn call(store: &Store, sql: &str) -> Call {
+        Call { statement: store.statement(sql), params: Params::default(), want: Want::Rows }
+    }
+
+    fn lead(store: &Store) -> Lead {
+        let ticket = Ticket::new(Arc::<Post>::default(), 0);
+        let work = Work::Run(call(store, "SELECT 1"));
+        let job = Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None };
+        store.shared().writer.push_or_lead(job)
+    }
+
+    #[test]
+    fn a_log_that_a_turn_fills_is_begun_anew_after_it_and_nobody_gets_between() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Options { path: Some(folder.path().join("test.db")), ..Options::default() }).unwrap();
+        let shared = store.shared();
+        let (signal, writer) = (&shared.steward, &shared.writer);
+        let log = &signal.logs[0];
+        store.write_sync(Work::Run(call(&store, "CREATE TABLE t (a)")), None).unwrap();
+        // Keeps the log from beginning anew.
+        let other = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
+        other.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        let Lead::Turn(_job) = lead(&store) else { panic!("the writer is idle") };
+        for _ in 0..20 {
+            log.committed(MANY);
+            signal.look(writer);
+            sleep(Duration::from_millis(5));
+            // No read is in the way of a turn's log, and the steward leaves it alone.
+            assert!(!signal.pressure.is_waited_for(1));
+            assert!(log.is_full());
+        }
+        // What the steward decides when it finds a log full is that the writer goes on waiting.
+        signal.let_go(writer);
+        writer.turn_over();
+        assert!(matches!(lead(&store), Lead::Waits { .. }));
+        drop(other);
+        let until = Instant::now() + Duration::from_secs(30);
+        while log.is_full() || signal.waits.load(Relaxed) {
+            assert!(Instant::now() < until);
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_of_a_store_that_closes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Options { path: Some(folder.path().join("test.db")), ..Options::default() }).unwrap();
+        let (signal, writer) = (&store.shared().steward, &store.shared().writer);
+        signal.close();
+        signal.logs[0].committed(MANY);
+        signal.look(writer);
+        assert!(matches!(lead(&store), Lead::Turn(_)));
+        writer.turn_over();
+    }
+}

@@ -231,3 +231,32 @@ fn stopped(stop: Stop) -> Error {
     };
     Error::new(code, message)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+    use super::*;
+    use crate::Params;
+    use crate::job::{Call, Post, Ticket, Want, Work};
+    use crate::statement::Statements;
+
+    #[test]
+    fn reads_of_one_snapshot_are_as_old_as_it() {
+        let pressure = Arc::<Pressure>::default();
+        let watch = Watch::new(&pressure, Some(Duration::from_secs(1)));
+        let call =
+            Call { statement: Statements::default().intern("SELECT 1"), params: Params::default(), want: Want::Rows };
+        let ticket = Ticket::new(Arc::<Post>::default(), 0);
+        let job = Job { ticket, work: Work::Run(call), queued: Instant::now(), deadline: None, cancel: None };
+        watch.over(&job, None);
+        let before = pressure.now();
+        pressure.wait_for(before);
+        std::thread::sleep(Duration::from_millis(2));
+        watch.over(&job, None);
+        assert!(watch.is_in_the_way() && pressure.is_read_since(before));
+        watch.nothing();
+        watch.over(&job, None);
+        assert!(!watch.is_in_the_way() && !pressure.is_read_since(before));
+    }
+}
