@@ -282,19 +282,24 @@ mod tests {
         let other = rusqlite::Connection::open(folder.path().join("test.db")).unwrap();
         other.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
         let Lead::Turn(_job) = lead(&store) else { panic!("the writer is idle") };
+        let (mut disturbed, mut left) = (false, true);
         for _ in 0..20 {
             log.committed(MANY);
             signal.look(writer);
             sleep(Duration::from_millis(5));
             // No read is in the way of a turn's log, and the steward leaves it alone.
-            assert!(!signal.pressure.is_waited_for(1));
-            assert!(log.is_full());
+            disturbed |= signal.pressure.is_waited_for(1);
+            left &= log.is_full();
         }
         // What the steward decides when it finds a log full is that the writer goes on waiting.
         signal.let_go(writer);
         writer.turn_over();
-        assert!(matches!(lead(&store), Lead::Waits { .. }));
+        let between = matches!(lead(&store), Lead::Turn(_));
+        if between {
+            writer.turn_over();
+        }
         drop(other);
+        assert!(!disturbed && left && !between, "{disturbed} {left} {between}");
         let until = Instant::now() + Duration::from_secs(30);
         while log.is_full() || signal.waits.load(Relaxed) {
             assert!(Instant::now() < until);

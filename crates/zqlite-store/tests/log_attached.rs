@@ -87,7 +87,10 @@ fn a_read_that_keeps_the_log_of_one_file_ends_though_the_other_has_one_too() {
         client.run("INSERT INTO main.t VALUES (9, 1)");
         client.run(&format!("INSERT INTO {AUX}.s VALUES (9, 1)"));
         let table = if read == "aux" { format!("{AUX}.s") } else { read.to_owned() };
-        let old = client.start(vec![client.member(&format!("{ENDLESS}{table}) FROM n"))])[0];
+        let (old, mut job) = client.job(client.member(&format!("{ENDLESS}{table}) FROM n")));
+        // Where it is ended by nobody else.
+        job.deadline = Some(Instant::now() + Duration::from_secs(60));
+        client.store.submit([job]);
         while client.store.metrics().active == 0 {
             std::thread::yield_now();
         }
