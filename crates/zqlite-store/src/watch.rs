@@ -205,10 +205,7 @@ impl Watch {
     }
 
     fn look(&self) -> bool {
-        // Who keeps writes waiting lets nobody go first.
-        if !self.is_in_the_way() {
-            priority::give_way();
-        }
+        priority::give_way();
         let looks = self.looks.load(Relaxed);
         if looks != u64::MAX {
             self.looks.store(looks.saturating_sub(1), Relaxed);
