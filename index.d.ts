@@ -115,13 +115,15 @@ export declare class AclEngine {
     /**
      * Replaces all rules.
      *
-     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+     *   field that rules do not have
      */
     setRules(rules: readonly AclRule[]): void;
     /**
      * Adds rules, or replaces those with the same ids.
      *
-     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+     * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+     *   field that rules do not have
      */
     putRules(rules: readonly AclRule[]): void;
     /** Removes rules; ids of none are passed over. */
@@ -253,8 +255,8 @@ export declare interface AclFilterRule {
 
 /**
  * Rules and peers in tables: `CREATE INDEX name ON rules USING acl(source, destination, protocol, ports, priority, action,
- * enabled, expires_at, same_owner) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about what is
- * committed when it is made, and never waits.
+ * enabled, expires_at, same_owner, through, family) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about
+ * what is committed when it is made, and never waits.
  *
  * Calls throw a {@link ZqliteError}: `ERR_ACL_UNKNOWN` for a peer that is in none of the tables, `ERR_CIDR_SYNTAX` for what is
  * no address, `ERR_TYPE` for other arguments that cannot be, `ERR_INDEX_UNKNOWN` when the index was dropped,
@@ -683,8 +685,8 @@ export declare class Database {
      * The rows of a reading statement one after the other, for results that memory should not hold at once. It has a
      * connection of its own until the last row, or until the loop is left; the rows are of the moment of the first one.
      *
-     * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it takes longer than 30 s and keeps the write-ahead
-     *   log above its limit
+     * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it keeps the write-ahead log at its limit and takes longer
+     *   than 30 s, or writes wait and nothing was taken of it for 2 s
      */
     stream<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): RowStream<Row>;
     /** A statement to run again and again. What is wrong with it shows when it first runs. */
@@ -1389,9 +1391,12 @@ export declare interface WaitHistogram extends Histogram {
 
 /** Bounds of the write-ahead log. */
 export declare interface WalLimits {
-    /** Above this the log is started anew, for which new reads wait up to 5 ms and old ones end; at least 4 MB, default 64 MB. */
+    /**
+     * Writes wait at three quarters of this until the log can begin anew, so only a commit of more than the last quarter makes it
+     * larger; at least 4 MB, default 64 MB.
+     */
     limit?: Size;
-    /** A read older than this then ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
+    /** A read older than this that they wait for ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
     maxReadAge?: Duration;
 }
 

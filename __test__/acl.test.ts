@@ -340,3 +340,24 @@ test('a selector with a line break is one selector', (t) => {
   t.regex(throwsCode(t, 'ERR_ACL_RULE', () => engine.setRules([allow(1, [''], ['*'])])), /^rule 1, sources/)
   throwsCode(t, 'ERR_TYPE', () => engine.setRules([null as never]))
 })
+
+test('what is misspelled is refused, and not passed over', (t) => {
+  const engine = engineOf([allow(1, ['*'], ['*'])], [peer(1, [])])
+  const refused = (message: RegExp, call: () => unknown) => {
+    const error = t.throws(call, { instanceOf: ZqliteError })
+    t.is(error.code, 'ERR_TYPE')
+    t.regex(error.message, message)
+  }
+  // A rule that was to hold between machines of one owner must not hold for all.
+  refused(/^rule 2 has no field sameowner; did you mean sameOwner\?$/, () => engine.putRules([{ ...allow(2, ['*'], ['*']), sameowner: true } as never]))
+  refused(/^rule 2 has no field expires; did you mean expiresAt\?$/, () => engine.setRules([allow(1, ['*'], ['*']), { ...allow(2, ['*'], ['*']), expires: 1 } as never]))
+  refused(/^peer 2 has no field route; did you mean routes\?$/, () => engine.putPeers([{ ...peer(2, []), route: ['10.0.0.0/8'] } as never]))
+  refused(/^a change has no field remove; did you mean removeRules\?$/, () => engine.affected({ remove: [1] } as never))
+  refused(/sameowner/, () => engine.affected({ putRules: [{ ...allow(2, ['*'], ['*']), sameowner: true } as never] }))
+  refused(/route/, () => engine.affected({ putPeers: [{ ...peer(2, []), route: [] } as never] }))
+  refused(/unknown option direktion; did you mean direction\?/, () => engine.visiblePeers(1, { direktion: 'to' } as never))
+  refused(/direction/, () => engine.visibleClasses(engine.peerClass(1), { direktion: 'to' } as never))
+  refused(/unknown option max; did you mean at\?/, () => engine.conflicts({ max: 1 } as never))
+  refused(/unknown option mem; did you mean memory\?/, () => new AclEngine({ mem: 1 } as never))
+  t.deepEqual(engine.decide({ source: 1, destination: 1, protocol: 6, port: 1 }), { allowed: true, rule: 1 }, 'nothing has changed')
+})

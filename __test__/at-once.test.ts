@@ -1,4 +1,5 @@
 /** Synchronous writes: they return when the change is on disk, and mix with all other calls. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import { Database, type ErrorCode, ZqliteError } from 'zqlite'
 import { fresh, rejects } from './helpers'
@@ -64,6 +65,30 @@ test('a transaction of this thread is not waited for', async (t) => {
   await begun
   db.executeSync('INSERT INTO t VALUES (3)')
   t.deepEqual(db.allSync('SELECT a FROM t'), [{ a: 2 }, { a: 3 }])
+})
+
+test('a callback that never settles keeps synchronous calls out for no longer than its transaction may take', async (t) => {
+  const options = { transactions: { total: '400ms', idle: '300ms' } } as const
+  const memory = await Database.open(':memory:', options)
+  t.teardown(() => memory.close())
+  for (const db of [await fresh(t, options), memory]) {
+    db.executeSync('CREATE TABLE t (a)')
+    await new Promise<void>((begun) => {
+      void db.transaction(async (transaction) => {
+        await transaction.execute('INSERT INTO t VALUES (1)')
+        begun()
+        await new Promise(() => {})
+      })
+    })
+    t.is(code(t, () => db.executeSync('INSERT INTO t VALUES (2)')), 'ERR_TRANSACTION_STATE')
+    const other = db.transaction(async (transaction) => void (await transaction.execute('INSERT INTO t VALUES (3)')))
+    await other
+    await sleep(400)
+    // The first has been rolled back, and the second is over.
+    db.executeSync('INSERT INTO t VALUES (4)', undefined, { timeout: '5s' })
+    t.deepEqual(db.allSync('SELECT a FROM t'), [{ a: 3 }, { a: 4 }])
+    t.is(db.executeBatchTransactionSync([{ sql: 'DELETE FROM t' }])[0]?.changes, 2)
+  }
 })
 
 test('neither is one that another object on the same file has begun', async (t) => {

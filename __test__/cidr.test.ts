@@ -133,3 +133,9 @@ test('accepts the addresses that Node accepts', (t) => {
     { numRuns: 1000 },
   )
 })
+
+test('a misspelled option is refused', (t) => {
+  const error = t.throws(() => new CidrTable({ hostbits: 'mask' } as never), { instanceOf: ZqliteError })
+  t.is(error.code, 'ERR_TYPE')
+  t.regex(error.message, /unknown option hostbits; did you mean hostBits\?/)
+})

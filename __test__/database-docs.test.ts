@@ -1,32 +1,22 @@
 /** The examples of the page about the database run as printed. */
-import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
-import { folder } from './helpers'
+import test from 'ava'
+import { blocks, fresh, runProgram } from './helpers'
 
-const page = readFileSync(join('docs', 'database.md'), 'utf8')
-const blocks = (language: string) => [...page.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))].map(([, block = '']) => block)
-
-function run(t: ExecutionContext, program: string, files: Record<string, string> = {}): { path: string; lines: string[] } {
-  const path = folder(t)
-  symlinkSync(join(process.cwd(), 'node_modules'), join(path, 'node_modules'))
-  for (const [name, text] of Object.entries({ ...files, 'example.mjs': program })) writeFileSync(join(path, name), text)
-  const output = execFileSync(process.execPath, ['example.mjs'], { cwd: path, encoding: 'utf8' })
-  return { path, lines: output.trim().split('\n') }
-}
+const page = join('docs', 'database.md')
 
 test('the first example', (t) => {
-  const [first = ''] = blocks('js')
+  const [first = ''] = blocks(page, 'js')
   t.true(first.includes('await using'))
   // Which the page says needs a newer Node than the oldest one.
   const program = Number(process.versions.node.split('.')[0]) < 24 ? `${first.replace('await using', 'const')}\nawait db.close()` : first
-  t.deepEqual(run(t, program).lines, ['1 hello'])
+  t.deepEqual(runProgram(t, program).lines, ['1 hello'])
 })
 
 test('options from TOML reach the database, and places are found nearby', (t) => {
-  const [toml = ''] = blocks('toml')
-  const [, options = '', places = ''] = blocks('js')
+  const [toml = ''] = blocks(page, 'toml')
+  const [, options = '', , places = ''] = blocks(page, 'js')
   const program = `import { Database } from 'zqlite'
 ${options}
 ${places}
@@ -36,7 +26,28 @@ console.log((await db.get('PRAGMA zqlite_cache_size')).zqlite_cache_size)
 console.log(await db.query('SELECT ' + '?,'.repeat(1000) + '?', Array(1001).fill(1)).catch(({ code }) => code))
 await db.close()
 await Database.open(path, { ...options, pool: { ...options.pool, maxConnections: 201 } }).catch(({ code, message }) => console.log(code, message))`
-  const { path, lines } = run(t, program, { 'app.toml': toml })
+  const { path, lines } = runProgram(t, program, { 'app.toml': toml })
   t.deepEqual(lines, ['berlin,paris', String(128 * 2 ** 20), 'ERR_SQL', 'ERR_TYPE pool.maxConnections must be a whole number from 5 to 200, not 201'])
   t.true(statSync(join(path, 'app.db')).size > 0 && statSync(join(path, 'archive.db')).size > 0)
+})
+
+test('who watches sees calls, slow ones, and metrics', (t) => {
+  const [, , watching = ''] = blocks(page, 'js')
+  const { lines } = runProgram(t, watching)
+  t.deepEqual(lines.slice(0, 2).sort(), ['query reader', 'true WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT max(i) FROM n'])
+  t.regex(lines[2] ?? '', /^zqlite_queries_total\{operation="write",lane="writer"\} \d+$/)
+})
+
+test('the page lists the metrics as they are', async (t) => {
+  const listed = [...readFileSync(page, 'utf8').matchAll(/^\| `(zqlite_\w+)` \| (counter|gauge|histogram) \| (.*?) ?\| (.*) \|$/gm)].map(([, name, type, labels, help]) => ({ name, type, labels, help }))
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE t (a)')
+  const text = db.prometheus()
+  const found = [...text.matchAll(/^# HELP (\w+) (.*)\n# TYPE \w+ (\w+)\n\w+?(?:\{(.*?)\})? /gm)].map(([, name, help, type, first = '']) => ({
+    name,
+    type,
+    labels: [...first.matchAll(/(\w+)=/g)].flatMap(([, label]) => (label === 'le' ? [] : [`\`${label}\``])).join(', '),
+    help,
+  }))
+  t.deepEqual(listed, found)
 })

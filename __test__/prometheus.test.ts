@@ -13,6 +13,12 @@ const snapshot: MetricsSnapshot = {
     { name: 'zqlite_pool_timeouts_total', value: 0 },
     { name: 'zqlite_queries_total', labels: { lane: 'writer', operation: 'execute' }, value: 5e21 },
     { name: 'zqlite_query_errors_total', labels: { operation: 'execute', code: 'ERR_BUSY' }, value: 2 },
+    { name: 'zqlite_calls_expired_total', value: 4 },
+    { name: 'zqlite_calls_refused_total', value: 5 },
+    { name: 'zqlite_busy_seconds_total', value: 6.25 },
+    { name: 'zqlite_commit_seconds_total', value: 0.5 },
+    { name: 'zqlite_transactions_timed_out_total', value: 1 },
+    { name: 'zqlite_group_reruns_total', value: 8 },
     { name: 'zqlite_transactions_started_total', value: 3 },
     { name: 'zqlite_transactions_committed_total', value: 2 },
     { name: 'zqlite_post_quantum_operations_total', labels: { operation: nasty }, value: 1 },
@@ -21,6 +27,7 @@ const snapshot: MetricsSnapshot = {
     { name: 'zqlite_connections_active', labels: { lane: 'reader' }, value: 1 },
     { name: 'zqlite_connections_idle', labels: { lane: 'reader' }, value: 3 },
     { name: 'zqlite_wal_bytes', value: 4096.5 },
+    { name: 'zqlite_calls_waiting', value: 9 },
   ],
   histograms: [
     { name: 'zqlite_query_duration_seconds', labels: { operation: 'query' }, bounds: [10e-6, 0.0001, 0.25, 1, 10], counts: [3, 0, 2, 1, 0, 4], sum: 81.5 },
@@ -76,7 +83,7 @@ const byName = (samples: Map<string, number>) => Object.fromEntries([...samples]
 test('the Prometheus text, to the letter', (t) => {
   const { counters, gauges, histograms } = snapshot
   t.is(
-    prometheusText({ counters: counters.slice(0, 2), gauges: gauges.slice(2), histograms: histograms.slice(1, 2) }),
+    prometheusText({ counters: counters.slice(0, 2), gauges: gauges.slice(2, 3), histograms: histograms.slice(1, 2) }),
     `# HELP zqlite_query_duration_seconds Time from a call to its answer, waiting included.
 # TYPE zqlite_query_duration_seconds histogram
 zqlite_query_duration_seconds_bucket{operation="get",le="0.00001"} 1
@@ -99,7 +106,7 @@ zqlite_wal_bytes 4096.5
 test('the OpenMetrics text, to the letter', (t) => {
   const { counters, gauges, histograms } = snapshot
   t.is(
-    openMetricsText({ counters: counters.slice(0, 1), gauges: gauges.slice(2), histograms: histograms.slice(3, 4) }),
+    openMetricsText({ counters: counters.slice(0, 1), gauges: gauges.slice(2, 3), histograms: histograms.slice(3, 4) }),
     `# TYPE zqlite_queries counter
 # HELP zqlite_queries Calls that succeeded.
 zqlite_queries_total{operation="query",lane="reader"} 7
@@ -129,7 +136,7 @@ test('of nothing there is nothing but the end', (t) => {
 for (const [format, write] of [['Prometheus', prometheusText], ['OpenMetrics', openMetricsText]] as const) {
   test(`${format}: families stand together, and buckets add up to the count`, (t) => {
     const { types, samples } = parse(write(snapshot))
-    t.deepEqual(['counter', 'gauge', 'histogram'].map((kind) => [...types.values()].filter((type) => type === kind).length), [6, 3, 4])
+    t.deepEqual(['counter', 'gauge', 'histogram'].map((kind) => [...types.values()].filter((type) => type === kind).length), [12, 4, 4])
     const buckets = [...samples].filter(([series]) => series.startsWith('zqlite_query_duration_seconds_bucket{operation="query"')).map(([, value]) => value)
     t.deepEqual(buckets, [3, 3, 5, 6, 6, 10])
     t.is(samples.get('zqlite_query_duration_seconds_count{operation="query"}'), 10)
@@ -151,7 +158,7 @@ test('OpenMetrics: counters end in _total without their family doing so, names e
     if (type !== 'counter') continue
     t.true([...samples.keys()].some((series) => series.startsWith(`${family}_total`)), family)
   }
-  t.deepEqual([...units.values()], ['seconds', 'seconds', 'bytes', 'seconds'])
+  t.deepEqual([...units.values()], ['seconds', 'seconds', 'seconds', 'seconds', 'bytes', 'seconds'])
   for (const [family, unit] of units) t.true(family.endsWith(`_${unit}`), family)
   const bounds = [...text.matchAll(/duration_seconds_bucket\{operation="query",le="(.*?)"/g)].map(([, le]) => le)
   t.deepEqual(bounds, ['1e-05', '0.0001', '0.25', '1.0', '10.0', '+Inf'])
@@ -218,7 +225,7 @@ test('they can be removed; a registry that has a name already gets none of them'
   const remove = registerPromClient(register, () => snapshot)
   const error = t.throws(() => registerPromClient(register, () => snapshot))
   t.regex(error.message, /already been registered/)
-  t.is((await scrape(register)).types.size, 13, 'those of the first are untouched')
+  t.is((await scrape(register)).types.size, 20, 'those of the first are untouched')
   remove()
   t.deepEqual(register.getMetricsAsArray(), [])
   register.registerMetric(new Counter({ name: 'zqlite_wal_bytes', help: 'mine', registers: [] }))

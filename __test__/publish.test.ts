@@ -65,3 +65,14 @@ test('a platform that is missing, of another machine, for a newer glibc, too lar
   ]) t.true(stderr.includes(line), `${line}\n${stderr}`)
   t.is(stderr.match(/^ {2}(zqlite|ghostwire)-/gm)?.length, 5)
 })
+
+test('what is installed has its readme and its licences', async (t) => {
+  const out = folder(t)
+  const { stage } = (await import(join(process.cwd(), 'scripts', 'pack', 'packages.mjs'))) as { stage(out: string, options: object): { name: string; folder: string }[] }
+  const staged = stage(out, { artifacts: artifacts(t), repository: 'https://example.com/mesh' })
+  for (const name of ['zqlite', 'ghostwire', 'zqlite-linux-x64-gnu']) {
+    const { stdout, stderr } = spawnSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], { cwd: staged.find((one) => one.name === name)!.folder, encoding: 'utf8' })
+    const files = (JSON.parse(stdout) as { files: { path: string }[] }[])[0]!.files.map(({ path }) => path)
+    for (const file of ['README.md', 'LICENSE-APACHE', 'LICENSE-MIT']) t.true(files.includes(file), `${file} of ${name}: ${files.join()} ${stderr}`)
+  }
+})

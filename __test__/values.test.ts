@@ -67,7 +67,10 @@ test('columns of any mixture, row by row', async (t) => {
     fc.string({ unit: 'grapheme', maxLength: 20 }),
     fc.uint8Array({ maxLength: 20 }),
   )
-  const column = fc.oneof(fc.array(value, { minLength: 12, maxLength: 12 }), fc.array(fc.integer(), { minLength: 12, maxLength: 12 }), fc.array(fc.option(fc.string()), { minLength: 12, maxLength: 12 }))
+  const twelve = { minLength: 12, maxLength: 12 }
+  // Those of 32 bits, which travel on their own, and what is next to them.
+  const edge = fc.constantFrom(-(2 ** 31) - 1, -(2 ** 31), -1, 0, 1, 2 ** 31 - 1, 2 ** 31)
+  const column = fc.oneof(fc.array(value, twelve), fc.array(fc.integer(), twelve), fc.array(edge, twelve), fc.array(fc.option(fc.string()), twelve))
   await fc.assert(
     fc.asyncProperty(fc.tuple(column, column, column), fc.integer({ min: 1, max: 12 }), async ([a, b, c], rows) => {
       const expected = Array.from({ length: rows }, (_, i) => ({ a: a[i], b: b[i], c: c[i] }))
@@ -126,6 +129,27 @@ test('rows are allocated among the young, however long those of earlier results 
   const [constructed, literal] = JSON.parse(stdout) as [number, number]
   t.true(constructed < 10, `${constructed} bytes a row among the old`)
   t.true(literal > 30, `${literal} bytes a row of a literal among the old`)
+})
+
+test('whole numbers of 32 bits are no objects of their own', async (t) => {
+  const { spawnSync } = await import('node:child_process')
+  const script = `const { Database } = require('zqlite')
+    const bytes = async (db, first) => {
+      const statement = db.prepare('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT ?) SELECT ? - i AS a, ? - i AS b FROM n')
+      await statement.query([10, first, first])
+      gc()
+      const before = process.memoryUsage().heapUsed
+      const rows = await statement.query([100_000, first, first])
+      gc()
+      return [(process.memoryUsage().heapUsed - before) / rows.length, rows[9].a - first, rows.at(-1).b - first]
+    }
+    Database.open(':memory:').then(async (db) => console.log(JSON.stringify([await bytes(db, 2 ** 31), await bytes(db, 2 ** 40)])))`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--expose-gc', '-e', script], { encoding: 'utf8' })
+  t.is(stderr, '')
+  const [[small = 0, ...those], [large = 0, ...others]] = JSON.parse(stdout) as [number[], number[]]
+  t.deepEqual([those, others], [[-10, -100_000], [-10, -100_000]])
+  // Two of 16 bytes each.
+  t.true(small < 60 && large - small > 25, `${small} and ${large} bytes a row`)
 })
 
 test('text that is not UTF-8 arrives with replacement characters', async (t) => {

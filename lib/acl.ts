@@ -1,6 +1,7 @@
 /** Access rules in memory: who may reach whom, and who therefore sees whom. */
 import * as native from '../native'
 import { packRules } from './acl-packed'
+import { known, knownFields } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
@@ -266,16 +267,16 @@ export let ofNative: (engine: native.NativeAclEngine) => AclEngine
  */
 export class AclEngine {
   #native: native.NativeAclEngine
-  // Plain functions closed over the engine: a call costs half of a method's.
+  // Closed over the engine.
   #decide: () => void
-  #decideAddresses: (source: string, destination: string) => void
+  #decideAddresses: (addresses: string) => void
   #setEnabled: (rule: number, enabled: boolean) => void
 
   /** @throws {ZqliteError} `ERR_TYPE` */
   constructor(options: AclEngineOptions = {}) {
+    known('', options, { memory: true })
     this.#native = callNative(() => new native.NativeAclEngine(options.memory))
-    this.#decide = this.#native.decider(exchange)
-    this.#decideAddresses = this.#native.addressDecider(exchange)
+    ;[this.#decide, this.#decideAddresses] = deciders(this.#native)
     this.#setEnabled = this.#native.toggle()
   }
 
@@ -283,8 +284,7 @@ export class AclEngine {
     ofNative = (engine) => {
       const made = new AclEngine()
       made.#native = engine
-      made.#decide = engine.decider(exchange)
-      made.#decideAddresses = engine.addressDecider(exchange)
+      ;[made.#decide, made.#decideAddresses] = deciders(engine)
       made.#setEnabled = engine.toggle()
       return made
     }
@@ -298,9 +298,11 @@ export class AclEngine {
   /**
    * Replaces all rules.
    *
-   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+   *   field that rules do not have
    */
   setRules(rules: readonly AclRule[]): void {
+    knownFields(ruleName, rules, ruleFields)
     const packed = packRules(rules)
     if (packed !== undefined && callNative(() => this.#native.setPackedRules(packed.numbers, packed.texts))) return
     callNative(() => this.#native.setRules(rules as native.NativeAclRule[]))
@@ -309,9 +311,11 @@ export class AclEngine {
   /**
    * Adds rules, or replaces those with the same ids.
    *
-   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were
+   * @throws {ZqliteError} `ERR_ACL_RULE` naming the rule and the field; then all rules stay as they were; `ERR_TYPE` for a
+   *   field that rules do not have
    */
   putRules(rules: readonly AclRule[]): void {
+    knownFields(ruleName, rules, ruleFields)
     callNative(() => this.#native.putRules(rules as native.NativeAclRule[]))
   }
 
@@ -344,6 +348,7 @@ export class AclEngine {
    *   all peers stay as they were
    */
   putPeers(peers: readonly AclPeer[]): void {
+    knownFields(peerName, peers, peerFields)
     callNative(() => this.#native.putPeers(peers as native.NativeAclPeer[]))
   }
 
@@ -355,13 +360,7 @@ export class AclEngine {
   /** May one peer reach the other, or an address that it routes? */
   decide(query: AclQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
-    ask(source, destination, service(protocol, port), at)
-    try {
-      this.#decide()
-    } catch (error) {
-      throw fromNative(error)
-    }
-    return decision(exchange[ANSWER] as number)
+    return decide(this.#decide, source, destination, protocol, port, at)
   }
 
   /**
@@ -371,13 +370,7 @@ export class AclEngine {
    */
   decideAddresses(query: AclAddressQuery): AclDecision {
     const { source, destination, protocol, port, at = Date.now() } = query
-    ask(0, 0, service(protocol, port), at)
-    try {
-      this.#decideAddresses(source, destination)
-    } catch (error) {
-      throw fromNative(error)
-    }
-    return decision(exchange[ANSWER] as number)
+    return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
   }
 
   /** As {@link decide}, for each question. */
@@ -413,6 +406,7 @@ export class AclEngine {
    * @param options.limit parties that all rows together name, about; default: 100000
    */
   async difference(after: AclEngine, options: { at?: number; limit?: number } = {}): Promise<AclDifference> {
+    known('', options, { at: true, limit: true })
     const { at = Date.now(), limit = 100_000 } = options
     try {
       return (await this.#native.difference(after.#native, at, limit)) as AclDifference
@@ -425,6 +419,7 @@ export class AclEngine {
    * The other peers that a peer sees, by ascending id: those where some protocol and port is allowed, whichever.
    */
   visiblePeers(peer: number, options: AclVisibility = {}): Uint32Array {
+    known('', options, { direction: true, at: true })
     const { direction = 'either', at = Date.now() } = options
     return callNative(() => this.#native.visiblePeers(peer, direction, at))
   }
@@ -447,6 +442,7 @@ export class AclEngine {
    * may see each other, even if there is only one.
    */
   visibleClasses(peerClass: number, options: AclVisibility = {}): Uint32Array {
+    known('', options, { direction: true, at: true })
     const { direction = 'either', at = Date.now() } = options
     return callNative(() => this.#native.visibleClasses(peerClass, direction, at))
   }
@@ -459,6 +455,9 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_ACL_RULE` when the change could not be made
    */
   affected(change: AclChange, at = Date.now()): Uint32Array {
+    knownFields(() => 'a change', [change], changeFields)
+    knownFields(ruleName, change?.putRules ?? [], ruleFields)
+    knownFields(peerName, change?.putPeers ?? [], peerFields)
     return callNative(() => this.#native.affected(change as native.NativeAclChange, at))
   }
 
@@ -487,6 +486,7 @@ export class AclEngine {
    * @param limit how many at most; default: 1000
    */
   conflicts(options: { at?: number; limit?: number } = {}): AclConflict[] {
+    known('', options, { at: true, limit: true })
     const { at = Date.now(), limit = 1000 } = options
     return callNative(() => this.#native.conflicts(at, limit))
   }
@@ -497,12 +497,65 @@ export class AclEngine {
   }
 }
 
+type Fields<Of> = Record<keyof Required<Of>, true>
+
+const ruleName = ({ id }: AclRule): string => `rule ${id}`
+const ruleFields: Fields<AclRule> = {
+  id: true,
+  priority: true,
+  action: true,
+  enabled: true,
+  sources: true,
+  destinations: true,
+  protocols: true,
+  ports: true,
+  expiresAt: true,
+  sameOwner: true,
+  through: true,
+  family: true,
+}
+const peerName = ({ id }: AclPeer): string => `peer ${id}`
+const peerFields: Fields<AclPeer> = { id: true, addresses: true, labels: true, owner: true, routes: true }
+const changeFields: Fields<AclChange> = { removeRules: true, putRules: true, enable: true, disable: true, removePeers: true, putPeers: true }
+
 /**
  * Where a question stands for the native side, and its answer last: see `acl/exchange.rs`. One array serves all engines, as a
  * question is written, asked and its answer read before anything else can run. Nobody else gets hold of it.
  */
 const exchange = new Float64Array(5)
 const ANSWER = 4
+
+/** Code units of a text that are read. */
+const LONGEST = 96
+
+/** The functions that {@link decide} and {@link decideAddresses} ask. Plain functions, as a call costs half of a method's. */
+export function deciders(of: Pick<native.NativeAclEngine, 'decider' | 'addressDecider'>): [peers: () => void, addresses: (addresses: string) => void] {
+  return [of.decider(exchange), of.addressDecider(exchange)]
+}
+
+/** See {@link AclEngine.decide}. */
+export function decide(asked: () => void, source: number, destination: number, protocol: number, port: number, at: number): AclDecision {
+  ask(source, destination, service(protocol, port), at)
+  try {
+    asked()
+  } catch (error) {
+    throw fromNative(error)
+  }
+  return decision(exchange[ANSWER] as number)
+}
+
+/** See {@link AclEngine.decideAddresses}. */
+export function decideAddresses(asked: (addresses: string) => void, source: string, destination: string, protocol: number, port: number, at: number): AclDecision {
+  const from = addressText('source', source)
+  const to = addressText('destination', destination)
+  ask(from.length, 0, service(protocol, port), at)
+  try {
+    asked(from + to)
+  } catch (error) {
+    throw fromNative(error)
+  }
+  return decision(exchange[ANSWER] as number)
+}
 
 /** Writes a question. The array would make numbers of whatever it is given, so nothing else than numbers comes so far. */
 function ask(source: number, destination: number, asked: number, at: number): void {
@@ -517,6 +570,12 @@ function ask(source: number, destination: number, asked: number, at: number): vo
 
 function notNumber(name: string, value: unknown): ZqliteError {
   return new ZqliteError('ERR_TYPE', `${name} must be a number, not ${value === null ? 'null' : typeof value}`)
+}
+
+/** A text of an address, cut where it is too long for any and the error would not show it: see `call.rs`. */
+function addressText(name: string, text: string): string {
+  if (typeof text !== 'string') throw new ZqliteError('ERR_TYPE', `${name} must be a string, not ${text === null ? 'null' : typeof text}`)
+  return text.length > LONGEST ? text.slice(0, LONGEST) : text
 }
 
 /** Protocol and port as one number. */

@@ -44,6 +44,9 @@ export interface Request {
   /** Milliseconds. */
   timeout?: number | undefined
   signal?: AbortSignal | undefined
+  /** Of a call that runs one statement, which is all of its body. */
+  statement?: Interned | undefined
+  params?: Params | undefined
   /** Default: objects. */
   layout?: Layout | undefined
   /** Takes rows as they come, instead of the answer. */
@@ -61,8 +64,9 @@ export interface Interned {
 }
 
 interface Pending {
-  results: StatementResult[]
-  rows: unknown[]
+  /** Arrays are made when there is something to hold: most calls are many, small and in flight together. */
+  results: StatementResult[] | undefined
+  rows: unknown[] | undefined
   /** The columns of the last rows. */
   names: readonly string[]
   layout: Layout
@@ -88,6 +92,7 @@ const STATUS_GROW = 2
 const MAX_STATEMENTS = 4096
 const MAX_SHAPES = 1024
 const BUFFER_BYTES = 256 << 10
+const NOTHING: readonly never[] = []
 /** Milliseconds of decoding in one turn of the event loop. */
 const TURN = 1
 
@@ -209,9 +214,9 @@ export class Channel {
     }
     return new Promise((resolve) => {
       this.#pending[token] = {
-        results: [],
-        rows: [],
-        names: [],
+        results: undefined,
+        rows: undefined,
+        names: NOTHING,
         layout: request.layout ?? 'objects',
         onRows: request.onRows,
         onSettled: request.onSettled,
@@ -244,7 +249,7 @@ export class Channel {
    * Runs one statement or batch on this thread, which waits for its commit. What was called before goes first.
    * @throws {ZqliteError} also what an asynchronous call would reject with
    */
-  writeSync(request: Request, write: (writer: Writer) => void): StatementResult[] {
+  writeSync(request: Request, write?: (writer: Writer) => void): StatementResult[] {
     this.#alone()
     const writer = this.#syncWriter
     try {
@@ -277,13 +282,13 @@ export class Channel {
 
   /** Reads the answer to a synchronous call. */
   #readSync(text: string, layout: Layout): StatementResult[] {
-    const pending: Pending = { results: [], rows: [], names: [], layout, onRows: undefined, onSettled: undefined, settled: undefined, resolve: () => {} }
+    const pending: Pending = { results: undefined, rows: undefined, names: NOTHING, layout, onRows: undefined, onSettled: undefined, settled: undefined, resolve: () => {} }
     this.#syncPending = pending
     while (this.#readPart(text, this.#takeSync) !== 0) {
       this.#bind()
       text = this.#native.collectSync()
     }
-    return pending.results
+    return pending.results ?? []
   }
 
   readonly #takeSync = (_token: number, flags: number, shape: number, units: number): void => {
@@ -308,12 +313,13 @@ export class Channel {
   }
 
   /** Writes a request without its length. */
-  #writeRequest(writer: Writer, token: number, { operation, transaction, timeout, signal }: Request, write?: (writer: Writer) => void): void {
+  #writeRequest(writer: Writer, token: number, { operation, transaction, timeout, signal, statement, params }: Request, write?: (writer: Writer) => void): void {
     writer.u32(token)
     writer.u8(operation)
     writer.u8((transaction === undefined ? 0 : IN_TRANSACTION) | (timeout === undefined ? 0 : HAS_DEADLINE) | (signal === undefined ? 0 : MAY_BE_CANCELLED))
     if (transaction !== undefined) writer.u32(transaction)
     if (timeout !== undefined) writer.u32(timeout)
+    if (statement !== undefined) writeCall(writer, statement, params)
     write?.(writer)
   }
 
@@ -442,7 +448,7 @@ export class Channel {
       this.#settle(token, pending, this.#readFailure(units))
     } else {
       this.#accept(pending, flags, shape, token)
-      if (flags & FLAG_LAST) this.#settle(token, pending, pending.results)
+      if (flags & FLAG_LAST) this.#settle(token, pending, pending.results ?? [])
     }
   }
 
@@ -492,15 +498,19 @@ export class Channel {
       const { names, decoders } = this.#shape(shape)
       pending.names = names
       decoders[pending.layout] ??= new Decoder(names, pending.layout)
-      decoders[pending.layout]?.read(reader, pending.rows)
+      const rows = (pending.rows ??= [])
+      decoders[pending.layout]?.read(reader, rows)
       if (pending.onRows !== undefined) {
-        pending.onRows(pending.rows, token)
-        pending.rows = []
+        pending.onRows(rows, token)
+        pending.rows = undefined
       }
     }
     if (flags & FLAG_ITEM) {
-      pending.results.push({ changes, lastInsertRowid, rows: pending.rows, names: pending.names })
-      pending.rows = []
+      const result = { changes, lastInsertRowid, rows: pending.rows ?? [], names: pending.names }
+      // Not by push() for the first one, which makes room for 17.
+      if (pending.results === undefined) pending.results = [result]
+      else pending.results.push(result)
+      pending.rows = undefined
     }
   }
 

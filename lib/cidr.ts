@@ -1,5 +1,6 @@
 /** Prefix tables in memory. */
 import * as native from '../native'
+import { known } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** A prefix of a table, in its canonical text, with its value. */
@@ -40,6 +41,7 @@ export class CidrTable {
   #allocate: ReturnType<native.NativeCidrTable['allocator']> | undefined
   readonly #insert: (prefix: string, value: number) => void
   readonly #remove: (prefix: string) => boolean
+  readonly #get: (prefix: string) => number
 
   /**
    * The value of the longest prefix that holds `address`: as {@link lookup}, without naming the prefix, and several times
@@ -51,11 +53,13 @@ export class CidrTable {
 
   /** @throws {ZqliteError} `ERR_TYPE` for a wrong option */
   constructor(options: CidrTableOptions = {}) {
+    known('', options, { mode: true, hostBits: true })
     const fast = oneOf('mode', options.mode, ['compact', 'fast']) === 'fast'
     const mask = oneOf('hostBits', options.hostBits, ['reject', 'mask']) === 'mask'
     this.#native = new native.NativeCidrTable(fast, mask)
     this.#insert = this.#native.inserter()
     this.#remove = this.#native.remover()
+    this.#get = this.#native.getter()
     const [byText, byNumber] = [this.#native.textLookup(), this.#native.numberLookup()]
     this.lookupValue = (address) => {
       try {
@@ -106,7 +110,12 @@ export class CidrTable {
 
   /** The value of `prefix` itself. */
   get(prefix: string): number | undefined {
-    return callNative(() => this.#native.get(prefix)) ?? undefined
+    try {
+      const value = this.#get(prefix)
+      return value < 0 ? undefined : value
+    } catch (error) {
+      throw fromNative(error)
+    }
   }
 
   /** The longest prefix that holds `address`, as a router would choose. */

@@ -37,9 +37,12 @@ export interface TransactionLimits {
 
 /** Bounds of the write-ahead log. */
 export interface WalLimits {
-  /** Above this the log is started anew, for which new reads wait up to 5 ms and old ones end; at least 4 MB, default 64 MB. */
+  /**
+   * Writes wait at three quarters of this until the log can begin anew, so only a commit of more than the last quarter makes it
+   * larger; at least 4 MB, default 64 MB.
+   */
   limit?: Size
-  /** A read older than this then ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
+  /** A read older than this that they wait for ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
   maxReadAge?: Duration
 }
 
@@ -229,6 +232,18 @@ export function known(prefix: string, given: object, allowed: object): void {
   }
 }
 
+/** Throws `ERR_TYPE` for the first of these that has a field it should not: what is misspelled would be passed over. */
+export function knownFields<Item extends object>(name: (item: Item) => string, items: readonly Item[], allowed: Readonly<Record<string, true>>): void {
+  // Whatever else is wrong with a list is told by whoever reads it.
+  if (!Array.isArray(items)) return
+  for (const item of items as readonly (Item | null | undefined)[]) {
+    if (typeof item !== 'object' || item === null) return
+    for (const field in item) {
+      if (!Object.hasOwn(allowed, field)) throw new ZqliteError('ERR_TYPE', `${name(item)} has no field ${field}; did you mean ${closest(field, Object.keys(allowed))}?`)
+    }
+  }
+}
+
 const durationUnits: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, min: 60_000, h: 3_600_000 }
 const sizeUnits: Record<string, number> = { B: 1, KB: 2 ** 10, MB: 2 ** 20, GB: 2 ** 30, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
 
@@ -240,7 +255,7 @@ export function parseDuration(name: string, value: Duration, min = 0): number {
 }
 
 /** Bytes of a {@link Size}. Throws `ERR_TYPE` naming the option. */
-export function parseSize(name: string, value: Size): number {
+function parseSize(name: string, value: Size): number {
   return withUnit(name, value, sizeUnits, Number.MAX_SAFE_INTEGER, "bytes or a text such as '512MB'")
 }
 

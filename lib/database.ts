@@ -149,8 +149,8 @@ export class Database {
    * The rows of a reading statement one after the other, for results that memory should not hold at once. It has a
    * connection of its own until the last row, or until the loop is left; the rows are of the moment of the first one.
    *
-   * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it takes longer than 30 s and keeps the write-ahead
-   *   log above its limit
+   * @throws {ZqliteError} from `next()`; `ERR_SNAPSHOT_TOO_OLD` when it keeps the write-ahead log at its limit and takes longer
+   *   than 30 s, or writes wait and nothing was taken of it for 2 s
    */
   stream<Row = Record<string, unknown>>(sql: string, params?: Params, options?: CallOptions): RowStream<Row> {
     this.#open()

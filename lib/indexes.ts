@@ -1,6 +1,6 @@
 /** Indexes of the kinds `cidr`, `bitmap` and `acl`, asked at once, on this thread, without SQL. */
 import type * as native from '../native'
-import { decideAddressesBatch, decideBatch, ofNative } from './acl'
+import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, ofNative } from './acl'
 import type { AclAddressBatch, AclBatch, AclDecision, AclDecisions, AclEngine, AclMatch } from './acl'
 import type { CidrAddresses } from './cidr'
 import { show } from './config'
@@ -83,8 +83,8 @@ export interface AclReasons extends AclDecision {
 
 /**
  * Rules and peers in tables: `CREATE INDEX name ON rules USING acl(source, destination, protocol, ports, priority, action,
- * enabled, expires_at, same_owner) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about what is
- * committed when it is made, and never waits.
+ * enabled, expires_at, same_owner, through, family) WITH (peers = …, labels = …, owners = …, routes = …)`. Every call is about
+ * what is committed when it is made, and never waits.
  *
  * Calls throw a {@link ZqliteError}: `ERR_ACL_UNKNOWN` for a peer that is in none of the tables, `ERR_CIDR_SYNTAX` for what is
  * no address, `ERR_TYPE` for other arguments that cannot be, `ERR_INDEX_UNKNOWN` when the index was dropped,
@@ -158,14 +158,19 @@ export class NativeBitmap implements BitmapIndex {
 
 export class NativeAcl implements AclIndex {
   readonly #native: native.NativeAclIndex
+  readonly #decide: () => void
+  readonly #decideAddresses: (addresses: string) => void
 
   constructor(index: native.NativeAclIndex) {
     this.#native = index
+    ;[this.#decide, this.#decideAddresses] = deciders(index)
   }
 
   decide(query: AclIndexQuery): AclDecision {
-    const { allowed, rule } = callNative(() => this.#native.decide(question(query)))
-    return { allowed, rule: rule ?? null }
+    const { source, destination, protocol, port, at = Date.now() } = query
+    if (typeof source === 'number' && typeof destination === 'number') return decide(this.#decide, source, destination, protocol, port, at)
+    if (typeof source === 'string' && typeof destination === 'string') return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
+    throw new ZqliteError('ERR_TYPE', `source and destination must both be numbers of peers, or both be texts of addresses, not ${show(source)} and ${show(destination)}`)
   }
 
   decideBatch(batch: AclBatch): AclDecisions {

@@ -4,6 +4,9 @@ const NULLS = 0
 const NUMBER = 1
 const TEXT = 2
 const BLOB = 3
+const INT32 = 5
+/** All tags, MIXED among them. */
+const TAGS = 6
 
 const KIND_NUMBER = 1
 const KIND_INTEGER = 2
@@ -27,7 +30,7 @@ export class Reader {
   textAt = 0
   /** In words of 8 bytes. */
   at = 0
-  /** Of the columns of the chunk scanned last: where their values begin (words, or half words for lengths of texts). */
+  /** Of the columns of the chunk scanned last: where their values begin (words, or half words for lengths of texts and for INT32). */
   readonly starts: number[] = []
   readonly tags: number[] = []
   /** Where their texts begin. */
@@ -86,7 +89,7 @@ export class Reader {
       const extra = this.high(0)
       this.at++
       this.tags[c] = tag
-      if (width <= 20) key = 5 * key + tag
+      if (width <= 20) key = TAGS * key + tag
       else name += String(tag)
       starts[c] = this.at
       if (tag === NUMBER) {
@@ -95,6 +98,9 @@ export class Reader {
         starts[c] = 2 * this.at
         texts[c] = this.textAt
         this.textAt += extra
+        this.at += (rows + 1) >>> 1
+      } else if (tag === INT32) {
+        starts[c] = 2 * this.at
         this.at += (rows + 1) >>> 1
       } else if (tag !== NULLS) {
         this.values[c] = tag === BLOB ? this.#blobs(rows, extra) : this.#mixed(rows, extra)
@@ -206,6 +212,10 @@ function compile(names: readonly string[], tags: readonly number[], layout: Layo
       before.push(`const a${c} = r.starts[${c}];`)
       return `f64[a${c} + i]`
     }
+    if (tag === INT32) {
+      before.push(`const a${c} = r.starts[${c}];`)
+      return `i32[a${c} + i]`
+    }
     if (tag === TEXT) {
       before.push(`const a${c} = r.starts[${c}]; let t${c} = r.texts[${c}];`)
       each.push(`const u${c} = i32[a${c} + i]; const v${c} = u${c} < 0 ? null : text.substring(t${c}, t${c} += u${c});`)
@@ -278,6 +288,7 @@ function materialize(reader: Reader, c: number, tag: number, rows: number): Colu
   const start = reader.starts[c] as number
   if (tag === NULLS) return Array.from({ length: rows }, () => null)
   if (tag === NUMBER) return reader.f64.slice(start, start + rows)
+  if (tag === INT32) return new Float64Array(reader.i32.subarray(start, start + rows))
   if (tag !== TEXT) return reader.values[c] as Column
   let at = reader.texts[c] as number
   return Array.from({ length: rows }, (_, i) => {

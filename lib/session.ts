@@ -41,6 +41,7 @@ export interface BatchResult<Row = Record<string, unknown>> extends ExecuteResul
   rows: Row[]
 }
 
+const NO_BOUNDS: { timeout?: number; signal?: AbortSignal } = {}
 const callOptions: Record<keyof CallOptions, true> = { timeout: true, signal: true }
 const syncCallOptions: Record<keyof SyncCallOptions, true> = { timeout: true }
 
@@ -63,8 +64,8 @@ export class Session {
   }
 
   async #run<T>(operation: Operation, statement: Interned, params: Params | undefined, options: CallOptions | undefined, layout: Layout, pick: (result: StatementResult) => T): Promise<T> {
-    const { timeout, signal } = checked(options) ?? {}
-    const answer = await this.channel.call({ operation, transaction: this.#transaction, layout, timeout, signal }, (writer) => writeCall(writer, statement, params))
+    const { timeout, signal } = checked(options) ?? NO_BOUNDS
+    const answer = await this.channel.call({ operation, transaction: this.#transaction, timeout, signal, statement, params, layout })
     if (answer instanceof Failure) throw answer.toError()
     return pick(answer[0] as StatementResult)
   }
@@ -78,8 +79,7 @@ export class Session {
   /** Runs one writing statement on this thread, which waits for the commit. */
   executeSync(statement: Interned, params: Params | undefined, options: SyncCallOptions | undefined): ExecuteResult {
     const call = (): ExecuteResult => {
-      const request = { operation: Operation.Changes, ...checked(options, syncCallOptions) }
-      const [result] = this.channel.writeSync(request, (writer) => writeCall(writer, statement, params))
+      const [result] = this.channel.writeSync({ operation: Operation.Changes, statement, params, ...checked(options, syncCallOptions) })
       return { changes: result?.changes ?? 0, lastInsertRowid: result?.lastInsertRowid ?? 0 }
     }
     if (!this.channel.tracer.follows(channels.query)) return call()

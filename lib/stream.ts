@@ -1,5 +1,5 @@
 /** Rows one after the other, however many there are. */
-import { type Channel, type Interned, Operation, writeCall } from './channel'
+import { type Channel, type Interned, Operation } from './channel'
 import { Failure, type ZqliteError } from './errors'
 import type { Params } from './params'
 import type { Layout } from './rows'
@@ -41,10 +41,10 @@ export class ChannelStream<Row> implements RowStream<Row> {
 
   constructor(channel: Channel, statement: Interned, params: Params | undefined, options: CallOptions | undefined, layout: Layout) {
     this.#channel = channel
-    const request = { operation: Operation.Stream, layout, onRows: (rows: unknown[], token: number) => this.#take(rows as Row[], token), onSettled: () => (this.#token = undefined), ...checked(options) }
+    const request = { operation: Operation.Stream, statement, params, layout, onRows: (rows: unknown[], token: number) => this.#take(rows as Row[], token), onSettled: () => (this.#token = undefined), ...checked(options) }
     this.#begin = async () => {
       const context = { operation: 'stream', sql: statement.sql, lane: 'stream' }
-      const answer = await channel.tracer.traced(channels.query, context, () => channel.call(request, (writer) => writeCall(writer, statement, params)))
+      const answer = await channel.tracer.traced(channels.query, context, () => channel.call(request))
       if (answer instanceof Failure) throw answer.toError()
     }
   }

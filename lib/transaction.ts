@@ -53,11 +53,17 @@ const NEST_UNDO = 2
 /** Transactions of this thread on one file, by whichever of its database objects. */
 interface Ongoing {
   /** Those that have the writer, or wait for it. */
-  begun: number
+  begun: Set<Owner>
   /** Those whose callback runs. */
   running: number
   /** Only there while one runs: following asynchronous calls costs every promise of the process a little. */
   inside: AsyncLocalStorage<symbol> | undefined
+}
+
+/** A transaction that has the writer, or waits for it. */
+interface Owner {
+  /** When its time is over, so that it has the writer no longer, whatever its callback does; on the clock of `performance`. */
+  until: number
 }
 
 /** By the number of the store; only those on which there is one. */
@@ -84,7 +90,10 @@ export class Transactions {
 
   /** Throws while a transaction of this thread goes on: it could not, if this thread waited for the writer. */
   refuseMeanwhile(what: string): void {
-    if (ongoing.size > 0 && ongoing.has(this.#channel.store)) {
+    if (ongoing.size === 0) return
+    const now = performance.now()
+    const here = ongoing.get(this.#channel.store)
+    if (here !== undefined && [...here.begun].some(({ until }) => now < until)) {
       throw new ZqliteError('ERR_TRANSACTION_STATE', `${what} would wait for a transaction of this thread, which could not go on meanwhile; use the asynchronous form`)
     }
   }
@@ -114,15 +123,18 @@ export class Transactions {
     const session = new Session(this.#channel, this.#next++)
     const begin = () => session.control(Operation.Begin, modes.indexOf(mode), bounds.of(undefined))
     const { store } = this.#channel
-    const here = ongoing.get(store) ?? { begun: 0, running: 0, inside: undefined }
+    const here = ongoing.get(store) ?? { begun: new Set(), running: 0, inside: undefined }
     ongoing.set(store, here)
-    here.begun++
+    const owner: Owner = { until: Number.POSITIVE_INFINITY }
+    here.begun.add(owner)
     this.#begun++
     try {
       await this.#channel.tracer.traced(channels.acquire, { operation: 'transaction', lane: 'writer' }, begin)
+      owner.until = performance.now() + this.#channel.transactionTotal
       return await this.#call(here, callback, session, bounds)
     } finally {
-      if (--here.begun === 0) ongoing.delete(store)
+      here.begun.delete(owner)
+      if (here.begun.size === 0) ongoing.delete(store)
       if (--this.#begun === 0) this.#settled?.()
     }
   }

@@ -2,7 +2,7 @@
 
 import test from 'ava';
 import fc from 'fast-check';
-import { formatIpv4, formatIpv6, formatPrefix, isMapped, parseIpv4, parseIpv6, parsePrefix } from '../src/addresses/ip.js';
+import { formatIpv4, formatIpv6, formatPrefix, mappedProblem, parseAddress, parseIpv4, parseIpv6, parsePrefix, unmapped } from '../src/addresses/ip.js';
 
 test('IPv4 text is strict', (t) => {
   t.is(parseIpv4('100.64.0.1'), 0x6440_0001);
@@ -39,7 +39,36 @@ test('prefixes have no host bits and one form', (t) => {
     t.is(parsePrefix(wrong), undefined, wrong);
 });
 
-test('what is IPv4 in the clothes of IPv6', (t) => {
-  for (const text of ['::ffff:0:0/96', '::ffff:c000:200/120', '::ffff:c000:201/128']) t.true(isMapped(text), text);
-  for (const text of ['::/0', '::ffff:0:0/95', '::ffff:0:0:0/96', '::fffe:0:0/96', '192.0.2.0/24', 'fd00::/96', '::ffff:0']) t.false(isMapped(text), text);
+test('IPv4-mapped IPv6 is no address and no prefix, and has a form of IPv4', (t) => {
+  const mapped: Record<string, string> = {
+    '::ffff:0:0/96': '0.0.0.0/0',
+    '::ffff:c000:200/120': '192.0.2.0/24',
+    '::FFFF:192.0.2.0/120': '192.0.2.0/24',
+    '0:0:0:0:0:ffff:c000:201/128': '192.0.2.1/32',
+    '::ffff:192.0.2.1': '192.0.2.1',
+    '::ffff:192.0.2.1-::ffff:192.0.2.9': '192.0.2.1-192.0.2.9',
+    // Without the host bits, which would be refused next.
+    '::ffff:192.0.2.1/120': '192.0.2.0/24',
+  };
+  for (const [text, ipv4] of Object.entries(mapped)) {
+    t.is(unmapped(text), ipv4);
+    t.is(mappedProblem(text), `IPv4-mapped IPv6; write ${ipv4}`);
+    t.is(parsePrefix(text), undefined, text);
+    t.is(parseAddress(text), undefined, text);
+  }
+  for (const text of ['::/0', '::fffe:0:0/95', '::ffff:0:0:0/96', '::fffe:0:0/96', 'fd00::/96']) {
+    t.not(parsePrefix(text), undefined, text);
+    t.is(unmapped(text), undefined, text);
+  }
+  for (const text of ['', '-', '/96', '192.0.2.0/24', '::ffff:0', '::ffff:0:0/95', '::ffff:0:0/129', '::ffff:0:0/x', '::ffff:0:0%eth0', 'web-server']) t.is(unmapped(text), undefined, text);
+});
+
+test('property: an IPv4-mapped prefix is the prefix that it maps', (t) => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.nat({ max: 32 }), (address, length) => {
+      const value = (BigInt(address) >> BigInt(32 - length)) << BigInt(32 - length);
+      return unmapped(`${formatIpv6((0xffffn << 32n) | value)}/${length + 96}`) === formatPrefix({ family: 4, value, length });
+    }),
+  );
+  t.pass();
 });

@@ -14,7 +14,8 @@ import { unit } from '../src/agent/service.js';
 import { wgQuick } from '../src/agent/wg-quick.js';
 import { differences, type LivePeer } from '../src/agent/wireguard.js';
 import type { PacketFilter, PeerRecord, SelfRecord } from '../src/client.js';
-import { rangeOf, type FilterRule } from '../src/topology/filter.js';
+import { parseRange } from '../src/addresses/ranges.js';
+import type { FilterRule } from '../src/topology/filter.js';
 import { startNetwork } from './support/network.js';
 
 const key = (): string => randomBytes(32).toString('base64');
@@ -305,7 +306,7 @@ function accepts(text: string, source: string, destination: string, protocol: nu
   const inside = (name: string, address: string): boolean => {
     const value = parseAddress(address);
     return (sets.get(name) ?? []).some((element) => {
-      const range = rangeOf(element);
+      const range = parseRange(element);
       return range !== undefined && value?.family === range.family && range.first <= value.value && value.value <= range.last;
     });
   };
@@ -332,7 +333,7 @@ function accepts(text: string, source: string, destination: string, protocol: nu
 function admits(filter: readonly AclFilterRule[], { source, destination, protocol, port }: AclAddressQuery): boolean {
   const within = (ranges: readonly string[], text: string): boolean => {
     const address = parseAddress(text);
-    return ranges.map(rangeOf).some((range) => range?.family === address?.family && range!.first <= address!.value && address!.value <= range!.last);
+    return ranges.map(parseRange).some((range) => range?.family === address?.family && range!.first <= address!.value && address!.value <= range!.last);
   };
   return filter.some(
     ({ sources, destinations, protocols, ports }) =>

@@ -5,24 +5,11 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import type { WebSocket } from 'ws';
 import { SyncClient, SyncClientError, digestOf, type Change, type Snapshot, type SyncClientOptions } from '../src/client.js';
-import { SyncServer, type SyncPut } from '../src/sync.js';
+import { SyncServer } from '../src/sync.js';
 import { Link, ScriptedServer } from './support/sockets.js';
+import { put, startSync } from './support/sync.js';
 
 const FAST = { firstMs: 20, maxMs: 100 };
-
-const put = (handle: number, text = 'a'): SyncPut => ({ handle, id: `p${handle}`, record: JSON.stringify({ id: `p${handle}`, text }) });
-
-async function startServer(t: ExecutionContext, port = 0): Promise<SyncServer> {
-  const server = await SyncServer.start({ host: '127.0.0.1', port, epoch: 'e' });
-  t.teardown(() => server.stop());
-  server.publish({
-    revision: 1,
-    puts: [1, 2, 3].map((handle) => put(handle)),
-    views: [{ view: 1, add: [1, 2, 3] }],
-    recipients: [1, 2, 3].map((handle) => ({ handle, view: 1, self: '{"me":1}' })),
-  });
-  return server;
-}
 
 function client(t: ExecutionContext, options: SyncClientOptions): SyncClient {
   const made = new SyncClient({ backoff: FAST, ...options });
@@ -45,7 +32,7 @@ async function until(condition: () => boolean): Promise<void> {
 const ids = (peers: Iterable<{ readonly id: string }>): string[] => Array.from(peers, ({ id }) => id);
 
 test('holds what it may see, and says what changes', async (t) => {
-  const server = await startServer(t);
+  const server = await startSync(t);
   const peer = peerOf(t, () => server, 1, server);
   const changes: Change[] = [];
   peer.on('change', (change) => changes.push(change));
@@ -65,7 +52,7 @@ test('holds what it may see, and says what changes', async (t) => {
 });
 
 test('resumes after a broken connection', async (t) => {
-  const server = await startServer(t);
+  const server = await startSync(t);
   const link = await Link.to(() => server.port);
   t.teardown(() => link.close());
   const peer = peerOf(t, () => server, 1, link).start();
@@ -86,7 +73,7 @@ test('resumes after a broken connection', async (t) => {
 });
 
 test('resumes from a snapshot of another client', async (t) => {
-  const server = await startServer(t);
+  const server = await startSync(t);
   const first = peerOf(t, () => server, 1, server).start();
   await once(first, 'connected');
   const snapshot = first.snapshot();
@@ -101,7 +88,7 @@ test('resumes from a snapshot of another client', async (t) => {
 });
 
 test('a packet filter comes once, changes with the view, and is not sent again to one who resumes with it', async (t) => {
-  const server = await startServer(t);
+  const server = await startSync(t);
   server.publish({ revision: 2, filters: ['[{"a":1}]'], views: [{ view: 1, filter: 0 }] });
   const first = peerOf(t, () => server, 1, server).start();
   await once(first, 'connected');
@@ -135,14 +122,14 @@ test('a packet filter comes once, changes with the view, and is not sent again t
 });
 
 test('comes back to a server that was restarted', async (t) => {
-  let server = await startServer(t);
+  let server = await startSync(t);
   const peer = peerOf(t, () => server, 1, { port: server.port }).start();
   await once(peer, 'connected');
   const lost = once(peer, 'disconnected');
   await server.stop();
   await lost;
   t.deepEqual([...peer.peers.keys()], ['p2', 'p3'], 'the last good state stays');
-  server = await startServer(t, server.port);
+  server = await startSync(t, { port: server.port });
   await once(peer, 'connected');
   server.publish({ revision: 2, puts: [put(3, 'b')] });
   await until(() => peer.revision === 2);
@@ -150,7 +137,7 @@ test('comes back to a server that was restarted', async (t) => {
 });
 
 test('ends when it is revoked, and when it is replaced', async (t) => {
-  const server = await startServer(t);
+  const server = await startSync(t);
   const revoked = peerOf(t, () => server, 1, server).start();
   await once(revoked, 'connected');
   server.publish({ revision: 2, recipients: [{ handle: 1, revoked: true }] });
@@ -166,7 +153,7 @@ test('ends when it is revoked, and when it is replaced', async (t) => {
 });
 
 test('keeps asking for credentials, unless there is no use', async (t) => {
-  const server = await startServer(t);
+  const server = await startSync(t);
   let asked = 0;
   const peer = client(t, {
     credentials: async () => {
@@ -186,7 +173,7 @@ test('keeps asking for credentials, unless there is no use', async (t) => {
 });
 
 test('close ends it at any time', async (t) => {
-  const server = await startServer(t);
+  const server = await startSync(t);
   const states: (() => SyncClientOptions['credentials'])[] = [
     () => async () => ({ url: `ws://127.0.0.1:${server.port}/v1/sync`, token: server.issueToken(1, 1000) }),
     () => () => Promise.reject(new Error('waiting to retry')),

@@ -3,10 +3,11 @@
 import test from 'ava';
 import fc from 'fast-check';
 import type { AclPeer, AclRule } from 'zqlite';
-import { rangeOf, type FilterRule, type Range } from '../src/topology/filter.js';
+import { parseRange, type AddressRange } from '../src/addresses/ranges.js';
+import type { FilterRule } from '../src/topology/filter.js';
 import { Filters } from '../src/topology/filters.js';
 
-const meet = (a: Range | undefined, b: Range | undefined): boolean => a !== undefined && b !== undefined && a.family === b.family && a.first <= b.last && b.first <= a.last;
+const meet = (a: AddressRange | undefined, b: AddressRange | undefined): boolean => a !== undefined && b !== undefined && a.family === b.family && a.first <= b.last && b.first <= a.last;
 
 /** Every rule, every destination. */
 function plain(rules: readonly AclRule[], { addresses, labels, routes = [] }: Omit<AclPeer, 'id'>): FilterRule[] {
@@ -15,8 +16,8 @@ function plain(rules: readonly AclRule[], { addresses, labels, routes = [] }: Om
     .toSorted((a, b) => b.priority - a.priority || Number(a.action === 'allow') - Number(b.action === 'allow') || a.id - b.id);
   return inOrder.flatMap(({ action, sources, destinations, protocols = [], sameOwner, through = [], family }) => {
     if (through.length > 0 && !through.some((label) => labels.includes(label))) return [];
-    const isOwn = (selector: string): boolean => selector === '*' || labels.includes(selector) || addresses.some((address) => meet(rangeOf(selector), rangeOf(address)));
-    const isRouted = (selector: string): boolean => routes.some((route) => selector === '*' || meet(rangeOf(selector), rangeOf(route)));
+    const isOwn = (selector: string): boolean => selector === '*' || labels.includes(selector) || addresses.some((address) => meet(parseRange(selector), parseRange(address)));
+    const isRouted = (selector: string): boolean => routes.some((route) => selector === '*' || meet(parseRange(selector), parseRange(route)));
     const routed = sameOwner === true ? [] : destinations.filter(isRouted).map((selector) => (selector === '*' ? 'routes' : selector));
     const to = [...new Set([...(destinations.some(isOwn) ? ['self'] : []), ...routed])];
     return to.length === 0 ? [] : [{ action, sources, destinations: to, ...(protocols.length > 0 && { protocols }), ...(sameOwner && { sameOwner }), ...(family && { family }) }];
@@ -59,7 +60,7 @@ test('property: the filter of a peer is what each rule says of it', (t) => {
       const filters = new Filters(rules);
       for (const one of peers) t.deepEqual(filters.of(one), plain(rules, one));
       const named = new Set(rules.filter(({ enabled }) => enabled !== false).flatMap(({ sources }) => sources));
-      t.deepEqual([...filters.sourceLabels()].sort(), [...named].filter((one) => /^[a-z]+:[a-z]/.test(one) && rangeOf(one) === undefined).sort());
+      t.deepEqual([...filters.sourceLabels()].sort(), [...named].filter((one) => /^[a-z]+:[a-z]/.test(one) && parseRange(one) === undefined).sort());
     }),
     { numRuns: 500 },
   );

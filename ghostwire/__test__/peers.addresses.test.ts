@@ -288,12 +288,13 @@ test('who has an address: routers of subnets too, the longest first', async (t) 
   const [a, b, c] = await network.populate(
     { hostname: 'a', routes: ['10.0.0.0/8', '10.1.0.0/16', '0.0.0.0/0'], approvedRoutes: ['10.0.0.0/8', '10.1.0.0/16', '0.0.0.0/0'] },
     { hostname: 'b', routes: ['10.1.0.0/16'], approvedRoutes: ['10.1.0.0/16'] },
-    { hostname: 'c', routes: ['::ffff:a01:0/112', '2001:db8::/32'], approvedRoutes: ['::ffff:a01:0/112', '2001:db8::/32'] },
+    { hostname: 'c', routes: ['::/64', '2001:db8::/32'], approvedRoutes: ['::/64', '2001:db8::/32'] },
   );
   const routes = (address: string): unknown[] =>
     network.whois.look(address).routes.map(({ prefix, primary, routers }) => [prefix, primary.record.name, routers.map(({ record }) => record.name)]);
   t.deepEqual(routes('10.1.2.3'), [['10.1.0.0/16', 'a', ['a', 'b']], ['10.0.0.0/8', 'a', ['a']]]);
   t.deepEqual(routes('10.9.9.9'), [['10.0.0.0/8', 'a', ['a']]]);
+  t.deepEqual(routes('::ffff:10.1.2.3'), routes('10.1.2.3'), 'as logged by servers of both families');
   t.deepEqual(routes('2001:db8::7'), [['2001:db8::/32', 'c', ['c']]]);
   t.deepEqual(routes('192.0.2.1'), [], 'an exit node is not a router of everything');
   t.is(network.whois.look('10.1.2.3').state, 'outside');

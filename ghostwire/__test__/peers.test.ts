@@ -110,12 +110,33 @@ const BAD: readonly (readonly [Partial<Registration>, string])[] = [
   [{ tags: ['tag:web'] }, 'ERR_TAG_NOT_ALLOWED'],
   [{ routes: ['10.0.0.1/8'] }, 'ERR_ROUTE'],
   [{ routes: ['default'] }, 'ERR_ROUTE'],
+  [{ routes: ['10.0.0.0/8', '::ffff:a01:0/112'] }, 'ERR_ROUTE'],
   [{ endpoints: ['192.0.2.1'] }, 'ERR_ENDPOINT'],
   [{ endpoints: ['192.0.2.1:0'] }, 'ERR_ENDPOINT'],
   [{ endpoints: ['192.0.2.1:65536'] }, 'ERR_ENDPOINT'],
   [{ endpoints: ['2001:db8::1:51820'] }, 'ERR_ENDPOINT'],
   [{ endpoints: ['host:51820'] }, 'ERR_ENDPOINT'],
+  [{ endpoints: ['[192.0.2.1]:51820'] }, 'ERR_ENDPOINT'],
+  [{ endpoints: ['[::ffff:192.0.2.1]:51820'] }, 'ERR_ENDPOINT'],
 ];
+
+/** A table of prefixes takes a mapped route for IPv4, so its router would bear the label of those who carry 10.1.0.0/16. */
+test('IPv4-mapped routes, endpoints and addresses are refused, with what to write instead', async (t) => {
+  const { register, peers, policies, directory, stop } = await startNetwork();
+  const routes = ['::ffff:a01:0/112'];
+  const route = { code: 'ERR_ROUTE', message: 'routes: "::ffff:a01:0/112" is IPv4-mapped IPv6; write 10.1.0.0/16' };
+  await t.throwsAsync(register({ routes }), route);
+  const { id } = await register({ routes: ['10.1.0.0/16', '2001:db8::/32'] });
+  await t.throwsAsync(peers.updateSelf(id, { routes }), route);
+  await t.throwsAsync(peers.update(id, { approvedRoutes: routes }), { ...route, message: `approvedR${route.message.slice(1)}` });
+  t.deepEqual(directory.get(id)?.record.advertisedRoutes, ['10.1.0.0/16', '2001:db8::/32']);
+  await t.throwsAsync(peers.updateSelf(id, { endpoints: ['[::ffff:192.0.2.1]:51820'] }), { code: 'ERR_ENDPOINT', message: /write 192\.0\.2\.1:51820$/ });
+  await t.throwsAsync(peers.update(id, { ipv4: '::ffff:100.64.0.9' }), { code: 'ERR_ADDRESS', message: /write 100\.64\.0\.9$/ });
+  await policies.put('{"grants": [{"src": ["10.1.0.0/16"], "dst": ["*"], "ip": ["*"]}]}');
+  const labels = (approvedRoutes: string[]): string[] => policies.compiled.labels({ user: null, tags: [], approvedRoutes });
+  t.deepEqual([labels(['10.1.2.0/24']), labels(['2001:db8::/32'])], [['group:carries:0'], []]);
+  await stop();
+});
 
 test('malformed fields are refused by name, and cost nothing', async (t) => {
   const { register, directory, preauthKeys, stop } = await startNetwork();

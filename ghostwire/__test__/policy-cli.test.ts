@@ -3,8 +3,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { wireguardKey } from './support/network.js';
-import { killAll, runHere, start, temporaryFolder, type Finished } from './support/process.js';
+import { commandLine, register } from './support/cli.js';
+import { killAll, start, temporaryFolder } from './support/process.js';
 
 test.after.always(killAll);
 
@@ -12,25 +12,8 @@ test.serial('policies and rules from the command line', async (t) => {
   t.timeout(300_000);
   const folder = temporaryFolder();
   const server = await start(join(folder, 'gw.db'));
-  const environment = { GHOSTWIRE_URL: server.started.api, GHOSTWIRE_ADMIN_KEY: server.started.adminKey! };
-  for (const hostname of ['a', 'b']) {
-    const body = JSON.stringify({ preauthKey: server.started.preauthKey, wireguardKey: wireguardKey(), hostname, user: `${hostname}@x` });
-    await fetch(`${server.started.api}/v1/peers/register`, { method: 'POST', headers: { 'content-type': 'application/json' }, body });
-  }
-  const run = (...args: string[]): Promise<Finished> => runHere(args, environment);
-  const prints = async (expected: RegExp, ...args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(...args);
-    t.is(code, 0, stderr);
-    t.regex(stdout, expected);
-    return stdout;
-  };
-  const json = async <T>(...args: string[]): Promise<T> => JSON.parse(await prints(/^[[{]/, ...args, '--json')) as T;
-  const fails = async (exitCode: number, expected: RegExp, ...args: string[]): Promise<Finished> => {
-    const finished = await run(...args);
-    t.is(finished.code, exitCode, finished.stdout);
-    t.regex(finished.stderr, expected);
-    return finished;
-  };
+  for (const hostname of ['a', 'b']) await register(server, hostname, { user: `${hostname}@x` });
+  const { run, prints, json, fails } = commandLine(t, server);
   const file = (name: string, text: string): string => {
     writeFileSync(join(folder, name), text);
     return join(folder, name);
@@ -92,8 +75,8 @@ test.serial('policies and rules from the command line', async (t) => {
   // What a restart finds.
   await server.stop();
   const again = await start(join(folder, 'gw.db'));
-  environment.GHOSTWIRE_URL = again.started.api;
-  t.like(await json<unknown[]>('policy', 'history'), { length: 3, 0: { version: 3, rollbackOf: 1 }, 2: { comment: 'start' } });
-  await prints(/version 4/, 'policy', 'rollback', '2', '--expect', '3');
+  const later = commandLine(t, again, server.started.adminKey);
+  t.like(await later.json<unknown[]>('policy', 'history'), { length: 3, 0: { version: 3, rollbackOf: 1 }, 2: { comment: 'start' } });
+  await later.prints(/version 4/, 'policy', 'rollback', '2', '--expect', '3');
   await again.stop();
 });

@@ -176,6 +176,8 @@ test('an explanation names the line, and what came too late', async (t) => {
   t.like(ask().matching[0], { kind: 'rule', id: 1, text: 'lost laptop' });
   t.like(explainer.explain({ source: 'b', destination: a!.record.ipv4, protocol: 6, port: 9 }), { allowed: false, reason: 'denied: no rule matches', matching: [] });
   t.like(explainer.explain({ source: a!.record.ipv4, destination: '192.0.2.1', protocol: 6, port: 9 }), { allowed: false });
+  const mapped = `::ffff:${a!.record.ipv4}`;
+  t.deepEqual(explainer.explain({ source: mapped, destination: 'b', protocol: 6, port: 9 }), explainer.explain({ source: a!.record.ipv4, destination: 'b', protocol: 6, port: 9 }));
   t.throws(() => explainer.explain({ source: 'x', destination: 'b', protocol: 6, port: 9 }), { code: 'ERR_PEER_NOT_FOUND' });
   await stop();
 });

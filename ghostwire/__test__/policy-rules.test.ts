@@ -91,6 +91,8 @@ test('what cannot be meant is refused', async (t) => {
   };
   await refused({ sources: ['group:ops'] }, /sources: "group:ops" is not a group of the policy/);
   await refused({ destinations: ['10.0.0.1/8'] }, /destinations/);
+  await refused({ destinations: ['::ffff:a00:0/104'] }, /destinations: "::ffff:a00:0\/104" is IPv4-mapped IPv6; write 10\.0\.0\.0\/8$/);
+  await refused({ sources: ['::ffff:10.0.0.1-::ffff:10.0.0.9'] }, /write 10\.0\.0\.1-10\.0\.0\.9$/);
   await refused({ destinations: ['tag:'] }, /tag:web/);
   await refused({ sources: ['server'] }, /"server" is not a user/);
   await refused({ sources: ['gro\u0443p:dev'] }, /is not a user/);

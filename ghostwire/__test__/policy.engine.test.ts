@@ -7,7 +7,7 @@ import { formatPrefix, parseAddress, parsePrefix, type Prefix } from '../src/add
 import { covers, formatAddress, overlap, rangeOf, type AddressRange } from '../src/addresses/ranges.js';
 import { applyCase, type Applied } from '../src/policy/cases.js';
 import { compilePolicy } from '../src/policy/compile.js';
-import { compileFilters, protocolsOf, type FilterRule } from '../src/policy/filters.js';
+import { compileFilters, protocolsOf, type WireFilterRule } from '../src/policy/wire-filters.js';
 import { INTERNET } from '../src/policy/reach.js';
 import { isExitNode, isExitRoute, subnetRoutes, type TailnetNode } from '../src/policy/tailnet.js';
 import { Visibility } from '../src/policy/visibility.js';
@@ -63,7 +63,7 @@ type Address = Pick<Prefix, 'family' | 'value'>;
 class World {
   readonly nodes: readonly TailnetNode[];
   readonly #engine = new AclEngine();
-  readonly #filters: ReadonlyMap<TailnetNode, readonly FilterRule[]>;
+  readonly #filters: ReadonlyMap<TailnetNode, readonly WireFilterRule[]>;
   readonly #visibility: Visibility;
 
   constructor(applied: Applied) {

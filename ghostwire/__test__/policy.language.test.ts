@@ -4,20 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { GhostwireError, type GhostwireErrorCode } from '../src/errors.js';
 import { readPolicy, type ReadOptions } from '../src/policy/document.js';
 import { formatDuration, parseDuration } from '../src/policy/durations.js';
-
-const POLICY = `
-// Who may reach whom.
-{
-  "groups": { "group:dev": ["ann@example.com", "Bob@Example.com"], "group:none": [] },
-  "hosts": { "db": "100.64.0.9", "lab": "192.0.2.0/24" },
-  "tagOwners": { "tag:web": ["group:dev"], "tag:db": ["ops@example.com", "tag:web"], },
-  "acls": [
-    { "action": "accept", "src": ["group:dev"], "dst": ["tag:web:80,443", "tag:db:5432"] },
-    { "action": "accept", "src": ["tag:web"], "proto": "tcp", "dst": ["tag:db:5432", "db:8000-8999"] },
-    { "action": "accept", "src": ["ops@example.com"], "dst": ["*:*", "lab:*"] }, /* ops may do anything */
-  ],
-}
-`;
+import { POLICY } from './support/policies.js';
 
 const DEFINED = '"groups": {"group:dev": []}, "hosts": {"db": "10.0.0.1", "net": "10.0.0.0/8"}, "tagOwners": {"tag:web": []}';
 
@@ -106,6 +93,8 @@ test('groups, hosts, tagOwners, autoApprovers', (t) => {
   refused(t, '{"groups": {"group:a": ["ann"]}}', 'ERR_POLICY_INVALID', [1, 25], /a member of a group is a user/);
   refused(t, '{"hosts": {"a": "10.0.0.0/7.5"}}', 'ERR_POLICY_INVALID', [1, 17], 'hosts["a"]: "10.0.0.0/7.5": invalid address');
   refused(t, '{"hosts": {"a": "10.0.0.1/8"}}', 'ERR_POLICY_INVALID', [1, 17], /prefix has bits set after its length/);
+  const mapped = 'IPv4-mapped IPv6; write 10.0.0.0/8';
+  refused(t, '{"hosts": {"a": "::ffff:a00:0/104"}}', 'ERR_POLICY_INVALID', [1, 17], `hosts["a"]: "::ffff:a00:0/104": ${mapped}`);
   refused(t, '{"hosts": {"1.2.3.4": "10.0.0.1"}}', 'ERR_POLICY_INVALID', [1, 12], /is no address/);
   refused(
     t,
@@ -121,6 +110,7 @@ test('groups, hosts, tagOwners, autoApprovers', (t) => {
   const approvers = (routes: string): string => `{${DEFINED}, "autoApprovers": {"routes": {${routes}}}}`;
   t.deepEqual(readPolicy(approvers('"10.0.0.0/8": ["tag:web"]')).autoApprovers.routes[0]?.approvers, ['tag:web']);
   t.regex(t.throws(() => readPolicy(approvers('"10.0.0.1/8": []'))).message, /bits set after its length/);
+  t.true(t.throws(() => readPolicy(approvers('"::ffff:10.0.0.0/104": []'))).message.endsWith(`autoApprovers.routes["::ffff:10.0.0.0/104"]: ${mapped}`));
   t.regex(t.throws(() => readPolicy(approvers('"10.0.0.0/8": ["tag:wbe"]'))).message, /tag not found: "tag:wbe"; did you mean "tag:web"/);
 });
 
@@ -132,6 +122,8 @@ test('acls: the words of the plane, the place in the text', (t) => {
   wrong(rule('group:dve', '*:*'), '"group:dve"', /src=group not found: "group:dve"; did you mean "group:dev"/);
   wrong(rule('*', 'bd:80'), '"bd:80"', /did you mean "db"/);
   wrong(rule('10.0.0.1/8', '*:*'), '"10.0.0.1/8"', /bits set after its length/);
+  wrong(rule('::ffff:10.0.0.1', '*:*'), '"::ffff:10.0.0.1"', 'src="::ffff:10.0.0.1": IPv4-mapped IPv6; write 10.0.0.1');
+  wrong(rule('*', '[::ffff:a00:0]/104:*'), '"[::ffff:a00:0]/104:*"', /: IPv4-mapped IPv6; write 10\.0\.0\.0\/8/);
   wrong(rule('autogroup:self', '*:*'), '"autogroup:self"', '"autogroup:self" not valid on the src side of a rule');
   wrong(rule('autogroup:internet', '*:*'), '"autogroup:internet"', '"autogroup:internet" not valid on the src side of a rule');
   wrong(rule('*', 'autogroup:danger-all:*'), '"autogroup:danger-all:*"', 'cannot use autogroup:danger-all as a dst');
@@ -237,6 +229,7 @@ test('nodeAttrs and sshTests', (t) => {
   const pool = (text: string): string => `{"target": ["*"], "ipPool": ["${text}"]}`;
   wrongEntry(t, 'nodeAttrs', pool('100.64.0.1/16'), '"100.64.0.1/16"', '"100.64.0.1/16": invalid prefix');
   wrongEntry(t, 'nodeAttrs', pool('10.0.0.0/16'), '"10.0.0.0/16"', 'ipPool "10.0.0.0/16" is not within 100.64.0.0/10');
+  wrongEntry(t, 'nodeAttrs', pool('::ffff:100.80.0.0/112'), '"::ffff:100.80.0.0/112"', '"::ffff:100.80.0.0/112": IPv4-mapped IPv6; write 100.80.0.0/16');
   wrongEntry(t, 'nodeAttrs', pool('100.100.0.0/16'), '"100.100.0.0/16"', 'ipPool "100.100.0.0/16" overlaps reserved range 100.100.0.0-100.100.0.255');
   t.notThrows(() => readPolicy(`{"nodeAttrs": [${pool('100.81.0.0/16')}]}`));
   wrongEntry(t, 'nodeAttrs', '{"target": ["%bogus%"], "attr": ["a"]}', '"%bogus%"', '"%bogus%": invalid address');

@@ -160,6 +160,15 @@ test('an operator may have what nobody has, in a pool or not, and what rests', (
     t.throws(() => addresses.claim(wrong), { code: 'ERR_ADDRESS', message }, wrong);
 });
 
+test('an address that rests and is claimed is not told of as free soon', (t) => {
+  const addresses = pools('10.0.0.0/29', { quarantine: 1_000, now: () => 0 });
+  for (let last = 1; last <= 6; last += 1) addresses.apply(`10.0.0.${last}`, last < 3 ? { releasedAt: last === 1 ? 0 : -500 } : 'p_1', last, () => 1);
+  const claimed = addresses.claim('10.0.0.2');
+  t.like(exhausted(t, () => addresses.propose()).details, { resting: 1, nextFree: new Date(1_000).toISOString() });
+  addresses.withdraw(claimed);
+  t.like(exhausted(t, () => addresses.propose()).details, { resting: 2, nextFree: new Date(500).toISOString() });
+});
+
 test('what is kept for a pre-auth key is had with it and in no other way', (t) => {
   const addresses = pools('10.0.0.0/29');
   addresses.apply('10.0.0.1', { preauthKey: 'k1' }, 4, () => undefined);

@@ -8,23 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { Database } from 'zqlite';
 import type { PeerBody } from '../src/api/schemas.js';
-import { wireguardKey } from './support/network.js';
+import { commandLine, register } from './support/cli.js';
 import { FREE_PORTS, killAll, launch, run, runHere, start, temporaryFolder, type Finished, type Server } from './support/process.js';
-
-interface RegisteredBody {
-  readonly peer: PeerBody;
-  readonly token: string;
-}
-
-async function register({ started }: Server, preauthKey: string, hostname: string): Promise<RegisteredBody> {
-  const response = await fetch(`${started.api}/v1/peers/register`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ preauthKey, wireguardKey: wireguardKey(), hostname }),
-  });
-  if (response.status !== 201) throw new Error(await response.text());
-  return (await response.json()) as RegisteredBody;
-}
 
 /** The program said one line, with the code, and nothing of its inside. */
 function failed(t: ExecutionContext, { code, signal, stdout, stderr }: Finished, expected: string, message: RegExp, exitCode = 1): void {
@@ -43,8 +28,8 @@ test.serial('a first start makes keys, a second one finds everything again', asy
   const { adminKey, preauthKey, api, metrics } = first.started;
   t.regex(adminKey ?? '', /^gw_admin_/);
   t.regex(preauthKey ?? '', /^gw_preauth_/);
-  const a = await register(first, preauthKey!, 'a');
-  const b = await register(first, preauthKey!, 'b');
+  const a = await register(first, 'a');
+  const b = await register(first, 'b');
   const headers = { authorization: `Bearer ${adminKey}` };
   const policy = '// kept\n{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:22"]}]}';
   t.is((await fetch(`${api}/v1/policy`, { method: 'PUT', headers, body: policy })).status, 200);
@@ -72,7 +57,7 @@ test.serial('a first start makes keys, a second one finds everything again', asy
   const shown = await fetch(`${second.started.api}/v1/peers/${a.peer.id}`, { headers });
   t.deepEqual(await shown.json(), a.peer);
   t.like(await (await fetch(`${second.started.api}/v1/policy`, { headers })).json(), { text: policy });
-  const c = await register(second, preauthKey!, 'c');
+  const c = await register(second, 'c', { preauthKey: preauthKey! });
   t.not(c.peer.addresses[0], a.peer.addresses[0]);
   const token = await fetch(`${second.started.api}/v1/peers/self/connection-token`, {
     method: 'POST',
@@ -101,13 +86,13 @@ test.serial('the banner shows the keys once, and its join line joins', async (t)
 
 test.serial('metrics, health and readiness', async (t) => {
   const server = await start(join(temporaryFolder(), 'gw.db'));
-  await register(server, server.started.preauthKey!, 'a');
+  await register(server, 'a');
   const { metrics } = server.started;
   const text = await (await fetch(`${metrics}/metrics`)).text();
   t.regex(text, /^ghostwire_peers 1$/m);
   t.regex(text, /^ghostwire_addresses_resting 0$/m);
   t.regex(text, /^ghostwire_http_requests_total\{method="POST",route="\/v1\/peers\/register",status="201"\} 1$/m);
-  t.regex(text, /^zqlite_writes \d+$/m);
+  t.regex(text, /^zqlite_queries_total\{operation="write",lane="writer"\} [1-9]\d*$/m);
   t.regex(text, /^ghostwire_sync_\w+ \d+$/m);
   t.regex(text, /^process_cpu_seconds_total /m);
   // What the page for trouble tells people to look at is there.
@@ -123,16 +108,19 @@ test.serial('metrics, health and readiness', async (t) => {
 test.serial('the command line talks to the server', async (t) => {
   const folder = temporaryFolder();
   const server = await start(join(folder, 'gw.db'));
-  const { peer } = await register(server, server.started.preauthKey!, 'machine');
-  const environment = { GHOSTWIRE_URL: server.started.api, GHOSTWIRE_ADMIN_KEY: server.started.adminKey! };
-  const json = async <T>(...args: string[]): Promise<T> => {
-    const { code, stdout, stderr } = await runHere([...args, '--json'], environment);
-    t.is(code, 0, stderr);
-    return JSON.parse(stdout) as T;
-  };
+  const { peer } = await register(server, 'machine');
+  const { run: command, json, prints } = commandLine(t, server);
   t.deepEqual(await json<PeerBody[]>('peers', 'list'), [peer]);
   t.deepEqual(await json<PeerBody>('peers', 'show', peer.id), peer);
-  t.regex((await runHere(['peers', 'list'], environment)).stdout, new RegExp(`^ID .*NAME.*\\n${peer.id} +machine +100\\.64\\.0\\.1 `));
+  await prints(new RegExp(`^ID .*NAME.*\\n${peer.id} +machine +100\\.64\\.0\\.1 `), 'peers', 'list');
+  t.deepEqual(await json<PeerBody>('peers', 'show', 'Machine'), peer, 'by its name too');
+  await prints(/^machine is desk now\n$/, 'peers', 'rename', 'machine', 'desk');
+  await prints(/^desk has tag:a, tag:b\n$/, 'peers', 'set-tags', 'desk', 'tag:b', 'tag:a');
+  t.deepEqual((await json<PeerBody>('peers', 'show', peer.id)).tags, ['tag:a', 'tag:b']);
+  await prints(/^desk has no tags\n$/, 'peers', 'set-tags', 'desk');
+  failed(t, await command('peers', 'set-tags', 'desk', 'web'), 'ERR_TAG', /"web"/);
+  failed(t, await command('peers', 'rename', 'desk', 'a.b'), 'ERR_HOSTNAME', /a\.b/);
+  failed(t, await command('peers', 'rename', 'machine', 'x'), 'ERR_PEER_NOT_FOUND', /"machine"/);
   const made = await json<{ id: string; key: string; maxUses: number; tags: string[] }>(
     'preauth-key',
     'create',
@@ -154,15 +142,15 @@ test.serial('the command line talks to the server', async (t) => {
   writeFileSync(file, '{"acls": [], /* none */}');
   t.deepEqual(await json('policy', 'check', file), { valid: true, rules: 0 });
   t.like(await json('policy', 'set', file, '--expect', '0'), { text: '{"acls": [], /* none */}' });
-  t.is((await runHere(['policy', 'get'], environment)).stdout, '{"acls": [], /* none */}\n');
-  failed(t, await runHere(['policy', 'set', file, '--expect', '0'], environment), 'ERR_POLICY_CHANGED', /version 1, not 0/);
+  t.is((await command('policy', 'get')).stdout, '{"acls": [], /* none */}\n');
+  failed(t, await command('policy', 'set', file, '--expect', '0'), 'ERR_POLICY_CHANGED', /version 1, not 0/);
   failed(t, await run(['policy', 'check', '-'], {}, '{"acl": []}'), 'ERR_POLICY_INVALID', /line 1, column 2/);
-  t.deepEqual(await json('peers', 'delete', peer.id), { id: peer.id, deleted: true });
-  failed(t, await runHere(['peers', 'show', peer.id], environment), 'ERR_PEER_NOT_FOUND', new RegExp(peer.id));
-  failed(t, await runHere(['peers', 'list'], { ...environment, GHOSTWIRE_ADMIN_KEY: 'wrong' }), 'ERR_UNAUTHORIZED', /admin key/);
+  t.deepEqual(await json('peers', 'delete', 'desk'), { id: peer.id, deleted: true });
+  failed(t, await command('peers', 'show', peer.id), 'ERR_PEER_NOT_FOUND', new RegExp(peer.id));
+  failed(t, await commandLine(t, server, 'wrong').run('peers', 'list'), 'ERR_UNAUTHORIZED', /admin key/);
   failed(t, await runHere(['peers', 'list'], { GHOSTWIRE_URL: server.started.api }), 'ERR_USAGE', /GHOSTWIRE_ADMIN_KEY/, 2);
   await server.stop();
-  failed(t, await runHere(['peers', 'list'], environment), 'ERR_UNREACHABLE', /ECONNREFUSED/);
+  failed(t, await command('peers', 'list'), 'ERR_UNREACHABLE', /ECONNREFUSED/);
 });
 
 test.serial('ports that are taken', async (t) => {
@@ -184,7 +172,7 @@ test.serial('a database that another process holds', async (t) => {
   const database = join(temporaryFolder(), 'gw.db');
   const server = await start(database);
   failed(t, await serveIn(database), 'ERR_LOCKED_BY_PROCESS', new RegExp(String(server.child.pid)));
-  await register(server, server.started.preauthKey!, 'still-works');
+  await register(server, 'still-works');
   await server.stop();
 });
 
@@ -211,7 +199,7 @@ test.serial('a damaged database', async (t) => {
   const folder = temporaryFolder();
   const database = join(folder, 'gw.db');
   const server = await start(database);
-  for (let index = 0; index < 20; index += 1) await register(server, server.started.preauthKey!, `h${index}`);
+  for (let index = 0; index < 20; index += 1) await register(server, `h${index}`);
   await server.stop();
   const damaged = join(folder, 'damaged.db');
   copyFileSync(database, damaged);

@@ -5,23 +5,9 @@ import test, { type ExecutionContext } from 'ava';
 import { syncErrorCodes } from '../native.cjs';
 import { digestOf } from '../src/client.js';
 import { CATALOGUE, GhostwireError } from '../src/errors.js';
-import { SyncServer, type SyncBatch, type SyncOptions, type SyncPut } from '../src/sync.js';
+import { SyncServer, type SyncBatch } from '../src/sync.js';
 import { RawPeer } from './support/sockets.js';
-
-const put = (handle: number, text = 'a'): SyncPut => ({ handle, id: `p${handle}`, record: JSON.stringify({ id: `p${handle}`, text }) });
-
-/** Peers 1 to 3, who see each other, at revision 1. */
-async function start(t: ExecutionContext, options: Partial<SyncOptions> = {}): Promise<SyncServer> {
-  const server = await SyncServer.start({ host: '127.0.0.1', port: 0, epoch: 'e', ...options });
-  t.teardown(() => server.stop());
-  server.publish({
-    revision: 1,
-    puts: [1, 2, 3].map((handle) => put(handle)),
-    views: [{ view: 1, add: [1, 2, 3] }],
-    recipients: [1, 2, 3].map((handle) => ({ handle, view: 1, self: '{"me":1}' })),
-  });
-  return server;
-}
+import { put, startSync } from './support/sync.js';
 
 const connect = (server: SyncServer, handle: number, position: object = {}): Promise<RawPeer> =>
   RawPeer.connect(server.port, { token: server.issueToken(handle, 60_000), ...position });
@@ -32,7 +18,7 @@ const fails = (t: ExecutionContext, code: string, call: () => unknown): Ghostwir
 };
 
 test('a peer is sent a full map, then what changes', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const peer = await connect(server, 1);
   const other = (handle: number) => ({ id: `p${handle}`, text: 'a' });
   t.deepEqual(await peer.next(), { type: 'full', epoch: 'e', revision: 1, self: { me: 1 }, packetFilter: null, peers: [other(2), other(3)] });
@@ -49,7 +35,7 @@ test('a peer is sent a full map, then what changes', async (t) => {
 });
 
 test('a revoked peer is told, and cannot come back', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const [revoked, other] = [await connect(server, 1), await connect(server, 2)];
   const token = server.issueToken(1, 60_000);
   await Promise.all([revoked.next(), other.next()]);
@@ -64,7 +50,7 @@ test('a revoked peer is told, and cannot come back', async (t) => {
 });
 
 test('who came and went is reported', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const seen: [number, boolean][] = [];
   const stopListening = server.onEvents((events) => {
     for (const { handle, connected } of events) seen.push([handle, connected]);
@@ -87,14 +73,14 @@ test('who came and went is reported', async (t) => {
 });
 
 test('metrics count', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const peer = await connect(server, 1);
   await peer.next();
   t.like(server.metrics(), { connected: 1, fulls: 1, tokensIssued: 1, publishes: 1, connections: 1, sockets: 1, records: 3, views: 1, recipients: 3, tokens: 0, revision: 1 });
 });
 
 test('what contradicts is refused whole', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const wrong: SyncBatch[] = [
     { revision: 0 },
     { revision: -1 },
@@ -125,7 +111,7 @@ test('what contradicts is refused whole', async (t) => {
 });
 
 test('an error has the stack of its caller', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const error = fails(t, 'ERR_SYNC_BATCH', function theCaller() {
     server.publish({ revision: 0 });
   });
@@ -135,14 +121,14 @@ test('an error has the stack of its caller', async (t) => {
 });
 
 test('outstanding tokens are bounded', async (t) => {
-  const server = await start(t, { maxTokens: 2 });
+  const server = await startSync(t, { maxTokens: 2 });
   server.issueToken(1, 60_000);
   server.issueToken(2, 60_000);
   t.true(fails(t, 'ERR_SYNC_TOKENS_FULL', () => server.issueToken(3, 60_000)).retryable);
 });
 
 test('a start that fails says why', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const start_ = (options: object) => SyncServer.start({ host: '127.0.0.1', port: 0, epoch: 'e', ...options });
   const taken = await t.throwsAsync(start_({ port: server.port }), { code: 'ERR_PORT_TAKEN' });
   t.true(taken?.message.includes(`127.0.0.1:${server.port}`));
@@ -155,7 +141,7 @@ test('a start that fails says why', async (t) => {
 });
 
 test('a stop says goodbye and frees the port', async (t) => {
-  const server = await start(t);
+  const server = await startSync(t);
   const { port } = server;
   const peer = await connect(server, 1);
   await peer.next();
@@ -164,7 +150,7 @@ test('a stop says goodbye and frees the port', async (t) => {
   fails(t, 'ERR_SHUTTING_DOWN', () => server.publish({ revision: 2 }));
   fails(t, 'ERR_SHUTTING_DOWN', () => server.issueToken(1, 1000));
   await server.stop();
-  const again = await start(t, { port });
+  const again = await startSync(t, { port });
   t.is(again.port, port);
 });
 

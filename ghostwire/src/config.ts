@@ -31,7 +31,7 @@ const SCHEMA = Type.Object({
     path: Type.String({ default: 'ghostwire.db', minLength: 1, description: 'The database file; made when missing.' }),
     cache_size: Type.Integer({ default: 64 * 2 ** 20, minimum: 0, unit: 'size', description: 'Page cache of all connections together.' }),
     parallel_writes: Type.Boolean({ default: true, description: 'Let independent writes share a commit.' }),
-    wal_limit: Type.Integer({ default: 64 * 2 ** 20, minimum: 4 * 2 ** 20, unit: 'size', description: 'Above this the write-ahead log is started anew.' }),
+    wal_limit: Type.Integer({ default: 64 * 2 ** 20, minimum: 4 * 2 ** 20, unit: 'size', description: 'At three quarters of this writes wait until the write-ahead log can begin anew.' }),
     max_read_age: duration('30s', 'A read older than this then ends.'),
     pragmas: table("SQLite's pragmas for every connection, other than those that zqlite sets itself."),
     limits: table("SQLite's run-time limits, by the names that zqlite's documentation has."),

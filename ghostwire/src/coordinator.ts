@@ -47,45 +47,21 @@ const SWEEP_EVERY = 60_000;
  * @throws ZqliteError for a database that cannot be used; GhostwireError ERR_PORT_TAKEN, ERR_LISTEN, ERR_JOURNAL_FORMAT
  */
 export async function startCoordinator({ config, log, version, onFailure }: CoordinatorOptions): Promise<Coordinator> {
-  const { database, pool, server, network, addresses } = config;
+  const { server, network, addresses } = config;
   const logger = log('ghostwire');
   /** Undone in the opposite order, by `close` or by a start that fails half way. */
   const stops: (() => unknown)[] = [];
   let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => {
-    closing ??= (async () => {
-      const failures: unknown[] = [];
-      for (const stop of stops.reverse()) {
-        // One part that cannot stop is no reason to leave the others running.
-        await Promise.resolve()
-          .then(stop)
-          .catch((error: unknown) => failures.push(error));
-      }
-      if (failures.length > 0) throw failures[0];
-    })();
-    return closing;
+  const close = (): Promise<void> => (closing ??= stopAll(stops.reverse()));
+  const repeat = (every: number, complaint: string, work: () => Promise<unknown>): void => {
+    const timer = setInterval(() => void work().catch((error: unknown) => logger.warn({ err: error }, complaint)), every);
+    stops.push(() => clearInterval(timer));
   };
 
   try {
     const files = tlsFiles(config, selfSigned);
     const tls = files && readCertificate(files);
-    const db = await Database.open(database.path, {
-      cacheSize: database.cache_size,
-      parallelWrites: database.parallel_writes,
-      wal: { limit: database.wal_limit, maxReadAge: database.max_read_age },
-      pragmas: database.pragmas,
-      limits: database.limits as Limits,
-      attach: database.attach as Record<string, string>,
-      extensions: database.extensions,
-      pool: {
-        minConnections: pool.min_connections,
-        maxConnections: pool.max_connections,
-        connectionTimeout: pool.connection_timeout,
-        idleTimeout: pool.idle_timeout,
-        maxLifetime: pool.max_lifetime,
-        healthCheckInterval: pool.health_check_interval,
-      },
-    });
+    const db = await openDatabase(config);
     stops.push(() => db.close());
     const journal = await SqliteJournal.open(db);
     stops.push(() => journal.close());
@@ -108,7 +84,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     stops.push(() => presence.stop());
 
     const metrics = createMetrics({
-      zqlite: () => ({ ...db.metrics() }),
+      database: db,
       sync: () => ({ ...sync?.metrics() }),
       peers: () => directory.size,
       resting: () => domain.addresses.resting,
@@ -117,6 +93,7 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
       notReady: () =>
         closing !== undefined ? 'stopping' : !ready ? 'starting' : replica.following ? undefined : 'not following the journal',
     });
+    stops.push(metrics.withoutDatabase);
     const metricsPort = await listen(metrics.server, server.host, server.metrics_port, 'metrics_port');
     // The last one down, so that a probe sees what happens meanwhile.
     stops.unshift(() => closeServer(metrics.server));
@@ -166,14 +143,8 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     // Last, so that a start which fails has used up no keys.
     const firstKeys = await makeFirstKeys(journal, replica, adminKeys, preauthKeys);
 
-    const compaction = setInterval(() => {
-      journal.compact(KEEP).catch((error: unknown) => logger.warn({ err: error }, 'compaction failed'));
-    }, COMPACT_EVERY);
-    stops.push(() => clearInterval(compaction));
-    const sweep = setInterval(() => {
-      preauthKeys.sweepAddresses().catch((error: unknown) => logger.warn({ err: error }, 'addresses that have rested could not be forgotten'));
-    }, SWEEP_EVERY);
-    stops.push(() => clearInterval(sweep));
+    repeat(COMPACT_EVERY, 'compaction failed', () => journal.compact(KEEP));
+    repeat(SWEEP_EVERY, 'addresses that have rested could not be forgotten', () => preauthKeys.sweepAddresses());
     // Requests under way need all of the above until they are answered.
     stops.push(() => drain(rest.server, () => rest.close(), server.shutdown_timeout));
     ready = true;
@@ -194,6 +165,39 @@ export async function startCoordinator({ config, log, version, onFailure }: Coor
     await close().catch((cause: unknown) => logger.error({ err: cause }, 'closing after a failed start failed too'));
     throw error;
   }
+}
+
+function openDatabase({ database, pool }: Config): Promise<Database> {
+  return Database.open(database.path, {
+    cacheSize: database.cache_size,
+    parallelWrites: database.parallel_writes,
+    wal: { limit: database.wal_limit, maxReadAge: database.max_read_age },
+    pragmas: database.pragmas,
+    limits: database.limits as Limits,
+    attach: database.attach as Record<string, string>,
+    extensions: database.extensions,
+    pool: {
+      minConnections: pool.min_connections,
+      maxConnections: pool.max_connections,
+      connectionTimeout: pool.connection_timeout,
+      idleTimeout: pool.idle_timeout,
+      maxLifetime: pool.max_lifetime,
+      healthCheckInterval: pool.health_check_interval,
+    },
+  });
+}
+
+/** In order, all of them: one part that cannot stop is no reason to leave the others running. @throws the first failure */
+async function stopAll(stops: readonly (() => unknown)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const stop of stops) {
+    try {
+      await stop();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** A registration must not fail because the table of outstanding tokens is full: the peer can ask again. */

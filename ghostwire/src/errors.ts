@@ -53,7 +53,7 @@ export const CATALOGUE = {
   ERR_USER_NOT_ALLOWED: entry(403, false, 'The pre-auth key is bound to another user.'),
   ERR_TAG: entry(400, false, 'The tag is not of the form tag:name.'),
   ERR_TAG_NOT_ALLOWED: entry(403, false, 'Neither the pre-auth key nor the policy lets this peer carry the tag.'),
-  ERR_ROUTE: entry(400, false, 'The route is not a prefix without host bits, or was not advertised by the peer.'),
+  ERR_ROUTE: entry(400, false, 'The route is not a prefix without host bits, is IPv4-mapped IPv6, or was not advertised by the peer.'),
   ERR_ENDPOINT: entry(400, false, 'The endpoint is not of the form address:port.'),
   ERR_ADDRESS: entry(400, false, 'The address is not an IPv4 address, not within the network, or reserved.'),
   ERR_ADDRESS_TAKEN: entry(409, false, 'Another peer has this address, or it is kept for one.'),

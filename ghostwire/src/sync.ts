@@ -126,11 +126,6 @@ export class SyncServer {
     return new SyncServer(call(() => startSync({ ...(options as NativeSyncOptions), host })));
   }
 
-  /** Where it listens. */
-  get address(): string {
-    return this.#native.address;
-  }
-
   get port(): number {
     return this.#native.port;
   }

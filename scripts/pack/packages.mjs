@@ -87,7 +87,10 @@ export function stage(out, { artifacts, allowMissing = false, repository } = {})
     for (const licence of LICENCES.slice(0, 2)) cpSync(join(root, licence), join(folder, licence))
     const optionalDependencies = Object.fromEntries(platforms.filter(({ of }) => of === from).map(({ name }) => [name, manifest.version]))
     const published = Object.fromEntries(Object.entries(manifest).filter(([key]) => !DEVELOPMENT.has(key)))
-    writeJson(join(folder, 'package.json'), { ...published, ...origin, optionalDependencies })
+    // npm adds files named LICENSE by itself, but not these.
+    const files = [...manifest.files, ...LICENCES.slice(0, 2)]
+    const directory = from === '.' || repository === undefined ? {} : { repository: { ...origin.repository, directory: from } }
+    writeJson(join(folder, 'package.json'), { ...published, ...origin, ...directory, files, optionalDependencies })
     staged.push({ name: manifest.name, folder })
   }
   return staged

@@ -160,11 +160,6 @@ pub struct SyncErrorCode {
 #[napi]
 impl NativeSync {
     #[napi(getter)]
-    pub fn address(&self) -> String {
-        self.server.address().ip().to_string()
-    }
-
-    #[napi(getter)]
     pub fn port(&self) -> u16 {
         self.server.address().port()
     }

@@ -5,7 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::error::{Expected, ParseError};
+use crate::ordinary;
 use crate::parse::{Cursor, Written};
+
+/// More characters than any address has.
+const LONGEST: usize = 48;
 
 /// An address family. IPv4 sorts before IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +58,26 @@ impl Address {
             .address()
             .and_then(|written| cursor.expect_end().map(|()| written.into()))
             .map_err(|stop| stop.in_text(text, Expected::Address))
+    }
+
+    /// As [`parse`](Self::parse), of a text in UTF-16, as JavaScript has it. What is ill-formed there is a character that no
+    /// address has.
+    #[inline]
+    pub fn parse_utf16(units: &[u16]) -> Result<Self, ParseError> {
+        match ordinary::ipv4_of_utf16(units) {
+            Some(bits) => Ok(Self::v4(bits)),
+            None => Self::parse_other_utf16(units),
+        }
+    }
+
+    #[inline(never)]
+    fn parse_other_utf16(units: &[u16]) -> Result<Self, ParseError> {
+        let mut bytes = [0; LONGEST];
+        if units.len() > LONGEST || units.iter().any(|&unit| unit >= 0x80) {
+            return Self::parse(String::from_utf16_lossy(units));
+        }
+        bytes.iter_mut().zip(units).for_each(|(byte, &unit)| *byte = unit as u8);
+        Self::parse(bytes.get(..units.len()).unwrap_or_default())
     }
 
     /// IPv4 or IPv6.

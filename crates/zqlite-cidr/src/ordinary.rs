@@ -51,9 +51,14 @@ impl Characters {
 #[inline(always)]
 fn bits(bytes: &[u8; ROOM]) -> u64 {
     let words = bytes.as_chunks::<8>().0.iter().enumerate();
+    words.fold(0, |all, (at, word)| all | lowest_bits(u64::from_le_bytes(*word)) << (8 * at))
+}
+
+/// The same, of a word of bytes that are 0 or 1.
+#[inline(always)]
+fn lowest_bits(word: u64) -> u64 {
     // The product has the lowest bit of each byte, in their order, at the top.
-    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-    words.fold(0, |all, (at, word)| all | bits(word) << (8 * at))
+    word.wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 /// The address that `text` begins with, up to a character that none of its family can have, and its length; `None` if it is
@@ -77,42 +82,100 @@ pub(crate) fn address(text: &[u8]) -> Option<(Written, usize)> {
 /// instructions that not every processor has.
 #[inline(always)]
 fn ipv4(text: &[u8]) -> Option<(u32, usize)> {
-    let word = first_bytes(text)?;
-    // In the high bit of each byte; exact, as no sum carries into the next one.
-    const EACH: u128 = u128::MAX / 255;
-    let (low, high) = (EACH * 0x7f, EACH * 0x80);
-    let other = word ^ (EACH * u128::from(b'.'));
-    let digits = word ^ (EACH * u128::from(b'0'));
-    let dots = !(((other & low) + low) | other) & high;
-    let no_digits = (((digits & low) + EACH * 0x76) | digits) & high;
-    let others = no_digits & !dots;
-    // Where the address ends: 15 characters at most leave a byte for it.
-    let end_bit = others & others.wrapping_neg();
-    let mut ends = dots & end_bit.wrapping_sub(1) | end_bit;
-    if ends.count_ones() != 4 || end_bit == 0 {
+    ipv4_word(first_bytes(text)?)
+}
+
+/// The IPv4 address that a text in UTF-16 is; `None` if it is none.
+#[inline]
+pub(crate) fn ipv4_of_utf16(units: &[u16]) -> Option<u32> {
+    let (bits, length) = ipv4_word(first_units(units)?)?;
+    (length == units.len()).then_some(bits)
+}
+
+/// `word` is the first characters, the first one lowest, and zeros behind them.
+#[inline(always)]
+fn ipv4_word(word: u128) -> Option<(u32, usize)> {
+    let Kinds { dots, digits, zeros } = Kinds::of(word);
+    // Where the address ends, at most behind the 16 characters.
+    let length = (!(dots | digits)).trailing_zeros();
+    let text = (1 << length) - 1;
+    let (ends, digits) = (dots & text | 1 << length, digits & text);
+    let starts = ends << 1 | 1;
+    let empty = ends & starts;
+    let too_long = digits & digits >> 1 & digits >> 2 & digits >> 3;
+    let leading_zeros = zeros & starts & digits >> 1;
+    let fourth = (0..3).fold(ends, |left, _| left & left.wrapping_sub(1));
+    if (empty | too_long | leading_zeros) != 0 || fourth != 1 << length {
         return None;
     }
-    let length = (end_bit.trailing_zeros() / 8) as usize;
-    // Read again four bytes at a time, from wherever an octet begins.
-    let mut room = [0; 20];
-    room[..16].copy_from_slice(&digits.to_le_bytes());
-    let (mut start, mut bits, mut wrong) = (0, 0, false);
+    // Taken out by shifts: bytes that were stored as two words could not be read across them at once.
+    let word = word ^ (u128::MAX / 255 * u128::from(b'0'));
+    let (mut ends, mut start, mut bits, mut all) = (ends, 0, 0, 0);
     for _ in 0..4 {
-        let end = ends.trailing_zeros() / 8;
-        ends &= ends - 1;
-        let count = end - start;
-        wrong |= !(1..=3).contains(&count);
-        // Three bytes, hundreds first, zeros for digits that are not there.
-        let missing = 3u32.wrapping_sub(count).min(3);
-        let octet = u32::from_le_bytes(*room.get(start as usize..)?.first_chunk()?) << (8 * missing) & 0x00ff_ffff;
+        let end = ends.trailing_zeros();
+        ends &= ends.wrapping_sub(1);
+        // One to three digits, zeros before them.
+        let octet = ((word >> (8 * start)) as u32) << (8 * (3 - (end - start))) & 0x00ff_ffff;
         let value = (octet & 0xff) * 100 + (octet >> 8 & 0xff) * 10 + (octet >> 16);
-        // No leading zeros, not above 255.
-        let least = [100, 10, 0, 0][missing as usize];
-        wrong |= value < least || value > 255;
-        bits = bits << 8 | value & 0xff;
+        all |= value;
+        bits = bits << 8 | value;
         start = end + 1;
     }
-    (!wrong).then_some((bits, length))
+    (all < 256).then_some((bits, length as usize))
+}
+
+/// Which of 16 characters are what, bit by bit from the first character on.
+#[derive(Debug, PartialEq)]
+struct Kinds {
+    dots: u32,
+    digits: u32,
+    /// Of the digits.
+    zeros: u32,
+}
+
+impl Kinds {
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn of(word: u128) -> Self {
+        use std::arch::x86_64::{
+            _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8, _mm_setzero_si128,
+            _mm_sub_epi8,
+        };
+        // SAFETY: these are SSE2, which every x86-64 has, and touch no memory.
+        unsafe {
+            let characters = _mm_set_epi64x((word >> 64) as i64, word as i64);
+            let values = _mm_sub_epi8(characters, _mm_set1_epi8(b'0' as i8));
+            let dots = _mm_cmpeq_epi8(characters, _mm_set1_epi8(b'.' as i8));
+            let digits = _mm_cmpeq_epi8(_mm_min_epu8(values, _mm_set1_epi8(9)), values);
+            let zeros = _mm_cmpeq_epi8(values, _mm_setzero_si128());
+            let [dots, digits, zeros] = [dots, digits, zeros].map(|bytes| _mm_movemask_epi8(bytes) as u32);
+            Self { dots, digits, zeros }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    #[inline(always)]
+    fn of(word: u128) -> Self {
+        Self::by_words(word)
+    }
+
+    /// [`of`](Self::of) without vectors: in the high bit of each byte, exact, as no sum carries into the next one.
+    #[cfg(any(test, not(target_arch = "x86_64")))]
+    #[inline(always)]
+    fn by_words(word: u128) -> Self {
+        const EACH: u64 = u64::MAX / 255;
+        let (low, high) = (EACH * 0x7f, EACH * 0x80);
+        let of_half = |half: u64| {
+            let (other, value) = (half ^ (EACH * u64::from(b'.')), half ^ (EACH * u64::from(b'0')));
+            let no_dots = ((other & low) + low) | other;
+            let no_digits = ((value & low) + EACH * 0x76) | value;
+            let no_zeros = ((value & low) + low) | value;
+            [no_dots, no_digits, no_zeros].map(|bits| lowest_bits((!bits & high) >> 7) as u32)
+        };
+        let (first, last) = (of_half(word as u64), of_half((word >> 64) as u64));
+        let [dots, digits, zeros] = [0, 1, 2].map(|kind| first[kind] | last[kind] << 8);
+        Self { dots, digits, zeros }
+    }
 }
 
 /// Up to 16 bytes, and zeros behind them; `None` for fewer than the shortest address has. Read as a whole or in two parts that
@@ -123,11 +186,50 @@ fn first_bytes(text: &[u8]) -> Option<u128> {
         return Some(u128::from_le_bytes(*all));
     }
     if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        let last = u128::from(u64::from_le_bytes(*last)) << (8 * (text.len() - 8));
-        return Some(u128::from(u64::from_le_bytes(*first)) | last);
+        return Some(joined(u64::from_le_bytes(*first), u64::from_le_bytes(*last), text.len()));
     }
     let &[a, b, c, d, e, f, g] = text else { return None };
     Some(u64::from_le_bytes([a, b, c, d, e, f, g, 0]).into())
+}
+
+/// As [`first_bytes`], of all of a text in UTF-16; `None` where it has more than 15 characters. What is not Latin-1 becomes a
+/// byte that no address has.
+#[inline(always)]
+fn first_units(units: &[u16]) -> Option<u128> {
+    if units.len() > 15 {
+        return None;
+    }
+    if let (Some(first), Some(last)) = (units.first_chunk(), units.last_chunk()) {
+        return Some(joined(narrow(first), narrow(last), units.len()));
+    }
+    let &[a, b, c, d, e, f, g] = units else { return None };
+    Some(narrow(&[a, b, c, d, e, f, g, 0]).into())
+}
+
+/// Eight units as bytes. What is not Latin-1 becomes 255, or 0.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn narrow(units: &[u16; 8]) -> u64 {
+    use std::arch::x86_64::{_mm_cvtsi128_si64, _mm_loadu_si128, _mm_packus_epi16};
+    // SAFETY: these are SSE2, which every x86-64 has; what is loaded are the 16 bytes of the array.
+    unsafe {
+        let units = _mm_loadu_si128(units.as_ptr().cast());
+        _mm_cvtsi128_si64(_mm_packus_epi16(units, units)) as u64
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn narrow(units: &[u16; 8]) -> u64 {
+    u64::from_le_bytes(units.map(|unit| unit.min(0xff) as u8))
+}
+
+/// The first and the last eight of 8 to 15 characters, as one word.
+#[inline(always)]
+fn joined(first: u64, last: u64, length: usize) -> u128 {
+    // In two steps, as none but those of `first` may be left.
+    let behind = last >> (8 * (15 - length)) >> 8;
+    u128::from(first) | u128::from(behind) << 64
 }
 
 /// The four characters in front of one, the last in the lowest byte.
@@ -183,6 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::address::Address;
     use crate::parse::Cursor;
 
     /// Whatever is read here the grammar reads as well, to the same place.
@@ -209,6 +312,46 @@ mod tests {
     }
 
     #[test]
+    fn characters_are_sorted_alike_with_and_without_vectors() {
+        for byte in 0..=u8::MAX {
+            for at in 0..16 {
+                let word = (u128::MAX / 255 * u128::from(b'1')) & !(0xff << (8 * at)) | u128::from(byte) << (8 * at);
+                let bit = |is: bool| u32::from(is) << at;
+                let sorted = Kinds {
+                    dots: bit(byte == b'.'),
+                    digits: 0xffff & !(1 << at) | bit(byte.is_ascii_digit()),
+                    zeros: bit(byte == b'0'),
+                };
+                assert_eq!(Kinds::of(word), sorted, "{byte} at {at}");
+                assert_eq!(Kinds::by_words(word), sorted, "{byte} at {at}");
+            }
+        }
+    }
+
+    /// The same as of the text in UTF-8, or no address either.
+    fn agree_in_utf16(units: &[u16]) {
+        let by_bytes = Address::parse(String::from_utf16_lossy(units));
+        assert_eq!(Address::parse_utf16(units), by_bytes, "{units:?}");
+    }
+
+    #[test]
+    fn each_character_at_each_place_is_read_alike_in_utf16() {
+        // What is left of a unit when it is cut to a byte must not count.
+        let cut = [b'.', b'0', b'1', b'9', b':'].map(u16::from);
+        let others: Vec<u16> = (0..0x180).chain((1..0x100).flat_map(|high| cut.map(|low| high << 8 | low))).collect();
+        for text in ["1.2.3.4", "10.20.30.4", "255.255.255.255", "2001:db8::7:0"] {
+            let units: Vec<u16> = text.encode_utf16().collect();
+            for at in 0..units.len() {
+                let mut changed = units.clone();
+                for &other in &others {
+                    changed[at] = other;
+                    agree_in_utf16(&changed);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn ordinary_forms_are_read() {
         for text in ["1.2.3.4", "255.255.255.255/32", "::", "::1", "1::", "2001:db8::7:0/64", "1:2:3:4:5:6:7:8"] {
             assert!(agree(text.as_bytes()), "{text}");
@@ -225,6 +368,29 @@ mod tests {
             rest in "|/[0-9]{1,3}|%eth0|-|:|::|\\.|g|é",
         ) {
             agree(format!("{}{rest}", fields.join(&separator)).as_bytes());
+        }
+
+        #[test]
+        fn texts_are_read_alike_in_utf16(
+            fields in proptest::collection::vec("[0-9a-fA-F]{0,4}|[0-9]{1,3}|[0-9]{1,3}", 1..9),
+            separator in "[:.]",
+            around in ("|\\PC", "|/[0-9]{1,3}|%eth0|-|:|::|\\.|\\PC|\\PC{60}"),
+        ) {
+            let text = format!("{}{}{}", around.0, fields.join(&separator), around.1);
+            agree_in_utf16(&text.encode_utf16().collect::<Vec<u16>>());
+        }
+
+        #[test]
+        fn units_are_read_as_text(units in proptest::collection::vec(any::<u16>(), 0..60)) {
+            agree_in_utf16(&units);
+        }
+
+        #[test]
+        fn addresses_are_read_in_utf16(bits in any::<u32>(), cut in 0usize..16) {
+            let text = std::net::Ipv4Addr::from_bits(bits).to_string();
+            let units: Vec<u16> = text.encode_utf16().collect();
+            prop_assert_eq!(Address::parse_utf16(&units), Ok(Address::v4(bits)));
+            agree_in_utf16(&units[cut.min(units.len())..]);
         }
 
         #[test]

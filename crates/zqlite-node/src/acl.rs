@@ -2,7 +2,7 @@
 
 mod answers;
 mod batch;
-mod exchange;
+pub(crate) mod exchange;
 mod given;
 mod packed;
 
@@ -10,9 +10,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Float64Array, Function, FunctionCallContext, Object, Uint32Array, Uint32ArraySlice};
+use napi::bindgen_prelude::{Float64Array, Function, Object, Uint32Array, Uint32ArraySlice};
 use napi_derive::napi;
-use zqlite_acl::{Decision, Engine, Options, UnusedReason};
+use zqlite_acl::{Engine, Options, UnusedReason};
 use zqlite_cidr::AddressRange;
 use zqlite_store::{Error, ErrorCode};
 
@@ -20,12 +20,13 @@ use self::answers::{
     NativeAclConflict, NativeAclDifference, NativeAclExplanation, NativeAclFilterRule, NativeAclUnusedRule, range_texts,
 };
 use self::batch::Answers;
-use self::exchange::{Exchange, address_at};
+use self::exchange::Decider;
 use self::given::{
     NativeAclChange, NativeAclPeer, NativeAclRule, address, arguments, invalid_change, invalid_peer, invalid_rule,
-    of_service, peer, query, read_change, rule, unknown, way,
+    peer, query, read_change, rule, unknown, way,
 };
 use self::packed::unpack;
+use crate::call::{Call, function};
 use crate::guard::{guard, to_napi};
 use crate::number::argument;
 
@@ -36,9 +37,7 @@ pub struct NativeAclEngine {
     engine: Rc<RefCell<Engine>>,
 }
 
-type Decider<'env> = Function<'env, (), ()>;
-type AddressDecider<'env> = Function<'env, (String, String), ()>;
-type Toggle<'env> = Function<'env, (f64, bool), ()>;
+type Toggle<'env> = Function<'env, (), ()>;
 
 impl NativeAclEngine {
     pub(crate) fn of(engine: Engine) -> Self {
@@ -64,48 +63,27 @@ impl NativeAclEngine {
         Self::of(self.engine.borrow().clone())
     }
 
-    /// A plain function is called in half the time of a method, which must find out what `this` is; and a number in an array
-    /// that both sides hold costs next to nothing, where one that is an argument or a result is a call into V8.
-    ///
-    /// `exchange` is source, destination, [service](of_service) and time; [the answer](code) comes to its last place.
+    /// See [`exchange::decider`].
     #[napi(ts_return_type = "() => void")]
     pub fn decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
-        let exchange = Exchange::new(exchange)?;
-        env.create_function_from_closure("decide", move |_: FunctionCallContext<'_>| {
-            guard(|| {
-                let [source, destination, service, at] = exchange.question();
-                let ends = (argument("source", source)?, argument("destination", destination)?);
-                let query = of_service(ends.0, ends.1, service, at)?;
-                exchange.answer(engine.borrow().decide(&query).map(code).map_err(unknown)?);
-                Ok(())
-            })
-        })
+        exchange::decider(env, exchange, move |query| engine.borrow().decide(query).map_err(unknown))
     }
 
-    /// As [`decider`](Self::decider), by addresses, which are arguments.
-    #[napi(ts_return_type = "(source: string, destination: string) => void")]
-    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<AddressDecider<'env>> {
+    /// See [`exchange::address_decider`].
+    #[napi(ts_return_type = "(addresses: string) => void")]
+    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
         let engine = Rc::clone(&self.engine);
-        let exchange = Exchange::new(exchange)?;
-        env.create_function_from_closure("decideAddresses", move |call: FunctionCallContext<'_>| {
-            let (source, destination) = (address_at(&call, 0)?, address_at(&call, 1)?);
-            guard(|| {
-                let [_, _, service, at] = exchange.question();
-                let query = of_service(source?, destination?, service, at)?;
-                exchange.answer(code(engine.borrow().decide_addresses(&query)));
-                Ok(())
-            })
-        })
+        exchange::address_decider(env, exchange, move |query| Ok(engine.borrow().decide_addresses(query)))
     }
 
-    /// As [`decider`](Self::decider).
+    /// A plain function, as those.
     #[napi(ts_return_type = "(rule: number, enabled: boolean) => void")]
     pub fn toggle<'env>(&self, env: &'env Env) -> napi::Result<Toggle<'env>> {
         let engine = Rc::clone(&self.engine);
-        env.create_function_from_closure("setEnabled", move |call: FunctionCallContext<'_>| {
+        function(env, "setEnabled", move |call: &Call<2>| {
             let (rule, enabled) = (call.get::<f64>(0)?, call.get::<bool>(1)?);
-            guard(|| engine.borrow_mut().set_enabled(argument("rule", rule)?, enabled).map_err(unknown))
+            Ok(engine.borrow_mut().set_enabled(argument("rule", rule)?, enabled).map_err(unknown)?)
         })
     }
 
@@ -380,15 +358,5 @@ impl NativeAclEngine {
     #[napi]
     pub fn memory(&self) -> f64 {
         self.engine.borrow().row_bytes() as f64
-    }
-}
-
-/// An answer in one number, which costs JavaScript nothing to take: the rule's id if it allows, -1 less its id if it denies,
-/// `NaN` if none matches.
-fn code(decision: Decision) -> f64 {
-    match decision.rule {
-        None => f64::NAN,
-        Some(id) if decision.allowed => id as f64,
-        Some(id) => -1.0 - id as f64,
     }
 }

@@ -3,11 +3,14 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use napi::Either;
+use napi::bindgen_prelude::Float64Array;
+use napi::{Either, Env};
 use napi_derive::napi;
-use zqlite_store::{AclIndex, Error, SqlValue};
+use zqlite_acl::{Decision, Query};
+use zqlite_store::{AclIndex, AclQuestion, Error, SqlValue};
 
 use crate::acl::NativeAclEngine;
+use crate::acl::exchange::{self, Decider};
 use crate::cidr_index::open;
 use crate::guard::guard;
 
@@ -20,13 +23,6 @@ pub struct NativeAclQuestion {
     pub port: f64,
     /// Milliseconds since 1970.
     pub at: f64,
-}
-
-/// An answer.
-#[napi(object)]
-pub struct NativeAclAnswer {
-    pub allowed: bool,
-    pub rule: Option<f64>,
 }
 
 /// A rule that matches a question.
@@ -89,20 +85,34 @@ impl NativeAclIndex {
         })
     }
 
-    #[napi]
-    pub fn decide(&self, question: NativeAclQuestion) -> napi::Result<NativeAclAnswer> {
-        guard(|| {
-            open(&self.closed)?;
-            let decision = self.index.decide(&question.values())?;
-            Ok(NativeAclAnswer { allowed: decision.allowed, rule: decision.rule.map(|rule| rule as f64) })
-        })
+    /// See [`exchange::decider`].
+    #[napi(ts_return_type = "() => void")]
+    pub fn decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
+        exchange::decider(env, exchange, self.ask(AclQuestion::Peers))
+    }
+
+    /// See [`exchange::address_decider`].
+    #[napi(ts_return_type = "(addresses: string) => void")]
+    pub fn address_decider<'env>(&self, env: &'env Env, exchange: Float64Array) -> napi::Result<Decider<'env>> {
+        exchange::address_decider(env, exchange, self.ask(AclQuestion::Addresses))
+    }
+
+    fn ask<E: Copy>(
+        &self,
+        question: fn(Query<E>) -> AclQuestion,
+    ) -> impl Fn(&Query<E>) -> Result<Decision, Error> + use<E> {
+        let (index, closed) = (self.index.clone(), Rc::clone(&self.closed));
+        move |query| {
+            open(&closed)?;
+            index.decide(&question(*query))
+        }
     }
 
     #[napi]
     pub fn explain(&self, question: NativeAclQuestion) -> napi::Result<NativeAclReasons> {
         guard(|| -> Result<_, Error> {
             open(&self.closed)?;
-            let found = self.index.explain(&question.values())?;
+            let found = self.index.explain(&AclQuestion::of(&question.values())?)?;
             let matching = found.matching.into_iter().map(|rule| NativeAclIndexMatch {
                 rule: rule.rule as f64,
                 action: rule.action.to_string(),

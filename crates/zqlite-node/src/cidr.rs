@@ -6,13 +6,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{
-    Array, Buffer, Env, Float64ArraySlice, Function, FunctionCallContext, Uint8ArraySlice, Uint32ArraySlice,
-};
+use napi::bindgen_prelude::{Array, Buffer, Env, Float64ArraySlice, Function, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_cidr::{Address, AddressRange, HostBits, LookupTable, Mode, ParseError, Prefix, Table};
 use zqlite_store::{Error, ErrorCode};
 
+use crate::call::{Call, Units, function};
 use crate::guard::guard;
 use crate::number::argument;
 use crate::text::{Text, texts};
@@ -34,7 +33,7 @@ fn entries<'a>(found: impl IntoIterator<Item = (Prefix, &'a u32)>) -> Vec<Native
     found.into_iter().map(Into::into).collect()
 }
 
-fn syntax(error: ParseError) -> Error {
+pub(crate) fn syntax(error: ParseError) -> Error {
     Error::new(ErrorCode::CidrSyntax, error.to_string())
 }
 
@@ -146,13 +145,11 @@ impl NativeCidrTable {
     #[napi(ts_return_type = "(prefix: string, value: number) => void")]
     pub fn inserter<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), ()>> {
         let (table, host_bits) = (self.table.clone(), self.host_bits);
-        env.create_function_from_closure("insert", move |call: FunctionCallContext| {
+        function(env, "insert", move |call: &Call<2>| {
             let (text, value) = (call.get::<Text>(0)?, call.get::<f64>(1)?);
-            guard(|| {
-                let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
-                table.borrow_mut().insert(prefix, argument("value", value)?);
-                Ok(())
-            })
+            let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+            table.borrow_mut().insert(prefix, argument("value", value)?);
+            Ok(())
         })
     }
 
@@ -197,18 +194,22 @@ impl NativeCidrTable {
     #[napi(ts_return_type = "(prefix: string) => boolean")]
     pub fn remover<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), bool>> {
         let (table, host_bits) = (self.table.clone(), self.host_bits);
-        env.create_function_from_closure("remove", move |call: FunctionCallContext| {
+        function(env, "remove", move |call: &Call<1>| {
             let text = call.get::<Text>(0)?;
-            guard(|| {
-                let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
-                Ok(table.borrow_mut().remove(prefix).is_some())
-            })
+            let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+            Ok(table.borrow_mut().remove(prefix).is_some())
         })
     }
 
-    #[napi]
-    pub fn get(&self, text: String) -> napi::Result<Option<u32>> {
-        guard(|| Ok(self.table.borrow().get(self.prefix(&text)?).copied()))
+    /// A function from a prefix to its value, or -1.
+    #[napi(ts_return_type = "(prefix: string) => number")]
+    pub fn getter<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
+        let (table, host_bits) = (self.table.clone(), self.host_bits);
+        function(env, "get", move |call: &Call<1>| {
+            let text = call.get::<Text>(0)?;
+            let prefix = Prefix::parse(text.bytes(), host_bits).map_err(syntax)?;
+            Ok(answer(table.borrow().get(prefix).copied()))
+        })
     }
 
     #[napi]
@@ -268,18 +269,15 @@ impl NativeCidrTable {
     #[napi(ts_return_type = "(pool: string, value: number, length?: number) => string | null")]
     pub fn allocator<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), Option<String>>> {
         let (table, host_bits) = (self.table.clone(), self.host_bits);
-        env.create_function_from_closure("allocate", move |call: FunctionCallContext| {
+        function(env, "allocate", move |call: &Call<3>| {
             let (text, value) = (call.get::<Text>(0)?, call.get::<f64>(1)?);
-            let length = if call.length() > 2 { call.get::<Option<f64>>(2)? } else { None };
-            guard(|| {
-                let ((pool, length), value) = (pool(&text, host_bits, length)?, argument("value", value)?);
-                let mut table = table.borrow_mut();
-                let free = table.next_free(pool, length);
-                if let Some(free) = free {
-                    table.insert(free, value);
-                }
-                Ok(free.map(|prefix| prefix.to_string()))
-            })
+            let ((pool, length), value) = (pool(&text, host_bits, call.get(2)?)?, argument("value", value)?);
+            let mut table = table.borrow_mut();
+            let free = table.next_free(pool, length);
+            if let Some(free) = free {
+                table.insert(free, value);
+            }
+            Ok(free.map(|prefix| prefix.to_string()))
         })
     }
 
@@ -287,19 +285,18 @@ impl NativeCidrTable {
     #[napi(ts_return_type = "(address: number) => number")]
     pub fn number_lookup<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
         let table = self.table.clone();
-        env.create_function_from_closure("lookupNumber", move |call: FunctionCallContext| {
-            let number = call.get::<f64>(0)?;
-            guard(|| Ok(answer(table.borrow().lookup(Address::v4(argument("address", number)?)))))
+        function(env, "lookupNumber", move |call: &Call<1>| {
+            Ok(answer(table.borrow().lookup(Address::v4(argument("address", call.get(0)?)?))))
         })
     }
 
     /// A function from an address to the value of its longest match, or -1.
     #[napi(ts_return_type = "(address: string) => number")]
     pub fn text_lookup<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
-        let table = self.table.clone();
-        env.create_function_from_closure("lookupText", move |call: FunctionCallContext| {
-            let text = call.get::<Text>(0)?;
-            guard(|| Ok(answer(table.borrow().lookup(Address::parse(text.bytes()).map_err(syntax)?))))
+        let (table, room) = (self.table.clone(), Units::new());
+        function(env, "lookupText", move |call: &Call<1>| {
+            let address = call.text(0, &room, Address::parse_utf16)?.map_err(syntax)?;
+            Ok(answer(table.borrow().lookup(address)))
         })
     }
 

@@ -3,13 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use napi::bindgen_prelude::{
-    Array, BigInt64Array, Env, Function, FunctionCallContext, Uint8ArraySlice, Uint32ArraySlice,
-};
+use napi::bindgen_prelude::{Array, BigInt64Array, Env, Function, Uint8ArraySlice, Uint32ArraySlice};
 use napi_derive::napi;
 use zqlite_cidr::Address;
 use zqlite_store::{CidrIndex, Error, ErrorCode};
 
+use crate::call::{Call, function};
 use crate::cidr::at_index;
 use crate::guard::guard;
 use crate::text::{Text, texts};
@@ -63,13 +62,11 @@ impl NativeCidrIndex {
     #[napi(ts_return_type = "(address: string) => NativeCidrHit | null")]
     pub fn lookup<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), Option<NativeCidrHit>>> {
         let (index, closed) = (self.index.clone(), self.closed.clone());
-        env.create_function_from_closure("lookup", move |call: FunctionCallContext| {
+        function(env, "lookup", move |call: &Call<1>| {
             let text = call.get::<Text>(0)?;
-            guard(|| {
-                open(&closed)?;
-                let found = index.lookup(text.bytes())?;
-                Ok(found.map(|(prefix, rows)| NativeCidrHit { prefix, rows: rows.into() }))
-            })
+            open(&closed)?;
+            let found = index.lookup(text.bytes())?;
+            Ok(found.map(|(prefix, rows)| NativeCidrHit { prefix, rows: rows.into() }))
         })
     }
 

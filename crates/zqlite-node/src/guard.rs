@@ -8,8 +8,14 @@ use zqlite_store::{Error, ErrorCode, Outcome};
 pub(crate) fn guard<T>(f: impl FnOnce() -> Result<T, Error>) -> napi::Result<T> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => result.map_err(|e| to_napi(&e)),
-        Err(_) => Err(to_napi(&Error::new(ErrorCode::Internal, "zqlite panicked; please report it"))),
+        Err(_) => Err(panicked()),
     }
+}
+
+/// What a panic becomes.
+#[cold]
+pub(crate) fn panicked() -> napi::Error {
+    to_napi(&Error::new(ErrorCode::Internal, "zqlite panicked; please report it"))
 }
 
 /// An error whose message is JSON that `fromNative` of `lib/errors.ts` reads: napi has no room for more than a text.

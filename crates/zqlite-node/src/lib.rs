@@ -13,6 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod acl;
 mod acl_index;
 mod bitmap_index;
+mod call;
 mod catalogue;
 mod cidr;
 mod cidr_index;

@@ -142,11 +142,15 @@ fn copy(
     options: &BackupOptions,
     progress: &mut dyn FnMut(BackupProgress),
 ) -> Result<BackupProgress> {
+    // It may take long, and writes must not wait for it.
+    let _log_grows = shared.steward.leave_log_alone();
     let source = connection::open_lane(shared, Role::Reader)?;
     let source = source.lane();
     source.control("BEGIN")?;
     source.internal(|c| c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))?;
     let mut target = Connection::open(to)?;
+    // Waiting is done here, where it is seen that the backup is given up.
+    target.busy_timeout(Duration::ZERO)?;
     let copy = Backup::new(source.connection, &mut target)?;
     let mut went_on = Instant::now();
     loop {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hashlink::LruCache;
@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, StatementStatus};
 
 use crate::index::{Keeper, Local, Shelf};
 use crate::job::{BatchItem, BeginMode, Call, Expect, Job, Want};
+use crate::pressure::Pressure;
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::settings::Applied;
 use crate::statement::Statement;
@@ -63,8 +64,9 @@ impl Drop for Opened {
 ///
 /// # Errors
 /// As SQLite tells: `ERR_NOT_A_DATABASE`, `ERR_CORRUPT`, `ERR_CANNOT_OPEN`, `ERR_DISK_FULL`, `ERR_IO`.
-pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure: &Arc<AtomicBool>) -> Result<Opened> {
-    let writable = !matches!(role, Role::Reader | Role::Long | Role::Stream | Role::Sync) && !options.readonly;
+pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure: &Arc<Pressure>) -> Result<Opened> {
+    let reads = matches!(role, Role::Reader | Role::Long | Role::Stream | Role::Sync);
+    let writable = !reads && !options.readonly;
     // Each connection stays on its lane's thread, so SQLite's own mutex on it is not needed.
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags |= if writable {
@@ -93,6 +95,8 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // What a commit beyond the limit made longer is given back when the log begins anew.
+    connection.pragma_update(None, "journal_size_limit", options.wal.limit.cast_signed())?;
     if path.is_some() && writable && role == Role::Writer {
         let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
         if mode != "wal" {
@@ -109,7 +113,7 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     if !writable {
         connection.pragma_update(None, "query_only", true)?;
     }
-    let watch = Watch::new(pressure.clone(), options.wal.max_read_age);
+    let watch = Watch::new(pressure, reads.then_some(options.wal.max_read_age));
     watch.install(&mut connection)?;
     Ok(Opened { connection, role, busy_timeout, watch, local: None, since: Instant::now() })
 }
@@ -285,6 +289,12 @@ impl<'c> Lane<'c> {
             }
         }
         Ok(Ran::Done { last: Record { rows: last, item: Some(item) }, rows, item })
+    }
+
+    /// How often a statement has run here.
+    #[cfg(test)]
+    pub(crate) fn runs_of(&self, statement: &Statement) -> i32 {
+        self.statements.peek(&statement.id).map_or(0, |prepared| prepared.statement.get_status(StatementStatus::Run))
     }
 
     /// Takes over settings that were changed since this was last called.

@@ -370,7 +370,7 @@ fn a_queue_that_is_held_is_served_when_it_is_let_go() {
     shuttle::check_random(
         || {
             let (queue, sink) = (queue(), Arc::<Counts>::default());
-            queue.hold(Some(late()));
+            queue.hold_until(Some(late()));
             let lane = {
                 let queue = queue.clone();
                 thread::spawn(move || {
@@ -379,9 +379,102 @@ fn a_queue_that_is_held_is_served_when_it_is_let_go() {
                 })
             };
             queue.push([job(&sink, 0, Work::Run(call()))]);
-            queue.hold(None);
+            queue.hold_until(None);
             lane.join().unwrap();
             sink.each_once(1);
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn no_turn_begins_while_the_log_is_full_and_each_does_afterwards() {
+    shuttle::check_random(
+        || {
+            let (queue, sink, at_work) = (queue(), Arc::<Counts>::default(), Arc::<AtomicUsize>::default());
+            let (full, turns) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+            // Every other commit fills the log, after which its turn goes on for a while.
+            let turn = {
+                let (queue, full) = (queue.clone(), full.clone());
+                move |turn: Turn| {
+                    assert_eq!(full.load(SeqCst), 0, "a turn of a full log");
+                    if turns.fetch_add(1, SeqCst) % 2 == 1 {
+                        queue.hold(true);
+                        full.store(1, SeqCst);
+                    }
+                    serve_group(turn, &at_work);
+                    queue.turn_over();
+                }
+            };
+            let writer = {
+                let (queue, turn) = (queue.clone(), turn.clone());
+                thread::spawn(move || {
+                    while let Some(next) = queue.take_turn(|| 1, false) {
+                        turn(next);
+                    }
+                })
+            };
+            let steward = {
+                let (queue, full) = (queue.clone(), full.clone());
+                thread::spawn(move || {
+                    while !queue.is_closed() {
+                        if full.load(SeqCst) == 1 && !queue.is_working() {
+                            full.store(0, SeqCst);
+                            queue.hold(false);
+                        }
+                        thread::yield_now();
+                    }
+                })
+            };
+            let at_once = {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    for _ in 0..3 {
+                        let post = Arc::<Post>::default();
+                        let ticket = Ticket::new(post.clone(), 0);
+                        let queued = Instant::now();
+                        let job = Job { ticket, work: Work::Run(call()), queued, deadline: None, cancel: None };
+                        if let Lead::Turn(job) = queue.push_or_lead(job) {
+                            turn(Turn::Group(vec![job]));
+                        }
+                        assert_eq!(post.wait().unwrap().len(), 1);
+                    }
+                })
+            };
+            for token in 0..3 {
+                queue.push([job(&sink, token, Work::Run(call()))]);
+            }
+            at_once.join().unwrap();
+            sink.wait_for(3);
+            queue.close();
+            steward.join().unwrap();
+            writer.join().unwrap();
+            sink.each_once(3);
+        },
+        TRIES,
+    );
+}
+
+#[test]
+fn what_waits_for_a_full_log_is_served_when_the_queue_closes() {
+    shuttle::check_random(
+        || {
+            let (queue, sink, at_work) = (queue(), Arc::<Counts>::default(), Arc::<AtomicUsize>::default());
+            queue.hold(true);
+            let writer = {
+                let queue = queue.clone();
+                thread::spawn(move || {
+                    while let Some(turn) = queue.take_turn(|| 8, false) {
+                        assert!(queue.is_closed(), "it is held");
+                        serve_group(turn, &at_work);
+                        queue.turn_over();
+                    }
+                })
+            };
+            queue.push([job(&sink, 0, Work::Run(call())), job(&sink, 1, Work::Run(call()))]);
+            queue.close();
+            writer.join().unwrap();
+            sink.each_once(2);
         },
         TRIES,
     );

@@ -221,6 +221,20 @@ pub enum Work {
     Rollback(TransactionId),
 }
 
+/// What a statement may add to the log beside its values, for a guess: some pages.
+const PAGES: usize = 16 << 10;
+
+impl Work {
+    /// Bytes that its commit adds to the log, as far as that can be told before.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Run(call) => PAGES + call.params.len(),
+            Self::Batch(items) => items.iter().map(|item| PAGES + item.call.params.len()).sum(),
+            _ => 0,
+        }
+    }
+}
+
 /// What is done to the file as a whole. None of it can be done within a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maintenance {

@@ -32,9 +32,11 @@ mod metrics;
 mod options;
 mod owner;
 mod params;
+mod pressure;
 mod priority;
 mod queue;
 mod reader;
+mod restart;
 mod rows;
 mod seat;
 mod settings;
@@ -53,7 +55,7 @@ pub use backup::{BackupOptions, BackupProgress};
 pub use error::{CATALOGUE, CatalogueEntry, Error, ErrorCode, Outcome, Result};
 pub use flow::Flow;
 pub use histogram::Histogram;
-pub use index::{AclIndex, BitmapIndex, CidrIndex, CidrRow, Indexes, KindName};
+pub use index::{AclIndex, AclQuestion, BitmapIndex, CidrIndex, CidrRow, Indexes, KindName};
 pub use job::{
     Answer, BatchItem, BeginMode, Call, Cancel, CheckpointMode, Expect, Job, Maintenance, Nest, Sink, Ticket,
     TransactionId, Want, Work,

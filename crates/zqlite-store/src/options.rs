@@ -62,9 +62,10 @@ pub struct TransactionLimits {
 /// Bounds of the write-ahead log.
 #[derive(Debug, Clone, Copy)]
 pub struct WalLimits {
-    /// Above this many bytes the log is started anew, for which new reads wait a moment and old ones end.
+    /// In bytes. At three quarters of this writes wait until the log can begin anew, so only a commit of more than the last
+    /// quarter makes it larger.
     pub limit: u64,
-    /// A read older than this is ended then.
+    /// A read older than this is ended when they wait for it.
     pub max_read_age: Duration,
 }
 

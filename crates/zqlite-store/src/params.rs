@@ -41,6 +41,11 @@ impl Params {
         Self { bytes, count, named }
     }
 
+    /// Bytes that the values take, about.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// For statements without parameters.
     pub(crate) fn expect_none(&self) -> Result<()> {
         if self.count == 0 {

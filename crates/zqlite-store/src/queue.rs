@@ -13,6 +13,8 @@ pub(crate) struct Queue {
     ready: Condvar,
     limit: usize,
     timeout: Duration,
+    /// What the members of a group may weigh together, see [`Work::weight`].
+    heaviest_group: usize,
 }
 
 #[derive(Default)]
@@ -24,8 +26,10 @@ struct State {
     working: bool,
     /// Owners that a timer ended, the latest last: their next step is told why it is refused.
     timed_out: VecDeque<TransactionId>,
-    /// Nothing is handed out before then; see the checkpoint lane.
+    /// Nothing is handed out before then.
     held_until: Option<Instant>,
+    /// Nothing is handed out until this is taken back.
+    held: bool,
     idle: usize,
     closed: bool,
 }
@@ -54,7 +58,13 @@ pub(crate) enum Lead {
 impl Queue {
     /// At most `limit` jobs wait, each at most `timeout`.
     pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
-        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout }
+        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout, heaviest_group: usize::MAX }
+    }
+
+    /// Bounds what the members of a group weigh together, but for its first.
+    #[must_use]
+    pub(crate) fn with_groups_up_to(self, weight: usize) -> Self {
+        Self { heaviest_group: weight, ..self }
     }
 
     /// Adds jobs; those that cannot wait here are failed, and counted in the result.
@@ -164,7 +174,7 @@ impl Queue {
     /// caller has the turn, to be worked off where it is and ended with [`Self::turn_over`]. The lane's thread need not wake.
     pub(crate) fn push_or_lead(&self, job: Job) -> Lead {
         let mut state = self.state.lock();
-        if !state.closed && !state.working && state.jobs.is_empty() {
+        if !state.closed && !state.working && !state.held && state.jobs.is_empty() {
             state.working = true;
             return Lead::Turn(job);
         }
@@ -176,7 +186,7 @@ impl Queue {
     pub(crate) fn turn_over(&self) {
         let mut state = self.state.lock();
         state.working = false;
-        let wake = state.idle > 0 && (state.closed || !state.jobs.is_empty());
+        let wake = state.idle > 0 && (state.closed || !state.held && !state.jobs.is_empty());
         drop(state);
         if wake {
             self.ready.notify_one();
@@ -186,7 +196,8 @@ impl Queue {
     /// The writer's next turn, to be ended with [`Self::turn_over`]; waits for one. A transaction and a group alternate where both wait (`after_transaction`).
     pub(crate) fn take_turn(&self, max: impl Fn() -> usize, after_transaction: bool) -> Option<Turn> {
         let mut state = self.state.lock();
-        while state.working || state.jobs.is_empty() {
+        // What waits when the queue closes is served, held or not: nobody may be there any more to let it go.
+        while state.working || state.jobs.is_empty() || state.held && !state.closed {
             if state.closed && !state.working {
                 return None;
             }
@@ -194,7 +205,7 @@ impl Queue {
             self.ready.wait(&mut state);
             state.idle -= 1;
         }
-        let turn = state.next_turn(max(), after_transaction);
+        let turn = state.next_turn(max(), self.heaviest_group, after_transaction);
         state.working = turn.is_some();
         turn
     }
@@ -236,11 +247,29 @@ impl Queue {
     }
 
     /// Hands nothing out before `until`.
-    pub(crate) fn hold(&self, until: Option<Instant>) {
+    pub(crate) fn hold_until(&self, until: Option<Instant>) {
         self.state.lock().held_until = until;
         if until.is_none() {
             self.ready.notify_all();
         }
+    }
+
+    /// Hands out no turn from now on, or does again. Steps of the transaction that owns the lane are handed out.
+    pub(crate) fn hold(&self, held: bool) {
+        self.state.lock().held = held;
+        if !held {
+            self.ready.notify_all();
+        }
+    }
+
+    /// Whether a job has waited this long.
+    pub(crate) fn has_waited(&self, time: Duration) -> bool {
+        self.state.lock().jobs.front().is_some_and(|job| job.queued.elapsed() >= time)
+    }
+
+    /// Whether a turn is being worked off.
+    pub(crate) fn is_working(&self) -> bool {
+        self.state.lock().working
     }
 
     /// Fails the jobs that have waited too long or were given up, telling `note` of each. Lanes that are all at work do not look.
@@ -248,9 +277,10 @@ impl Queue {
         let now = Instant::now();
         let mut late = Vec::new();
         let mut state = self.state.lock();
-        if state.jobs.iter().any(|j| self.lateness(j, now).is_some()) {
+        let held = state.held;
+        if state.jobs.iter().any(|j| self.late(j, now, held).is_some()) {
             for job in std::mem::take(&mut state.jobs) {
-                match self.lateness(&job, now) {
+                match self.late(&job, now, held) {
                     Some(error) => late.push((job, error)),
                     None => state.jobs.push_back(job),
                 }
@@ -265,19 +295,22 @@ impl Queue {
 
     /// Why a waiting job must not start any more.
     pub(crate) fn lateness(&self, job: &Job, now: Instant) -> Option<Error> {
+        self.late(job, now, false)
+    }
+
+    fn late(&self, job: &Job, now: Instant, held: bool) -> Option<Error> {
         let waited = now.saturating_duration_since(job.queued);
         if job.cancel.as_ref().is_some_and(Cancel::is_cancelled) {
             Some(Error::new(ErrorCode::Cancelled, "the call was cancelled before it began"))
         } else if job.deadline.is_some_and(|d| d <= now) {
+            let waited = waited.as_millis();
             Some(Error::new(
                 ErrorCode::Deadline,
-                format!("the call's time ran out after waiting {} ms", waited.as_millis()),
+                format!("the call's time ran out after waiting {waited} ms{}", why(held)),
             ))
         } else if waited > self.timeout {
-            Some(Error::new(
-                ErrorCode::PoolTimeout,
-                format!("no connection was free for {} ms", self.timeout.as_millis()),
-            ))
+            let waited = self.timeout.as_millis();
+            Some(Error::new(ErrorCode::PoolTimeout, format!("no connection was free for {waited} ms{}", why(held))))
         } else {
             None
         }
@@ -306,15 +339,16 @@ impl Queue {
 }
 
 impl State {
-    fn next_turn(&mut self, max: usize, after_transaction: bool) -> Option<Turn> {
-        let members = self.jobs.iter().take_while(|j| is_member(&j.work)).count();
-        if members > 0 {
-            return Some(Turn::Group(self.jobs.drain(..members.min(max)).collect()));
-        }
+    fn next_turn(&mut self, max: usize, heaviest: usize, after_transaction: bool) -> Option<Turn> {
         let first_member = self.jobs.iter().position(|j| is_member(&j.work));
-        if let (true, Some(from)) = (after_transaction, first_member) {
-            let to = self.jobs.iter().skip(from).take_while(|j| is_member(&j.work)).count().min(max) + from;
-            return Some(Turn::Group(self.jobs.drain(from..to).collect()));
+        if let Some(from) = first_member.filter(|first| *first == 0 || after_transaction) {
+            let mut weight = 0;
+            let fits = |job: &&Job| {
+                weight += job.work.weight();
+                is_member(&job.work) && weight <= heaviest
+            };
+            let members = self.jobs.iter().skip(from).take(max).take_while(fits).count().max(1);
+            return Some(Turn::Group(self.jobs.drain(from..from + members).collect()));
         }
         let job = self.jobs.pop_front()?;
         Some(match job.work {
@@ -340,6 +374,10 @@ fn step_of(work: &Work) -> Option<TransactionId> {
         }
         Work::Run(_) | Work::Read(_) | Work::Stream(..) | Work::Batch(_) | Work::Maintain(_) | Work::Begin(..) => None,
     }
+}
+
+fn why(held: bool) -> &'static str {
+    if held { ": reads kept the write-ahead log, which is at its limit, from beginning anew" } else { "" }
 }
 
 fn ended(timed_out: bool) -> Error {

@@ -214,9 +214,45 @@ fn answer(shared: &Arc<Shared>, lane: &mut Lane<'_>, pace: Pace, outbox: &mut Ou
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use super::{Bustle, CALM, Pace};
+    use super::{Bustle, CALM, Pace, answer};
+    use crate::connection::{self, Role};
+    use crate::job::{Call, Job, Outbox, Post, Ticket, Want, Work};
+    use crate::statement::LONG;
+    use crate::{Options, Params, Store};
+
+    #[test]
+    fn what_overran_by_its_rows_begins_again_elsewhere_and_not_here_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Options { path: Some(folder.path().join("test.db")), ..Options::default() }).unwrap();
+        let shared = store.shared();
+        let opened = connection::open_lane(shared, Role::Reader).unwrap();
+        let mut lane = opened.lane();
+        lane.most_steps = Some(LONG.unsigned_abs().into());
+        let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT";
+        // Few steps with much in each row; many steps with one row; little of either.
+        for (sql, several, is_long) in [
+            (format!("{numbers} 100) SELECT hex(zeroblob(2000)) FROM n"), true, true),
+            (format!("{numbers} 50000) SELECT count(*) FROM n"), false, true),
+            (format!("{numbers} 100) SELECT count(*) FROM n"), false, false),
+        ] {
+            let statement = store.statement(&sql);
+            let post = Arc::<Post>::default();
+            let call = Call { statement: statement.clone(), params: Params::default(), want: Want::Rows };
+            let ticket = Ticket::new(post.clone(), 0);
+            let job = Job { ticket, work: Work::Run(call), queued: Instant::now(), deadline: None, cancel: None };
+            let mut outbox = Outbox::default();
+            answer(shared, &mut lane, Pace::Short { lanes: 1 }, &mut outbox, job, Instant::now());
+            outbox.flush();
+            assert_eq!(post.wait().unwrap().len() > 1, several, "{sql}");
+            assert_eq!(lane.runs_of(&statement), 1, "{sql}");
+            assert_eq!(statement.is_long(), is_long, "{sql}");
+        }
+    }
 
     #[test]
     fn one_core_is_left_alone_while_something_short_is_asked() {

@@ -12,7 +12,11 @@
 //!   BLOB   (3)  i32 × rows: length in bytes, -1 for NULL; padded to 8; then the bytes, padded to 8
 //!   MIXED  (4)  u8 × rows: kind; padded to 8; then 8 bytes × rows; then the blobs' bytes, padded to 8
 //!               kind 0 NULL, 1 f64, 2 i64 outside ±(2^53-1), 3 text (f64 length in UTF-16 units), 4 blob (f64 length in bytes)
+//!   INT32  (5)  i32 × rows; padded to 8
 //! ```
+//!
+//! INT32 is a tag of its own because a decoder then knows that the values need no objects: V8 keeps whole numbers of 32 bits in
+//! the row itself, while it makes an object of 16 bytes of any number that it reads as f64 into a column that is not whole throughout.
 //!
 //! The texts of a chunk stand in `text` in column order, row order within a column, so that a decoder cuts them off one
 //! after another. Bytes that are not UTF-8 arrive as U+FFFD, as everywhere in JavaScript.
@@ -66,7 +70,11 @@ impl Chunk {
     pub(crate) fn number_at_first(&self) -> Option<f64> {
         let word = |at: usize| -> Option<[u8; 8]> { self.words.get(at..at + 8)?.try_into().ok() };
         // The tag, and beside it 0 bytes of blobs.
-        (word(8)? == u64::from(NUMBER).to_le_bytes()).then(|| word(16).map(f64::from_le_bytes))?
+        match u64::from_le_bytes(word(8)?) as u32 {
+            NUMBER => word(16).map(f64::from_le_bytes),
+            INT32 => word(16).map(|[a, b, c, d, ..]| i32::from_le_bytes([a, b, c, d]).into()),
+            _ => None,
+        }
     }
 }
 
@@ -102,6 +110,7 @@ const NUMBER: u32 = 1;
 const TEXT: u32 = 2;
 const BLOB: u32 = 3;
 const MIXED: u32 = 4;
+const INT32: u32 = 5;
 
 const KIND_NULL: u8 = 0;
 const KIND_NUMBER: u8 = 1;
@@ -123,7 +132,8 @@ struct Column {
     tag: u32,
     kinds: Vec<u8>,
     slots: Vec<[u8; 8]>,
-    lengths: Vec<i32>,
+    /// The lengths of texts or blobs; of INT32 the values.
+    ints: Vec<i32>,
     text: Vec<u8>,
     units: u32,
     blob: Vec<u8>,
@@ -196,7 +206,7 @@ impl Column {
         self.tag = NULLS;
         self.kinds.clear();
         self.slots.clear();
-        self.lengths.clear();
+        self.ints.clear();
         self.text.clear();
         self.units = 0;
         self.blob.clear();
@@ -211,7 +221,7 @@ impl Column {
             ValueRef::Null => {
                 match self.tag {
                     NULLS => {}
-                    TEXT | BLOB => self.lengths.push(-1),
+                    TEXT | BLOB => self.ints.push(-1),
                     _ => {
                         self.mix(row);
                         self.mixed(KIND_NULL, [0; 8]);
@@ -224,16 +234,19 @@ impl Column {
                 self.mixed(KIND_INTEGER, v.to_le_bytes());
                 8
             }
-            ValueRef::Integer(v) => self.number(v as f64, row),
+            ValueRef::Integer(v) => match i32::try_from(v) {
+                Ok(v) => self.int(v, row),
+                Err(_) => self.number(v as f64, row),
+            },
             ValueRef::Real(v) => self.number(v, row),
             ValueRef::Text(bytes) => {
                 let units = self.append_text(bytes);
                 match self.tag {
-                    TEXT => self.lengths.push(units as i32),
+                    TEXT => self.ints.push(units as i32),
                     NULLS => {
                         self.tag = TEXT;
-                        self.lengths.resize(row, -1);
-                        self.lengths.push(units as i32);
+                        self.ints.resize(row, -1);
+                        self.ints.push(units as i32);
                     }
                     _ => {
                         self.mix(row);
@@ -245,11 +258,11 @@ impl Column {
             ValueRef::Blob(bytes) => {
                 self.blob.extend_from_slice(bytes);
                 match self.tag {
-                    BLOB => self.lengths.push(bytes.len() as i32),
+                    BLOB => self.ints.push(bytes.len() as i32),
                     NULLS => {
                         self.tag = BLOB;
-                        self.lengths.resize(row, -1);
-                        self.lengths.push(bytes.len() as i32);
+                        self.ints.resize(row, -1);
+                        self.ints.push(bytes.len() as i32);
                     }
                     _ => {
                         self.mix(row);
@@ -261,7 +274,21 @@ impl Column {
         }
     }
 
+    fn int(&mut self, v: i32, row: usize) -> usize {
+        match self.tag {
+            INT32 => self.ints.push(v),
+            NULLS if row == 0 => {
+                self.tag = INT32;
+                self.ints.push(v);
+            }
+            _ => return self.number(v.into(), row),
+        }
+        // As much as any number, which is what the caller makes room for.
+        8
+    }
+
     fn number(&mut self, v: f64, row: usize) -> usize {
+        self.widen();
         match self.tag {
             NUMBER => self.slots.push(v.to_le_bytes()),
             NULLS if row == 0 => {
@@ -276,6 +303,14 @@ impl Column {
         8
     }
 
+    /// Turns INT32 into NUMBER.
+    fn widen(&mut self) {
+        if self.tag == INT32 {
+            self.tag = NUMBER;
+            self.slots.extend(self.ints.drain(..).map(|v| f64::from(v).to_le_bytes()));
+        }
+    }
+
     fn mixed(&mut self, kind: u8, slot: [u8; 8]) {
         self.kinds.push(kind);
         self.slots.push(slot);
@@ -283,16 +318,17 @@ impl Column {
 
     /// Turns the `row` values so far into kinds and slots.
     fn mix(&mut self, row: usize) {
+        self.widen();
         match self.tag {
             MIXED => return,
             NUMBER => self.kinds.resize(row, KIND_NUMBER),
             TEXT | BLOB => {
                 let kind = if self.tag == TEXT { KIND_TEXT } else { KIND_BLOB };
-                for &length in &self.lengths {
+                for &length in &self.ints {
                     self.kinds.push(if length < 0 { KIND_NULL } else { kind });
                     self.slots.push(f64::from(length.max(0)).to_le_bytes());
                 }
-                self.lengths.clear();
+                self.ints.clear();
             }
             _ => {
                 self.kinds.resize(row, KIND_NULL);
@@ -317,7 +353,7 @@ impl Column {
     }
 
     fn size(&self) -> usize {
-        8 + pad(self.kinds.len()) + self.slots.len() * 8 + pad(self.lengths.len() * 4) + pad(self.blob.len())
+        8 + pad(self.kinds.len()) + self.slots.len() * 8 + pad(self.ints.len() * 4) + pad(self.blob.len())
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -327,8 +363,8 @@ impl Column {
         out.extend_from_slice(&self.kinds);
         align(out);
         out.extend_from_slice(self.slots.as_flattened());
-        for length in &self.lengths {
-            out.extend_from_slice(&length.to_le_bytes());
+        for int in &self.ints {
+            out.extend_from_slice(&int.to_le_bytes());
         }
         align(out);
         out.extend_from_slice(&self.blob);
@@ -373,6 +409,10 @@ pub(crate) mod tests {
                 NUMBER => {
                     column.extend((0..rows).map(|i| Value::Real(f64_at(at + 8 * i))));
                     at += 8 * rows;
+                }
+                INT32 => {
+                    column.extend((0..rows).map(|i| Value::Real((u32_at(at + 4 * i) as i32).into())));
+                    at += pad(4 * rows);
                 }
                 TEXT | BLOB => {
                     let mut blob_at = at + pad(4 * rows);
@@ -433,12 +473,24 @@ pub(crate) mod tests {
         ]
     }
 
+    /// Whole numbers about the ends of 32 bits.
+    fn whole() -> impl Strategy<Value = Value> {
+        (prop_oneof![Just(i64::from(i32::MIN)), Just(0), Just(i64::from(i32::MAX))], -1i64..=1)
+            .prop_map(|(near, off)| Value::Integer(near + off))
+    }
+
     /// Columns of one type are as likely as mixed ones.
     fn table() -> impl Strategy<Value = Vec<Vec<Value>>> {
         (1usize..5, 0usize..20).prop_flat_map(|(width, rows)| {
             let column = prop_oneof![
                 proptest::collection::vec(value(), rows),
                 proptest::collection::vec((0i64..100).prop_map(Value::Integer), rows),
+                proptest::collection::vec(whole(), rows),
+                (proptest::collection::vec((0i64..100).prop_map(Value::Integer), rows), value(), 0..rows.max(1))
+                    .prop_map(|(mut column, odd, at)| {
+                        column.iter_mut().skip(at).take(1).for_each(|value| *value = odd.clone());
+                        column
+                    }),
                 proptest::collection::vec(prop_oneof![Just(Value::Null), "[a-zé🦀]{0,6}".prop_map(Value::Text)], rows),
             ];
             proptest::collection::vec(column, width)
@@ -466,6 +518,27 @@ pub(crate) mod tests {
             prop_assert_eq!(decode(&chunk), expected);
             prop_assert_eq!(chunk.words.len(), chunk.words.capacity());
         }
+    }
+
+    #[test]
+    fn whole_numbers_of_32_bits_are_told_as_such() {
+        let tag = |values: &[Value]| {
+            let mut packer = Packer::default();
+            packer.start(1);
+            for (i, value) in values.iter().enumerate() {
+                packer.columns[0].push(ValueRef::from(value), i);
+                packer.rows += 1;
+            }
+            let chunk = packer.finish();
+            (u32::from_le_bytes(chunk.words[8..12].try_into().unwrap()), chunk.number_at_first())
+        };
+        let (least, most) = (i64::from(i32::MIN), i64::from(i32::MAX));
+        assert_eq!(tag(&[Value::Integer(least), Value::Integer(most)]), (INT32, Some(least as f64)));
+        assert_eq!(tag(&[Value::Integer(7), Value::Integer(most + 1)]), (NUMBER, Some(7.0)));
+        assert_eq!(tag(&[Value::Integer(least - 1), Value::Integer(7)]), (NUMBER, Some(least as f64 - 1.0)));
+        // A REAL may be whole by chance, but the next row's is not.
+        assert_eq!(tag(&[Value::Real(7.0)]), (NUMBER, Some(7.0)));
+        assert_eq!(tag(&[Value::Integer(7), Value::Null]), (MIXED, None));
     }
 
     #[test]

@@ -3,11 +3,9 @@
 //! SQLite ignores a pragma that it does not know, so these are taken out before it sees them, and one that is misspelled is
 //! an error. A change reaches each connection before its next statement.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::connection::Role;
@@ -94,13 +92,20 @@ pub(crate) fn is_own(name: &str) -> bool {
 /// The settings of an open store.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Of all connections together, in bytes.
-    cache_size: AtomicU64,
     parallel_writes: AtomicBool,
-    mesh: AtomicBool,
-    /// Grows with every change that concerns connections, after it; 0 is what they were opened with. Who sees it grown must see
-    /// the change too: it is taken over once.
+    wanted: Mutex<Wanted>,
+    /// The version of `wanted`, so that a lane that has taken it over need not lock it before each of its statements.
     version: AtomicU64,
+}
+
+/// What connections are to have.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// Of all of them together, in bytes.
+    cache_size: u64,
+    mesh: bool,
+    /// Grows with every change; 0 is what they were opened with.
+    version: u64,
 }
 
 /// What a connection has taken over.
@@ -118,9 +123,8 @@ impl Settings {
     /// `ERR_TYPE` naming the pragma that is misspelled or has a wrong value.
     pub(crate) fn new(options: &Options) -> Result<Self> {
         let settings = Self {
-            cache_size: AtomicU64::new(options.cache_size),
             parallel_writes: AtomicBool::new(options.parallel_writes),
-            mesh: AtomicBool::new(false),
+            wanted: Mutex::new(Wanted { cache_size: options.cache_size, mesh: false, version: 0 }),
             version: AtomicU64::new(0),
         };
         for (name, value) in options.setup.pragmas.iter().filter(|(name, _)| is_own(name)) {
@@ -128,6 +132,13 @@ impl Settings {
             settings.run(&pragma).map_err(|e| Error::new(ErrorCode::Type, format!("pragmas.{name}: {}", e.message)))?;
         }
         Ok(settings)
+    }
+
+    fn want(&self, change: impl FnOnce(&mut Wanted)) {
+        let mut wanted = self.wanted.lock();
+        change(&mut wanted);
+        wanted.version += 1;
+        self.version.store(wanted.version, Relaxed);
     }
 
     /// How many members a commit may have.
@@ -143,13 +154,13 @@ impl Settings {
         role: Role,
         has: &mut Applied,
     ) -> rusqlite::Result<()> {
-        let now = self.version.load(Acquire);
-        if now == has.version {
+        // Who was handed a statement after a change was answered sees it, since the hand-over is a lock.
+        if self.version.load(Relaxed) == has.version {
             return Ok(());
         }
+        let Wanted { cache_size, mesh, version } = *self.wanted.lock();
         // Also when it fails: it would fail before each statement.
-        has.version = now;
-        let (cache_size, mesh) = (self.cache_size.load(Relaxed), self.mesh.load(Relaxed));
+        has.version = version;
         let bytes = if mesh { cache_size.max(MESH_CACHE) } else { cache_size };
         connection.pragma_update(None, "cache_size", -options.cache_kib(role, bytes))?;
         match (mesh, has.mmap_before) {
@@ -190,15 +201,14 @@ impl Settings {
                     if !(64 << 10..=1 << 50).contains(&bytes) {
                         return Err(wrong("from 65536 to 2^50 bytes"));
                     }
-                    self.cache_size.store(bytes, Relaxed);
-                    self.version.fetch_add(1, Release);
+                    self.want(|wanted| wanted.cache_size = bytes);
                 }
                 Name::ParallelWrites => {
                     self.parallel_writes.store(switch(value).ok_or_else(|| wrong("on or off"))?, Relaxed)
                 }
                 Name::MeshOptimization => {
-                    self.mesh.store(switch(value).ok_or_else(|| wrong("on or off"))?, Relaxed);
-                    self.version.fetch_add(1, Release);
+                    let mesh = switch(value).ok_or_else(|| wrong("on or off"))?;
+                    self.want(|wanted| wanted.mesh = mesh);
                 }
                 Name::Rtree | Name::Bitmap | Name::Cidr | Name::Acl => {
                     let message = format!("{} only reports what is available; it cannot be set", pragma.name);
@@ -207,9 +217,9 @@ impl Settings {
             }
         }
         Ok(match name {
-            Name::CacheSize => self.cache_size.load(Relaxed).cast_signed(),
+            Name::CacheSize => self.wanted.lock().cache_size.cast_signed(),
             Name::ParallelWrites => self.parallel_writes.load(Relaxed).into(),
-            Name::MeshOptimization => self.mesh.load(Relaxed).into(),
+            Name::MeshOptimization => self.wanted.lock().mesh.into(),
             Name::Rtree | Name::Bitmap | Name::Cidr | Name::Acl => 1,
         })
     }

@@ -65,8 +65,8 @@ impl Shared {
 
     /// Begins no reading statement before then.
     pub(crate) fn hold_reads(&self, until: Option<Instant>) {
-        self.short.hold(until);
-        self.long.hold(until);
+        self.short.hold_until(until);
+        self.long.hold_until(until);
     }
 
     /// Closes the database because a lane died.
@@ -212,7 +212,7 @@ impl Store {
         let path = options.path.clone();
         let path = path.as_deref();
         let pressure = Arc::default();
-        let steward = Signal::new(Arc::clone(&pressure));
+        let steward = Signal::new(Arc::clone(&pressure), options.wal.limit);
         let mut opened = connection::open(path, Role::Writer, &options, &pressure)?;
         if path.is_some() && !options.readonly {
             opened.on_commit(steward.wal_bytes.clone())?;
@@ -238,7 +238,7 @@ impl Store {
             long: queue(),
             bustle: Bustle::default(),
             streams: queue(),
-            writer: queue(),
+            writer: queue().with_groups_up_to(steward::largest_group(options.wal.limit)),
             desk: Mutex::new(Some(Desk::new(&options, opened))),
             sync_lanes: SyncLanes::default(),
             steward,
@@ -283,6 +283,11 @@ impl Store {
         let lane = lane.map_err(|e| Error::new(ErrorCode::OutOfMemory, format!("cannot start a thread: {e}")))?;
         self.lanes.lock().push(lane);
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Tells it from all other stores of this process.

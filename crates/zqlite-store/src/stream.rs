@@ -18,6 +18,9 @@ use crate::{Call, Error, ErrorCode, Record, Result};
 /// How often a paused stream looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long writes wait for a stream whose reader takes nothing: it may itself wait for one of them.
+const STALLED: Duration = Duration::from_secs(2);
+
 /// How many stream lanes there are.
 #[derive(Debug, Default)]
 pub(crate) struct StreamLanes(AtomicUsize);
@@ -149,13 +152,26 @@ fn run(
     let mut deliver = |record: Record, watch: &Watch| {
         outbox.piece(&job.ticket, record);
         flow.sent();
+        // Counted, since a process may be stopped for a while.
+        let mut looks = 0;
         loop {
             match flow.room(Instant::now() + LOOK) {
                 Room::Free => return Ok(()),
                 Room::None if shared.streams.is_closed() => {
                     return Err(Error::new(ErrorCode::Closed, "the database was closed while a stream was paused"));
                 }
-                Room::None => watch.check()?,
+                Room::None => {
+                    watch.check()?;
+                    looks += 1;
+                    let stalled = STALLED.min(shared.options.wal.max_read_age);
+                    if looks * LOOK >= stalled && watch.is_in_the_way() && shared.writer.has_waited(stalled) {
+                        return Err(Error::new(
+                            ErrorCode::SnapshotTooOld,
+                            "writes wait for the write-ahead log, which the stream keeps at its limit while nobody takes its rows; \
+                             take them before you write, read in smaller pieces, or raise wal.limit",
+                        ));
+                    }
+                }
                 Room::Ended => return Err(Error::new(ErrorCode::Cancelled, "the reader of the stream stopped")),
             }
         }

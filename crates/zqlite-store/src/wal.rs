@@ -14,13 +14,14 @@ use crate::sqlite::LogFile;
 const LEAST: u64 = 128 << 10;
 /// Bytes written ahead at a time, at most: some milliseconds of the writer's time.
 const MOST: u64 = 1 << 20;
-/// A log this long is left to grow by itself: the checkpoint lane is about to start it anew.
+/// A log this long is left to grow by itself: it is about to begin anew.
 const LONGEST: u64 = 64 << 20;
 
 /// Keeps room ahead of a log, through the file that SQLite itself has open.
 #[derive(Debug)]
 pub(crate) struct Room {
     wanted: bool,
+    longest: u64,
     /// Bytes of the file when it was last asked; 0 is not known. Asking costs more than the call: since Linux 6.13 a file
     /// whose times were looked at gets new ones with its next write, which the next fdatasync may have to write too. A
     /// commit of one page took 130 us with a look each, and 95 us without (ext4 without a journal, 0.08 ms fdatasync).
@@ -28,9 +29,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// A database in memory has no log.
-    pub(crate) fn new(wanted: bool) -> Self {
-        Self { wanted, end: 0 }
+    /// For a log with this limit, in bytes. A database in memory has no log.
+    pub(crate) fn new(wanted: bool, limit: u64) -> Self {
+        Self { wanted, longest: LONGEST.min(limit), end: 0 }
     }
 
     /// Writes zeros behind the end of the file when the log, now `position` bytes long, comes near it. Only the writer
@@ -40,16 +41,19 @@ impl Room {
             // A log that was made empty stays so until its next commit.
             self.end = 0;
         }
-        if !self.wanted || position == 0 || position + LEAST <= self.end || self.end >= LONGEST {
+        // A file that was longer is cut to the limit when the log begins anew.
+        let known = self.end <= self.longest;
+        let enough = position.saturating_add(LEAST).min(self.longest) <= self.end;
+        if !self.wanted || position == 0 || position >= self.longest || (known && enough) {
             return;
         }
         let Some(mut log) = LogFile::of(connection) else { return };
         let Ok(end) = log.len() else { return };
         self.end = end;
-        if position > end || position + LEAST <= end || end >= LONGEST {
+        if position > end || position + LEAST <= end || end >= self.longest {
             return;
         }
-        let zeros = vec![0; end.clamp(2 * LEAST, MOST) as usize];
+        let zeros = vec![0; end.clamp(2 * LEAST, MOST).min(self.longest - end) as usize];
         match log.write_all_at(&zeros, end).and_then(|()| log.sync_data()) {
             Ok(()) => self.end = end + zeros.len() as u64,
             Err(error) => {

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use crate::job::{Cancel, Job};
+use crate::pressure::Pressure;
+use crate::priority;
 use crate::statement::{Refusal, authorization, judge};
 use crate::{Error, ErrorCode, Result};
 
@@ -31,41 +33,44 @@ pub(crate) struct Watch {
     privileged: AtomicBool,
     /// Why the authorizer last refused.
     refusal: AtomicU8,
-    /// When the running call ends, in nanoseconds after `epoch`; `u64::MAX` is never.
+    /// When the running call ends, on the clock of `pressure`; `u64::MAX` is never.
     deadline: AtomicU64,
-    /// When the running call began, in nanoseconds after `epoch`.
+    /// When the running call began, on that clock; `u64::MAX` when none runs.
     started: AtomicU64,
-    epoch: Instant,
     cancel: Mutex<Option<Cancel>>,
     /// Whether `cancel` holds one.
     may_be_cancelled: AtomicBool,
     /// Looks at the clock that the running call has left; `u64::MAX` is without end.
     looks: AtomicU64,
-    /// Whether the write-ahead log is above its limit.
-    pressure: Arc<AtomicBool>,
-    /// In nanoseconds.
-    max_read_age: u64,
+    /// Which reads keep the write-ahead log from beginning anew.
+    pressure: Arc<Pressure>,
+    /// In nanoseconds; `None` where nothing is in the way of the log, since it writes.
+    max_read_age: Option<u64>,
     /// What a function of ours failed with; SQLite has room for a text only.
     failure: Mutex<Option<Error>>,
 }
 
 impl Watch {
-    /// Looks on behalf of one connection, once installed there.
-    pub(crate) fn new(pressure: Arc<AtomicBool>, max_read_age: Duration) -> Arc<Self> {
-        Arc::new(Self {
+    /// Looks on behalf of one connection, once installed there; one that reads may be in the way of the log, and not older than
+    /// `max_read_age` then.
+    pub(crate) fn new(pressure: &Arc<Pressure>, max_read_age: Option<Duration>) -> Arc<Self> {
+        let watch = Arc::new(Self {
             internal: AtomicBool::new(false),
             privileged: AtomicBool::new(false),
             refusal: AtomicU8::new(Refusal::None as u8),
             deadline: AtomicU64::new(u64::MAX),
-            started: AtomicU64::new(0),
-            epoch: Instant::now(),
+            started: AtomicU64::new(u64::MAX),
             cancel: Mutex::default(),
             may_be_cancelled: AtomicBool::new(false),
             looks: AtomicU64::new(u64::MAX),
-            pressure,
-            max_read_age: max_read_age.as_nanos() as u64,
+            pressure: pressure.clone(),
+            max_read_age: max_read_age.map(|age| age.as_nanos() as u64),
             failure: Mutex::default(),
-        })
+        });
+        if max_read_age.is_some() {
+            pressure.join(&watch);
+        }
+        watch
     }
 
     /// Has the connection ask before it prepares a statement, and while it runs one.
@@ -88,9 +93,8 @@ impl Watch {
 
     /// Sets when and by whom the statements that follow are interrupted.
     pub(crate) fn over(&self, job: &Job, deadline: Option<Instant>) {
-        let at = deadline.map_or(u64::MAX, |d| d.saturating_duration_since(self.epoch).as_nanos() as u64);
-        self.deadline.store(at, Relaxed);
-        self.started.store(self.now(), Relaxed);
+        self.deadline.store(deadline.map_or(u64::MAX, |deadline| self.pressure.at(deadline)), Relaxed);
+        self.started.store(self.pressure.now(), Relaxed);
         if job.cancel.is_some() || self.may_be_cancelled.load(Relaxed) {
             self.may_be_cancelled.store(job.cancel.is_some(), Relaxed);
             (*self.cancel.lock()).clone_from(&job.cancel);
@@ -99,6 +103,7 @@ impl Watch {
 
     /// The statements that follow are interrupted by nobody.
     pub(crate) fn nothing(&self) {
+        self.started.store(u64::MAX, Relaxed);
         self.deadline.store(u64::MAX, Relaxed);
         if self.may_be_cancelled.swap(false, Relaxed) {
             *self.cancel.lock() = None;
@@ -113,7 +118,12 @@ impl Watch {
 
     /// The next call began then.
     pub(crate) fn set_started(&self, began: Instant) {
-        self.started.store(began.saturating_duration_since(self.epoch).as_nanos() as u64, Relaxed);
+        self.started.store(self.pressure.at(began), Relaxed);
+    }
+
+    /// When the running call began, on the clock of [`Pressure`]; `u64::MAX` when none runs.
+    pub(crate) fn started(&self) -> u64 {
+        self.started.load(Relaxed)
     }
 
     /// Whether what follows is the lane's own; returns what held before.
@@ -160,24 +170,20 @@ impl Watch {
         error
     }
 
-    fn now(&self) -> u64 {
-        self.epoch.elapsed().as_nanos() as u64
-    }
-
     /// Why the running call must stop. Looked at every [`STEPS_PER_LOOK`] steps.
     fn stop(&self) -> Option<Stop> {
         if self.may_be_cancelled.load(Relaxed) && self.cancel.lock().as_ref().is_some_and(Cancel::is_cancelled) {
             return Some(Stop::Cancelled);
         }
         let deadline = self.deadline.load(Relaxed);
-        if deadline != u64::MAX && self.now() >= deadline {
+        if deadline != u64::MAX && self.pressure.now() >= deadline {
             return Some(Stop::Deadline);
         }
-        if self.pressure.load(Relaxed) && !self.privileged.load(Relaxed) {
-            let oldest = self.started.load(Relaxed).saturating_add(self.max_read_age);
-            if self.now() >= oldest {
-                return Some(Stop::TooOld);
-            }
+        if let Some(age) = self.max_read_age
+            && self.is_in_the_way()
+            && self.pressure.now() >= self.started().saturating_add(age)
+        {
+            return Some(Stop::TooOld);
         }
         (self.looks.load(Relaxed) == 0).then_some(Stop::Budget)
     }
@@ -190,7 +196,13 @@ impl Watch {
         self.stop().map_or(Ok(()), |stop| Err(stopped(stop)))
     }
 
+    /// Whether the running call keeps the write-ahead log from beginning anew.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        self.pressure.is_waited_for(self.started())
+    }
+
     fn look(&self) -> bool {
+        priority::give_way();
         let looks = self.looks.load(Relaxed);
         if looks != u64::MAX {
             self.looks.store(looks.saturating_sub(1), Relaxed);
@@ -205,7 +217,7 @@ fn stopped(stop: Stop) -> Error {
         Stop::Cancelled => (ErrorCode::Cancelled, "the call was cancelled"),
         Stop::TooOld => (
             ErrorCode::SnapshotTooOld,
-            "the read is too old, and keeps the write-ahead log above its limit; read in smaller pieces",
+            "the read is too old, and keeps the write-ahead log at its limit; read in smaller pieces, or raise wal.limit",
         ),
         Stop::Budget => {
             (ErrorCode::StepBudget, "the call took too many steps for the JavaScript thread; use the asynchronous form")

@@ -1,4 +1,5 @@
-//! The writer lane: independent writes that wait together share one commit, and callback transactions take their turn.
+//! The writer lane: independent writes that wait together share one commit. Between groups callback transactions and work on
+//! the file take their turn.
 //!
 //! Members of a group must not hurt each other: nothing is delivered before COMMIT, a member that fails is undone alone, to
 //! its savepoint, and if one takes the whole transaction down (`OR ROLLBACK`, `RAISE(ROLLBACK)`, an interrupt), the others
@@ -8,13 +9,16 @@
 //! a single statement that was prepared before and has not failed lately stands in none. If it fails after all, what it has left behind cannot be told
 //! (`OR FAIL`, triggers, a check after it): the whole transaction is rolled back, and all run again with savepoints.
 
+mod maintenance;
+mod transaction;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::connection::{BUSY_TIMEOUT, Lane, Opened};
 use crate::fault::fail_point;
-use crate::job::{BeginMode, CheckpointMode, Job, Maintenance, Nest, Outbox, Ticket, TransactionId, Work};
+use crate::job::{BeginMode, Job, Outbox, Ticket, Work};
 use crate::metrics::{Counters, Operation, Waiting};
 use crate::queue::Turn;
 use crate::seat::Seat;
@@ -25,9 +29,6 @@ use crate::{Error, ErrorCode, Options, Record, Result, sqlite};
 
 /// Members of one commit, so that the first does not wait for long.
 const MAX_GROUP: usize = 512;
-
-/// How often a checkpoint that waits for readers looks whether it is given up.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What a member will be told once its commit stands.
 type Answer = Result<Vec<Record>>;
@@ -61,7 +62,7 @@ impl Desk {
     pub(crate) fn new(options: &Options, opened: Opened) -> Self {
         // Not where other processes append to the log.
         let ahead = options.path.is_some() && !options.readonly && !options.shared;
-        Self { seat: Seat::new(opened), room: Room::new(ahead) }
+        Self { seat: Seat::new(opened), room: Room::new(ahead, options.wal.limit) }
     }
 }
 
@@ -336,7 +337,7 @@ impl Writer<'_, '_> {
         }
         self.lane.publish_indexes();
         self.shared.counters.group_sizes.add(members as u64);
-        self.shared.steward.look();
+        self.shared.steward.look(&self.shared.writer);
         Ok(())
     }
 
@@ -354,132 +355,6 @@ impl Writer<'_, '_> {
         }
     }
 
-    /// A callback transaction owns the lane until it ends or its time runs out.
-    fn transaction(&mut self, begin: Job, id: TransactionId, mode: BeginMode) {
-        let limits = self.shared.options.transactions;
-        let now = Instant::now();
-        let refused = self.shared.writer.lateness(&begin, now).or_else(|| self.refusal(&begin));
-        if let Some(error) = refused.or_else(|| self.begin(mode, std::slice::from_ref(&begin)).err()) {
-            self.shared.writer.end_transaction(id, false);
-            return self.outbox.settle(begin.ticket, Err(error));
-        }
-        Counters::add(&self.shared.counters.transactions_started, 1);
-        self.outbox.finish(begin.ticket, Record::default());
-        self.outbox.flush();
-        fail_point!("transaction.begun");
-        let end = now + limits.total;
-        let mut read_nothing = mode == BeginMode::Deferred;
-        let timed_out = loop {
-            let Some(job) = self.shared.writer.take_step(end.min(Instant::now() + limits.idle)) else {
-                break true;
-            };
-            self.lane.watch.over(&job, Some(job.deadline.map_or(end, |d| d.min(end))));
-            if std::mem::take(&mut read_nothing)
-                && let Err(error) = self.lane.begin_indexes()
-            {
-                self.reply(job, Operation::Transaction, Err(error));
-                break false;
-            }
-            let mut records = Vec::with_capacity(1);
-            let result = match &job.work {
-                Work::Step(_, call) => self.lane.run_held(call, &mut records).map(|_| ()),
-                Work::StepBatch(_, items) => self.step_batch(items, &mut records),
-                Work::Nest(_, step) => self.nest(*step),
-                Work::Commit(_) => {
-                    let result = self.commit(1);
-                    self.shared.writer.end_transaction(id, false);
-                    if result.is_ok() {
-                        Counters::add(&self.shared.counters.transactions_committed, 1);
-                    }
-                    return self.reply(job, Operation::Transaction, result.map(|()| records));
-                }
-                _ => {
-                    self.lane.rollback();
-                    self.shared.writer.end_transaction(id, false);
-                    return self.outbox.finish(job.ticket, Record::default());
-                }
-            };
-            fail_point!("transaction.step");
-            let ended = self.lane.connection.is_autocommit();
-            let late = Instant::now() >= end;
-            self.reply(job, Operation::Transaction, result.map(|()| records));
-            self.outbox.flush();
-            if ended {
-                break late;
-            }
-        };
-        self.lane.watch.nothing();
-        self.lane.rollback();
-        if timed_out {
-            Counters::add(&self.shared.counters.transactions_timed_out, 1);
-        }
-        self.shared.writer.end_transaction(id, timed_out);
-    }
-
-    /// Work that no transaction may hold; the file is the writer's alone meanwhile.
-    fn maintain(&mut self, job: Job, what: Maintenance) {
-        let late = self.shared.writer.lateness(&job, Instant::now()).or_else(|| self.refusal(&job));
-        let mut records = Vec::with_capacity(1);
-        let result = match late {
-            Some(error) => Err(error),
-            None => {
-                let call = crate::Call {
-                    statement: self.shared.statement(what.sql()),
-                    params: crate::Params::default(),
-                    want: crate::Want::Rows,
-                };
-                self.shared.sync_lanes.let_go();
-                fail_point!("maintenance.before");
-                self.lane.watch_over(&job);
-                let result = self.run_maintenance(&call, what, &mut records);
-                self.lane.watch.nothing();
-                result
-            }
-        };
-        fail_point!("maintenance.done");
-        if result.is_ok() && what == Maintenance::Checkpoint(CheckpointMode::Truncate) {
-            self.shared.steward.truncated();
-        }
-        self.reply(job, Operation::Write, result.map(|()| records));
-    }
-
-    fn run_maintenance(&mut self, call: &crate::Call, what: Maintenance, records: &mut Vec<Record>) -> Result<()> {
-        if !matches!(what, Maintenance::Checkpoint(mode) if mode != CheckpointMode::Passive) {
-            return self.lane.run_own(call, records);
-        }
-        // It waits for readers. SQLite, which would do so, asks nobody meanwhile whether to go on.
-        let patience = Instant::now() + BUSY_TIMEOUT;
-        self.lane.set_busy_timeout(Some(LOOK))?;
-        let result = loop {
-            records.clear();
-            let result = self.lane.run_own(call, records);
-            let busy = records
-                .first()
-                .and_then(|r| r.rows.as_ref())
-                .is_some_and(|(_, row)| row.number_at_first() != Some(0.0));
-            if result.is_err() || !busy || Instant::now() >= patience {
-                break result;
-            }
-            if let Err(stopped) = self.lane.watch.check() {
-                break Err(stopped);
-            }
-        };
-        self.lane.set_busy_timeout(None)?;
-        result
-    }
-
-    fn nest(&self, step: Nest) -> Result<()> {
-        match step {
-            Nest::Begin => self.lane.control("SAVEPOINT nested"),
-            Nest::Release => self.lane.control("RELEASE nested"),
-            Nest::Undo => {
-                let undone = self.lane.control("ROLLBACK TO nested").and_then(|()| self.lane.control("RELEASE nested"));
-                // What cannot be undone alone must not be committed with the rest.
-                undone.inspect_err(|_| self.lane.rollback())
-            }
-        }
-    }
-
     fn reply(&mut self, job: Job, operation: Operation, answer: Answer) {
         self.tell(job.ticket, operation, job.queued.elapsed(), answer);
     }
@@ -490,20 +365,6 @@ impl Writer<'_, '_> {
             Err(error) => self.shared.counters.failed(error),
         }
         self.outbox.settle(ticket, answer);
-    }
-
-    fn step_batch(&mut self, items: &[crate::BatchItem], records: &mut Vec<Record>) -> Result<()> {
-        self.lane.control("SAVEPOINT batch")?;
-        let result = self.lane.run_batch(items, records);
-        if !self.lane.connection.is_autocommit() {
-            let undone = if result.is_err() { self.lane.control("ROLLBACK TO batch") } else { Ok(()) };
-            if let Err(error) = undone.and_then(|()| self.lane.control("RELEASE batch")) {
-                // What cannot be undone alone must not be committed with the rest.
-                self.lane.rollback();
-                return result.and(Err(error));
-            }
-        }
-        result
     }
 }
 

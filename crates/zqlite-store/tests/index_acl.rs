@@ -7,15 +7,15 @@ mod support;
 use proptest::prelude::*;
 use rusqlite::types::Value;
 use support::{Client, code, fresh};
-use zqlite_store::ErrorCode;
+use zqlite_store::{AclQuestion, ErrorCode};
 
 const TABLES: [&str; 6] = [
-    "CREATE TABLE acl_rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER)",
+    "CREATE TABLE acl_rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER, through TEXT, family INTEGER)",
     "CREATE TABLE peer_addresses (id INTEGER PRIMARY KEY, peer INTEGER, address TEXT)",
     "CREATE TABLE peer_labels (id INTEGER PRIMARY KEY, peer INTEGER, label TEXT)",
     "CREATE TABLE peer_owners (id INTEGER PRIMARY KEY, peer INTEGER, owner TEXT)",
     "CREATE TABLE peer_routes (id INTEGER PRIMARY KEY, peer INTEGER, prefix TEXT)",
-    "CREATE INDEX access ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at, same_owner)
+    "CREATE INDEX access ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at, same_owner, through, family)
        WITH (labels = peer_labels, peers = peer_addresses, owners = peer_owners, routes = peer_routes)",
 ];
 
@@ -50,7 +50,7 @@ fn rules_decide_from_sql_and_from_outside() {
     let explain = "SELECT group_concat(rule || action || shadowed, ' ') FROM acl_explain('access', 3, 2, 6, 5432, 0)";
     assert_eq!(client.text(explain), "8deny0 7allow1");
     let index = client.store.indexes().acl("access");
-    let question = [Value::Integer(1), Value::Integer(2), Value::Integer(6), Value::Integer(5432)];
+    let question = AclQuestion::of(&[1, 2, 6, 5432].map(Value::Integer)).unwrap();
     assert_eq!(index.decide(&question).unwrap().rule, Some(7));
     client.run("UPDATE acl_rules SET enabled = 0 WHERE id = 7");
     assert!(!index.decide(&question).unwrap().allowed);
@@ -133,6 +133,14 @@ fn a_row_that_does_not_parse_fails_its_transaction() {
             "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (-1, '*', '*', 6, 1, 1, 'allow', 1, NULL)",
             "row -1",
         ),
+        ("UPDATE acl_rules SET through = '' WHERE id = 7", "column through"),
+        ("UPDATE acl_rules SET through = '*' WHERE id = 7", "column through"),
+        ("UPDATE acl_rules SET through = 'tag:a, exit' WHERE id = 7", "column through"),
+        ("UPDATE acl_rules SET through = 7 WHERE id = 7", "column through"),
+        ("UPDATE acl_rules SET through = 'tag:a' WHERE id = 8", "column through"),
+        ("UPDATE acl_rules SET family = 5 WHERE id = 7", "column family"),
+        ("UPDATE acl_rules SET family = 'v4' WHERE id = 7", "column family"),
+        ("UPDATE acl_rules SET family = 4 WHERE id = 8", "column family"),
         ("INSERT INTO peer_labels VALUES (20, 1, 'colour:red')", "column label"),
         ("INSERT INTO peer_labels VALUES (20, -1, 'tag:red')", "column peer"),
         ("INSERT INTO peer_addresses VALUES (20, 1, '100.64.0.0/10')", "column address"),
@@ -152,6 +160,10 @@ fn a_row_that_does_not_parse_fails_its_transaction() {
         ("SELECT acl_decide('access', 1, 2)", ErrorCode::Parameters),
         ("SELECT * FROM acl_explain('access', 1, 2)", ErrorCode::Parameters),
         ("CREATE INDEX a ON acl_rules USING acl(source)", ErrorCode::IndexDefinition),
+        (
+            "CREATE INDEX a ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled, expires_at, same_owner, through, family, id)",
+            ErrorCode::IndexDefinition,
+        ),
         (
             "CREATE INDEX a ON acl_rules USING acl(source, destination, protocol, ports, priority, action, enabled) WITH (labels = peer_addresses)",
             ErrorCode::IndexDefinition,
@@ -178,6 +190,41 @@ fn the_tables_beside_are_followed_too() {
     assert_eq!(ask(&Client::open(&folder.path().join("test.db")), "1, 2, 6, 5432"), "1");
 }
 
+#[test]
+fn through_and_family_narrow_a_rule() {
+    let (folder, client) = fresh();
+    TABLES.iter().for_each(|sql| client.run(sql));
+    client.run("INSERT INTO peer_addresses VALUES (1, 1, '100.64.0.1'), (2, 1, 'fd00::1'), (3, 2, '100.64.0.2'), (4, 2, 'fd00::2')");
+    client.run("INSERT INTO peer_labels VALUES (1, 2, 'tag:exit')");
+    client.run("INSERT INTO peer_routes VALUES (1, 2, '10.1.0.0/16'), (2, 2, '2001:db8::/32')");
+    client.run(
+        "INSERT INTO acl_rules VALUES (1, '*', '*', NULL, NULL, 0, 'allow', 1, NULL, 0, 'tag:exit, tag:relay', 4)",
+    );
+    let all = |client: &Client| {
+        let questions = ["'100.64.0.1', '10.1.2.3'", "'fd00::1', '2001:db8::7'", "'100.64.0.2', '100.64.0.1'", "1, 2"];
+        questions.map(|ends| ask(client, &format!("{ends}, 6, 80"))).concat()
+    };
+    // Behind the exit over IPv4; not over IPv6; not at a peer that bears none of the labels; of peers any address counts.
+    assert_eq!(all(&client), "1001");
+    for (sql, expected) in [
+        ("UPDATE acl_rules SET family = 6", "0101"),
+        ("UPDATE acl_rules SET family = NULL", "1101"),
+        ("UPDATE acl_rules SET through = 'tag:relay'", "0000"),
+        ("UPDATE peer_labels SET label = 'tag:relay'", "1101"),
+        ("UPDATE acl_rules SET enabled = 0", "0000"),
+        ("UPDATE acl_rules SET enabled = 1", "1101"),
+        ("UPDATE acl_rules SET through = NULL, family = 4", "1011"),
+        ("UPDATE acl_rules SET through = 'tag:relay'", "1001"),
+    ] {
+        client.run(sql);
+        assert_eq!(all(&client), expected, "{sql}");
+    }
+    assert!(client.try_run("UPDATE acl_rules SET through = NULL, family = 9").is_err());
+    assert_eq!(all(&client), "1001", "what fails leaves the rule as it was");
+    drop(client);
+    assert_eq!(all(&Client::open(&folder.path().join("test.db"))), "1001");
+}
+
 /// Owners, routes and rules between peers of one owner.
 const OWNED: [&str; 6] = [
     "CREATE TABLE rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER, expires_at INTEGER, same_owner INTEGER)",
@@ -199,7 +246,7 @@ fn owners_and_routes_come_from_tables_too() {
     client.run("INSERT INTO rules VALUES (1, '*', '*', NULL, '22', 0, 'allow', 1, NULL, 1), (2, '100.64.0.3', '192.168.7.0/24', NULL, NULL, 0, 'allow', 1, NULL, NULL)");
     let ask = |client: &Client, source: u32, destination: u32, port: u16| {
         let question = [source.into(), destination.into(), 6, i64::from(port)].map(Value::Integer);
-        client.store.indexes().acl("owned").decide(&question).unwrap().rule
+        client.store.indexes().acl("owned").decide(&AclQuestion::of(&question).unwrap()).unwrap().rule
     };
     assert_eq!([ask(&client, 1, 2, 22), ask(&client, 1, 3, 22), ask(&client, 3, 2, 80)], [Some(1), None, None]);
     client.run("INSERT INTO subnets VALUES (1, 2, '192.168.0.0/16')");
@@ -270,10 +317,15 @@ fn change() -> impl Strategy<Value = String> {
         )
     };
     prop_oneof![
-        4 => (0i64..8, selector(), selector(), 0..3, 0..3, any::<bool>(), any::<bool>()).prop_map(|(id, source, destination, port, priority, allow, enabled)| {
+        4 => (0i64..8, selector(), selector(), 0..3, 0..3, any::<bool>(), any::<bool>(), 0..4_usize, 0..4_usize).prop_map(|(id, source, destination, port, priority, allow, enabled, through, family)| {
             let (port, action) = (["NULL", "80", "'80-90'"][port as usize], if allow { "allow" } else { "deny" });
-            format!("REPLACE INTO acl_rules VALUES ({id}, '{source}', '{destination}', NULL, {port}, {priority}, '{action}', {}, NULL, {})", u8::from(enabled), u8::from(id % 3 == 0))
+            // Only rules that allow have them: a batch with such a deny would change nothing at all.
+            let (through, family) = if allow { (through, family) } else { (0, 0) };
+            let (through, family) = (["NULL", "NULL", "'tag:a'", "'tag:b, tag:a'"][through], ["NULL", "NULL", "4", "6"][family]);
+            format!("REPLACE INTO acl_rules VALUES ({id}, '{source}', '{destination}', NULL, {port}, {priority}, '{action}', {}, NULL, {}, {through}, {family})", u8::from(enabled), u8::from(id % 3 == 0))
         }),
+        1 => (0i64..8, any::<bool>()).prop_map(|(id, a)| format!("UPDATE acl_rules SET through = {} WHERE id = {id}", if a { "'tag:a'" } else { "NULL" })),
+        1 => (0i64..8, any::<bool>()).prop_map(|(id, a)| format!("UPDATE acl_rules SET family = {} WHERE id = {id}", if a { "6" } else { "NULL" })),
         1 => (0i64..8).prop_map(|id| format!("UPDATE acl_rules SET enabled = 1 - enabled WHERE id = {id}")),
         1 => (0i64..8).prop_map(|id| format!("DELETE FROM acl_rules WHERE id = {id}")),
         2 => (0i64..6, 0i64..4, 1..5).prop_map(|(id, peer, octet)| format!("REPLACE INTO peer_addresses VALUES ({id}, {peer}, '10.0.0.{octet}')")),

@@ -26,7 +26,7 @@ pub fn rows(chunk: &Chunk) -> Option<Vec<Vec<Value>>> {
                 }
             }
             2 => {
-                let lengths = words.lengths(count)?;
+                let lengths = words.ints(count)?;
                 for (row, length) in rows.iter_mut().zip(lengths) {
                     row.push(match usize::try_from(length) {
                         Ok(units) => Value::Text(cut(&mut text, units)?.to_owned()),
@@ -35,7 +35,7 @@ pub fn rows(chunk: &Chunk) -> Option<Vec<Vec<Value>>> {
                 }
             }
             3 => {
-                let lengths = words.lengths(count)?;
+                let lengths = words.ints(count)?;
                 let mut bytes = words.padded(extra)?;
                 for (row, length) in rows.iter_mut().zip(lengths) {
                     row.push(match usize::try_from(length) {
@@ -59,6 +59,10 @@ pub fn rows(chunk: &Chunk) -> Option<Vec<Vec<Value>>> {
                         _ => return None,
                     });
                 }
+            }
+            5 => {
+                let values = words.ints(count)?;
+                rows.iter_mut().zip(values).for_each(|(row, value)| row.push(Value::Integer(value.into())));
             }
             _ => return None,
         }
@@ -111,7 +115,7 @@ impl<'a> Words<'a> {
         split(&mut self.rest, length.next_multiple_of(8))?.get(..length)
     }
 
-    fn lengths(&mut self, count: usize) -> Option<Vec<i32>> {
+    fn ints(&mut self, count: usize) -> Option<Vec<i32>> {
         let bytes = self.padded(4 * count)?;
         bytes.chunks_exact(4).map(|b| b.try_into().ok().map(i32::from_le_bytes)).collect()
     }

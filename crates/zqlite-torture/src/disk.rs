@@ -135,7 +135,7 @@ impl Door for Recorder {
                     events.push(Event::FolderSynced(folder(path), now + 1));
                 }
             }
-            Call::Sync(..) | Call::ShmMap(_) => {}
+            Call::Sync(..) | Call::ShmMap(_) | Call::Size(..) => {}
         }
     }
 }

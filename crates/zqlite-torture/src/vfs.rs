@@ -1,5 +1,5 @@
-//! A VFS in front of the system's own: every call that can change what is on disk passes a [`Door`], which may refuse it
-//! and is told when it was done. All `unsafe` of this crate stands here.
+//! A VFS in front of the system's own: every call that can change what is on disk, or asks how long a file is, passes a
+//! [`Door`], which may refuse it and is told when it was done. All `unsafe` of this crate stands here.
 //!
 //! It is registered as SQLite's default, so that the store needs no setting for it: the connections that are opened while
 //! it stands are all of the process's.
@@ -40,6 +40,8 @@ pub enum Call<'a> {
     Delete(&'a Path, bool),
     /// Maps a part of the index of the log that processes share.
     ShmMap(&'a Path),
+    /// Asks how long a file is.
+    Size(&'a Path, FileKind),
 }
 
 impl<'a> Call<'a> {
@@ -51,7 +53,8 @@ impl<'a> Call<'a> {
             | Self::Truncate(path, _)
             | Self::Sync(path, ..)
             | Self::Delete(path, _)
-            | Self::ShmMap(path) => path,
+            | Self::ShmMap(path)
+            | Self::Size(path, _) => path,
         }
     }
 }
@@ -171,7 +174,6 @@ fn unreachable_method<T>() -> T {
 }
 
 forward!(read = xRead(buffer: *mut c_void, amount: c_int, at: i64) -> c_int);
-forward!(file_size = xFileSize(size: *mut i64) -> c_int);
 forward!(lock = xLock(level: c_int) -> c_int);
 forward!(unlock = xUnlock(level: c_int) -> c_int);
 forward!(check_reserved_lock = xCheckReservedLock(out: *mut c_int) -> c_int);
@@ -302,6 +304,17 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
                 name.syncs_folder.store(false, Relaxed);
                 f(real, flags)
             }
+            None => unreachable_method(),
+        })
+    }
+}
+
+unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
+    // SAFETY: SQLite calls this with a file that `open` has set up, and a place for the size.
+    unsafe {
+        let (name, real) = (name(file), real(file));
+        through(Call::Size(&name.path, name.kind), || match (*(*real).pMethods).xFileSize {
+            Some(f) => f(real, size),
             None => unreachable_method(),
         })
     }

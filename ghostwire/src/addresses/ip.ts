@@ -1,4 +1,8 @@
 // IP addresses and prefixes as text and as numbers; strict forms only.
+//
+// What lies in ::ffff:0:0/96 is IPv4 in IPv6's clothes (IPv4-mapped, RFC 4291, 2.5.5.2). CidrTable and AclEngine take it for the IPv4 that
+// it maps, routers and packet filters for IPv6: a prefix that is two things at once. So it is neither an address nor a prefix here, and
+// `unmapped` says what to write instead.
 
 import { isIPv6 } from 'node:net';
 
@@ -94,14 +98,17 @@ export function formatGroups(parts: readonly number[]): string {
   return text;
 }
 
+/** Undefined for what is no address, or IPv4-mapped. */
 export function parseAddress(text: string): Address | undefined {
   const ipv4 = parseIpv4(text);
   if (ipv4 !== undefined) return { family: 4, value: BigInt(ipv4) };
   const ipv6 = parseIpv6(text);
-  return ipv6 === undefined ? undefined : { family: 6, value: ipv6 };
+  return ipv6 === undefined || isMapped(ipv6) ? undefined : { family: 6, value: ipv6 };
 }
 
-/** `address/length` with no bit set after the length; undefined for anything else. */
+const isMapped = (value: bigint): boolean => value >> 32n === 0xffffn;
+
+/** `address/length` with no bit set after the length; undefined for anything else, and for what is IPv4-mapped. */
 export function parsePrefix(text: string): Prefix | undefined {
   const slash = text.indexOf('/');
   const address = slash < 0 ? undefined : parseAddress(text.slice(0, slash));
@@ -113,10 +120,28 @@ export function parsePrefix(text: string): Prefix | undefined {
   return { ...address, length };
 }
 
-/** Whether a prefix is of `::ffff:0:0/96`, whose addresses are IPv4 in IPv6's clothes (RFC 4291, 2.5.5.2). */
-export function isMapped(text: string): boolean {
-  const prefix = text.startsWith('::ffff:') ? parsePrefix(text) : undefined;
-  return prefix !== undefined && prefix.length >= 96 && prefix.value >> 32n === 0xffffn;
+/** An IPv4-mapped address, prefix or range `first-last` in IPv4's own form; undefined for text that has none. */
+export function unmapped(text: string): string | undefined {
+  const written = text.split('-').map(unmappedPart).join('-');
+  return written === text ? undefined : written;
+}
+
+function unmappedPart(text: string): string {
+  const [address = '', digits] = text.split('/');
+  const value = parseIpv6(address);
+  if (value === undefined || !isMapped(value)) return text;
+  const ipv4 = value & 0xffff_ffffn;
+  if (digits === undefined) return formatIpv4(Number(ipv4));
+  const length = /^\d{2,3}$/.test(digits) ? Number(digits) - 96 : -1;
+  if (length < 0 || length > BITS[4]) return text;
+  const host = BigInt(BITS[4] - length);
+  return formatPrefix({ family: 4, value: (ipv4 >> host) << host, length });
+}
+
+/** What is wrong with text that is IPv4-mapped, and what to write instead; undefined for any other text. */
+export function mappedProblem(text: string): string | undefined {
+  const written = unmapped(text);
+  return written === undefined ? undefined : `IPv4-mapped IPv6; write ${written}`;
 }
 
 /** The one way we write a prefix. */

@@ -12,7 +12,7 @@
 import { CidrTable } from 'zqlite';
 import { GhostwireError } from '../errors.js';
 import type { Condition, JsonValue } from '../journal/journal.js';
-import { formatGroups, formatIpv4, parseAddress, parseIpv4, parsePrefix } from './ip.js';
+import { formatGroups, formatIpv4, mappedProblem, parseAddress, parseIpv4, parsePrefix } from './ip.js';
 import { rangeOf } from './ranges.js';
 import { addressPath, readAddress } from './record.js';
 import { checkPools, networkPrefix, RESERVED, RESERVED_RANGES } from './rules.js';
@@ -323,7 +323,7 @@ export class AddressPools {
   /** @throws GhostwireError ERR_ADDRESS for what no peer may have */
   #check(text: string): string {
     const refuse = (why: string): GhostwireError => new GhostwireError('ERR_ADDRESS', `ipv4: ${JSON.stringify(text)} ${why}`, { path: 'ipv4' });
-    if (parseIpv4(text) === undefined) throw refuse('is not an IPv4 address');
+    if (parseIpv4(text) === undefined) throw refuse(`is ${mappedProblem(text) ?? 'not an IPv4 address'}`);
     if (!this.#isOfNetwork(text)) throw refuse("is not within the network's IPv4 prefix");
     if (this.#isReserved(numberOf(text))) throw refuse('is reserved');
     return text;
@@ -361,7 +361,8 @@ export class AddressPools {
     let resting = 0;
     let next = Infinity;
     for (const [ipv4, { until }] of this.#resting) {
-      if (!spans.some((span) => holds(span, parseIpv4(ipv4)))) continue;
+      // What an operator has just claimed will not be free at the end of its rest.
+      if (this.#table.lookupValue(ipv4) !== RESTING || !spans.some((span) => holds(span, parseIpv4(ipv4)))) continue;
       resting += 1;
       next = Math.min(next, until);
     }

@@ -1,6 +1,6 @@
 // Ranges of addresses, and sets of them.
 
-import { formatIpv4, formatIpv6, formatPrefix, type Address, type Family, type Prefix } from './ip.js';
+import { formatIpv4, formatIpv6, formatPrefix, parseAddress, parsePrefix, type Address, type Family, type Prefix } from './ip.js';
 
 /** Both ends within. */
 export interface AddressRange {
@@ -13,6 +13,17 @@ const BITS = { 4: 32, 6: 128 } as const;
 
 export function rangeOf({ family, value, length }: Prefix): AddressRange {
   return { family, first: value, last: value | ((1n << BigInt(BITS[family] - length)) - 1n) };
+}
+
+/** The addresses of an address, a prefix, or a range `first-last`; undefined for any other text, such as a label. */
+export function parseRange(text: string): AddressRange | undefined {
+  const address = parseAddress(text);
+  if (address !== undefined) return { family: address.family, first: address.value, last: address.value };
+  const prefix = parsePrefix(text);
+  if (prefix !== undefined) return rangeOf(prefix);
+  const [low, high, more] = text.split('-').map((part) => parseAddress(part));
+  if (low === undefined || high === undefined || more !== undefined || low.family !== high.family || low.value > high.value) return undefined;
+  return { family: low.family, first: low.value, last: high.value };
 }
 
 export const overlap = (a: AddressRange, b: AddressRange): boolean => a.family === b.family && a.first <= b.last && b.first <= a.last;
@@ -50,54 +61,39 @@ export function prefixesOf({ family, first, last }: AddressRange): Prefix[] {
   return prefixes;
 }
 
-/** Addresses by family, as ranges that ascend and do not touch. */
+/** The same addresses as ranges that ascend, IPv4 first, and neither overlap nor touch. */
+export function joined(ranges: Iterable<AddressRange>): AddressRange[] {
+  const result: AddressRange[] = [];
+  for (const range of [...ranges].sort((a, b) => a.family - b.family || (a.first < b.first ? -1 : a.first > b.first ? 1 : 0))) {
+    const previous = result.at(-1);
+    if (previous?.family !== range.family || range.first > previous.last + 1n) result.push(range);
+    else if (range.last > previous.last) result[result.length - 1] = { ...previous, last: range.last };
+  }
+  return result;
+}
+
+/** A set of addresses of both families. */
 export class AddressSet {
   readonly #ranges: Readonly<Record<Family, readonly AddressRange[]>>;
 
   constructor(ranges: Iterable<AddressRange>) {
-    const byFamily: Record<Family, AddressRange[]> = { 4: [], 6: [] };
-    for (const range of ranges) byFamily[range.family].push(range);
-    this.#ranges = { 4: joined(byFamily[4]), 6: joined(byFamily[6]) };
-  }
-
-  get empty(): boolean {
-    return this.#ranges[4].length === 0 && this.#ranges[6].length === 0;
+    const all = joined(ranges);
+    this.#ranges = { 4: all.filter(({ family }) => family === 4), 6: all.filter(({ family }) => family === 6) };
   }
 
   /** Whether any of these addresses is in the set. */
   overlaps(range: AddressRange): boolean {
-    const found = this.#lastFrom(range.family, range.last);
-    return found !== undefined && overlap(found, range);
-  }
-
-  /** Whether all of these addresses are in the set. */
-  covers(range: AddressRange): boolean {
-    const found = this.#lastFrom(range.family, range.last);
-    return found !== undefined && covers(found, range);
-  }
-
-  /** The last range that begins at or before an address. */
-  #lastFrom(family: Family, value: bigint): AddressRange | undefined {
-    const ranges = this.#ranges[family];
+    // The last range that begins at or before the end of this one.
+    const ranges = this.#ranges[range.family];
     let low = 0;
     let high = ranges.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      const range = ranges[middle];
-      if (range !== undefined && range.first <= value) low = middle + 1;
+      const other = ranges[middle];
+      if (other !== undefined && other.first <= range.last) low = middle + 1;
       else high = middle;
     }
-    return ranges[low - 1];
+    const found = ranges[low - 1];
+    return found !== undefined && overlap(found, range);
   }
-}
-
-function joined(ranges: AddressRange[]): AddressRange[] {
-  ranges.sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
-  const result: AddressRange[] = [];
-  for (const range of ranges) {
-    const previous = result.at(-1);
-    if (previous === undefined || range.first > previous.last + 1n) result.push(range);
-    else if (range.last > previous.last) result[result.length - 1] = { ...previous, last: range.last };
-  }
-  return result;
 }

@@ -6,9 +6,10 @@
 
 import { Compile, type XStatic } from 'typebox/schema';
 import { parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
+import { covers, parseRange, rangeOf } from '../addresses/ranges.js';
 import type { Change } from '../client.js';
 import { checkEndpoints, checkWireguardKey } from '../peers/peer.js';
-import { FILTER_LIMITS, rangeOf, type FilterRule } from '../topology/filter.js';
+import { FILTER_LIMITS, type FilterRule } from '../topology/filter.js';
 
 /** Another machine of the network. */
 export interface MeshPeer {
@@ -128,11 +129,9 @@ function isReachable(host: string, pools: readonly [Prefix, Prefix]): boolean {
 
 export const hostOf = (endpoint: string): string => endpoint.slice(0, endpoint.lastIndexOf(':')).replace(/^\[|\]$/g, '');
 
-export function within(address: string, { family, value, length }: Prefix): boolean {
+export function within(address: string, prefix: Prefix): boolean {
   const found = parseAddress(address);
-  if (found?.family !== family) return false;
-  const shift = BigInt((family === 4 ? 32 : 128) - length);
-  return found.value >> shift === value >> shift;
+  return found !== undefined && covers(rangeOf(prefix), { family: found.family, first: found.value, last: found.value });
 }
 
 /** Prefixes that a network may be: none that takes over what every host has. */
@@ -148,8 +147,8 @@ function poolsOf([v4, v6]: readonly [string, string]): readonly [Prefix, Prefix]
 
 function rule({ sources, destinations, ports = [], ...rest }: XStatic<typeof Rule>): FilterRule {
   for (const source of sources)
-    if (source !== '*' && rangeOf(source) === undefined && !/^[a-z]+:[^\p{Cc}\s"\\]+$/u.test(source)) refuse(`filter: ${shown(source)} is no source`);
-  for (const to of destinations) if (to !== 'self' && to !== 'routes' && rangeOf(to) === undefined) refuse(`filter: ${shown(to)} is no destination`);
+    if (source !== '*' && parseRange(source) === undefined && !/^[a-z]+:[^\p{Cc}\s"\\]+$/u.test(source)) refuse(`filter: ${shown(source)} is no source`);
+  for (const to of destinations) if (to !== 'self' && to !== 'routes' && parseRange(to) === undefined) refuse(`filter: ${shown(to)} is no destination`);
   for (const [first, last] of ports) if (first > last) refuse(`filter: ports ${first}-${last} are no range`);
   return { ...rest, sources, destinations, ...(ports.length > 0 && { ports }) } as FilterRule;
 }

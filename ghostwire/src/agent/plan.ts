@@ -4,6 +4,7 @@
 // everything that others route needs `--accept-routes`, and the way out of the host needs `--exit-node`.
 
 import { formatPrefix, parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
+import { overlap, parseRange, rangeOf } from '../addresses/ranges.js';
 import type { FilterRule } from '../topology/filter.js';
 import { shown, within, type MeshPeer, type MeshSelf, type Refusal } from './netmap.js';
 import { ruleset } from './ruleset.js';
@@ -132,20 +133,18 @@ export function plan({ self, filter, peers: all }: Told, consent: Consent, host:
 function objection(route: Prefix, self: MeshSelf, { onLink, servers }: HostFacts): string | undefined {
   if (route.length < BROAD[route.family]) return 'would take over most of what this host reaches; that is for --exit-node';
   const text = formatPrefix(route);
-  for (const pool of self.pools) if (overlap(route, parsePrefix(pool))) return `is within the network's own ${pool}`;
-  for (const prefix of onLink) if (overlap(route, parsePrefix(prefix))) return `would take over ${prefix}, which this host is on itself`;
+  const meets = (prefix: string): boolean => {
+    const other = parseRange(prefix);
+    return other !== undefined && overlap(rangeOf(route), other);
+  };
+  for (const pool of self.pools) if (meets(pool)) return `is within the network's own ${pool}`;
+  for (const prefix of onLink) if (meets(prefix)) return `would take over ${prefix}, which this host is on itself`;
   const server = servers.find((address) => within(address, route));
   if (server !== undefined) return `would take over the way to the coordinator, ${server}`;
   const first = Number(route.value >> (route.family === 4 ? 24n : 120n));
   if (route.family === 4 && (first === 0 || first === 127 || first >= 224)) return `${text} is not an address of other machines`;
   if (route.family === 6 && (first === 0xff || route.value >> 118n === 0x3fan || route.value >> 32n === 0n)) return 'is not an address of other machines';
   return undefined;
-}
-
-export function overlap(a: Prefix, b: Prefix | undefined): boolean {
-  if (b?.family !== a.family) return false;
-  const shift = BigInt((a.family === 4 ? 32 : 128) - Math.min(a.length, b.length));
-  return a.value >> shift === b.value >> shift;
 }
 
 /** `address/length` of an interface, without its host bits. */

@@ -7,8 +7,9 @@
 //
 // The text replaces the whole table in one transaction: no packet ever sees half of it.
 
-import { formatIpv4, formatIpv6, type Family } from '../addresses/ip.js';
-import { rangeOf, type FilterRule, type Range } from '../topology/filter.js';
+import type { Family } from '../addresses/ip.js';
+import { covers, formatAddress, formatRange, joined, overlap, parseRange, type AddressRange } from '../addresses/ranges.js';
+import type { FilterRule } from '../topology/filter.js';
 
 export interface FilterInput {
   readonly interface: string;
@@ -49,7 +50,7 @@ export function ruleset({ interface: name, addresses, pools, user, routes, rules
     if (rule.expiresAt !== undefined && rule.expiresAt <= now) continue;
     const any = rule.sources.includes('*') && rule.sameOwner !== true;
     const sources = any ? [] : sourcesOf(rule, user, peers);
-    const destinations = merge(rule.destinations.flatMap((text) => (text === 'self' ? own : text === 'routes' ? routed : common(text, routed))));
+    const destinations = joined(rule.destinations.flatMap((text) => (text === 'self' ? own : text === 'routes' ? routed : common(text, routed))));
     const verdict = rule.action === 'allow' ? 'accept' : 'drop';
     for (const family of FAMILIES) {
       if (rule.family !== undefined && rule.family !== family) continue;
@@ -108,8 +109,8 @@ export function ruleset({ interface: name, addresses, pools, user, routes, rules
 }
 
 /** Who a rule lets in, written out: the networks that it names, and every address of every peer that it selects. */
-function sourcesOf({ sources, sameOwner }: FilterRule, user: string | null, peers: FilterInput['peers']): Range[] {
-  const networks = sources.map((source) => rangeOf(source)).filter((range) => range !== undefined);
+function sourcesOf({ sources, sameOwner }: FilterRule, user: string | null, peers: FilterInput['peers']): AddressRange[] {
+  const networks = sources.map((source) => parseRange(source)).filter((range) => range !== undefined);
   const labels = new Set(sources);
   const any = labels.has('*');
   const selected = peers.filter(
@@ -117,9 +118,9 @@ function sourcesOf({ sources, sameOwner }: FilterRule, user: string | null, peer
       (sameOwner !== true || (user !== null && peer.user === user)) &&
       (any ||
         peer.labels.some((label) => labels.has(label)) ||
-        rangesOf(peer.addresses).some((address) => networks.some((network) => holds(network, address)))),
+        rangesOf(peer.addresses).some((address) => networks.some((network) => covers(network, address)))),
   );
-  return merge([...(sameOwner === true ? [] : networks), ...selected.flatMap(({ addresses }) => rangesOf(addresses))]);
+  return joined([...(sameOwner === true ? [] : networks), ...selected.flatMap(({ addresses }) => rangesOf(addresses))]);
 }
 
 /** Matches that together are the rule's protocols and ports. */
@@ -141,7 +142,7 @@ class Sets {
   readonly #names = new Map<string, string>();
   readonly #text: string[] = [];
 
-  named(family: Family, ranges: readonly Range[]): string | undefined {
+  named(family: Family, ranges: readonly AddressRange[]): string | undefined {
     const elements = ranges.filter((range) => range.family === family).map(textOf);
     if (elements.length === 0) return undefined;
     const content = `${family} ${elements.join(', ')}`;
@@ -160,13 +161,14 @@ class Sets {
   }
 }
 
-const rangesOf = (texts: readonly string[]): Range[] => texts.map((text) => rangeOf(text)).filter((range) => range !== undefined);
+const rangesOf = (texts: readonly string[]): AddressRange[] => texts.map((text) => parseRange(text)).filter((range) => range !== undefined);
+
 /** What a network and the routes have in common. */
-function common(text: string, routed: readonly Range[]): Range[] {
-  const network = rangeOf(text);
+function common(text: string, routed: readonly AddressRange[]): AddressRange[] {
+  const network = parseRange(text);
   if (network === undefined) return [];
   return routed
-    .filter((route) => route.family === network.family && route.first <= network.last && network.first <= route.last)
+    .filter((route) => overlap(route, network))
     .map(({ family, first, last }) => ({
       family,
       first: first > network.first ? first : network.first,
@@ -174,22 +176,6 @@ function common(text: string, routed: readonly Range[]): Range[] {
     }));
 }
 
-const holds = (network: Range, address: Range): boolean =>
-  network.family === address.family && network.first <= address.first && address.last <= network.last;
-
-/** Ascending, none overlapping or touching. */
-function merge(ranges: readonly Range[]): Range[] {
-  const sorted = ranges.toSorted((a, b) => a.family - b.family || (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
-  const merged: { family: Family; first: bigint; last: bigint }[] = [];
-  for (const range of sorted) {
-    const before = merged.at(-1);
-    if (before?.family !== range.family || range.first > before.last + 1n) merged.push({ ...range });
-    else if (range.last > before.last) before.last = range.last;
-  }
-  return merged;
-}
-
-function textOf({ family, first, last }: Range): string {
-  const text = (value: bigint): string => (family === 4 ? formatIpv4(Number(value)) : formatIpv6(value));
-  return first === last ? text(first) : `${text(first)}-${text(last)}`;
-}
+/** As an element of a set. */
+const textOf = (range: AddressRange): string =>
+  range.first === range.last ? formatAddress({ family: range.family, value: range.first }) : formatRange(range);

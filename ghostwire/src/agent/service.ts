@@ -14,7 +14,7 @@ export const UNIT = 'ghostwire-agent.service';
 const UNIT_FILE = `/etc/systemd/system/${UNIT}`;
 const READY_WITHIN = 30_000;
 
-export const hasSystemd = (): boolean => existsSync('/run/systemd/system');
+const hasSystemd = (): boolean => existsSync('/run/systemd/system');
 
 /** The command line by which this program runs the agent. */
 const commandLine = (folder: string): string[] => [

@@ -6,7 +6,7 @@ import { GhostwireError } from '../errors.js';
 const TIMEOUT = 20_000;
 
 /** The system's own folders first: some other program called `nft` that happens to succeed would be a filter that is none. */
-export const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+const SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Standard output. @throws GhostwireError ERR_AGENT_SYSTEM with what the tool said */
 export function run(command: string, args: readonly string[], input?: string): Promise<string> {

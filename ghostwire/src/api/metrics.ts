@@ -2,13 +2,15 @@
 
 import { createServer, type Server } from 'node:http';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Database } from 'zqlite';
 
 /** Numbers by name, nested as the source likes; anything else in it is passed over. */
 export type Snapshot = Readonly<Record<string, unknown>>;
 
 export interface MetricsSources {
-  /** Read at every scrape; `zqlite` becomes `zqlite_<path>`, `sync` becomes `ghostwire_sync_<path>`. */
-  readonly zqlite: () => Snapshot;
+  /** Adds the database's own metrics; undone when the database is about to close. */
+  readonly database: Pick<Database, 'registerPromClient'>;
+  /** Read at every scrape; becomes `ghostwire_sync_<path>`. */
   readonly sync: () => Snapshot;
   readonly peers: () => number;
   readonly resting: () => number;
@@ -24,6 +26,8 @@ export interface Metrics {
   /** Counts a peer that was turned away because it changed too often what it says of itself. */
   readonly limited: () => void;
   readonly server: Server;
+  /** Tells no more of the database. */
+  readonly withoutDatabase: () => void;
 }
 
 /** Seconds; the first bounds are around one fsync. */
@@ -50,6 +54,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     help: 'Changes that peers wanted to make of themselves and that came too often.',
     registers: [registry],
   });
+  const withoutDatabase = sources.database.registerPromClient(registry);
   gauge(registry, 'ghostwire_peers', 'Registered peers.', sources.peers);
   gauge(registry, 'ghostwire_addresses_resting', 'Addresses in quarantine after the peer that had them.', sources.resting);
   gauge(registry, 'ghostwire_access_classes', 'Classes of peers that the policy can tell apart.', sources.classes);
@@ -67,7 +72,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
     else if (path !== '/metrics') answer(404, 'text/plain', 'see /metrics, /healthz and /readyz\n');
     else {
       registry.metrics().then(
-        (text) => answer(200, registry.contentType, text + expose('zqlite', sources.zqlite()) + expose('ghostwire_sync', sources.sync())),
+        (text) => answer(200, registry.contentType, text + expose('ghostwire_sync', sources.sync())),
         (error: unknown) => answer(500, 'text/plain', `${String(error)}\n`),
       );
     }
@@ -78,6 +83,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   return {
     registry,
     server,
+    withoutDatabase,
     observe: (method, route, status, seconds) => {
       requests.inc({ method, route, status });
       durations.observe({ method, route }, seconds);

@@ -12,7 +12,9 @@ import { addressRoutes } from './routes/addresses.js';
 import { keyRoutes } from './routes/keys.js';
 import { peerRoutes } from './routes/peers.js';
 import { policyRoutes } from './routes/policy.js';
+import { questionRoutes } from './routes/questions.js';
 import { ruleRoutes } from './routes/rules.js';
+import { selfRoutes } from './routes/self.js';
 
 /** What a peer needs to follow its netmap. */
 export interface Connection {
@@ -123,10 +125,12 @@ export function createRest(options: RestOptions): Rest {
   });
 
   const routes = typed(app);
-  peerRoutes(routes, options);
+  selfRoutes(routes, options);
+  peerRoutes(routes, domain);
   addressRoutes(routes, domain);
   keyRoutes(routes, domain);
   policyRoutes(routes, domain);
+  questionRoutes(routes, domain);
   ruleRoutes(routes, domain);
   routes.get('/openapi.json', { schema: { summary: 'This document' } }, () => openapi.document());
   return app;

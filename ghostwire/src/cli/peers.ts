@@ -1,4 +1,4 @@
-// ghostwire peers: list, show, filter, set-address, delete; ghostwire whois.
+// ghostwire peers: list, show, filter, rename, set-tags, set-address, delete; ghostwire whois.
 
 import type { Command } from 'commander';
 import type { Static } from 'typebox';
@@ -23,36 +23,44 @@ export function peerCommands(program: Command): void {
     ]);
     print(json, all, table(['ID', 'NAME', 'ADDRESS', 'OWNER', 'OS', 'REGISTERED'], rows));
   });
-  remote(peers.command('show').description('one peer').argument('<id>'), async ({ api, json, args }) => {
-    const peer = await api.request<PeerBody>('GET', `/v1/peers/${encodeURIComponent(args[0] ?? '')}`);
+  const about = (name: string, description: string): Command => peers.command(name).description(description).argument('<peer>', 'id or name');
+  remote(about('show', 'one peer'), async ({ api, json, args }) => {
+    const peer = await findPeer(api, args[0] ?? '');
     print(json, peer, fields(peer));
   });
-  remote(peers.command('filter').description('what a peer may be sent, denies subtracted').argument('<id>'), async ({ api, json, args }) => {
-    const { rules } = await api.request<Static<typeof PacketFilter>>('GET', `/v1/peers/${encodeURIComponent(args[0] ?? '')}/filter`);
+  remote(about('filter', 'what a peer may be sent, denies subtracted'), async ({ api, json, args }) => {
+    const { id } = await findPeer(api, args[0] ?? '');
+    const { rules } = await api.request<Static<typeof PacketFilter>>('GET', `/v1/peers/${id}/filter`);
     const rows = rules.map((rule) => [rule.sources.join(), rule.destinations.join(), passage(rule)]);
     print(json, rules, table(['FROM', 'TO', 'WHAT'], rows));
   });
-  remote(
-    peers
-      .command('set-address')
-      .description('give a peer another IPv4 address of the network; its IPv6 address follows')
-      .argument('<peer>', 'id or name')
-      .argument('<ipv4>'),
-    async ({ api, json, args }) => {
-      const [wanted = '', ipv4 = ''] = args;
-      const { id } = await findPeer(api, wanted);
-      const peer = await api.request<PeerBody>('PATCH', `/v1/peers/${id}`, { json: { ipv4 } });
-      print(json, peer, `${peer.name} has ${peer.addresses.join(' and ')}`);
-    },
+  const change = (command: Command, update: (args: readonly string[]) => object, said: (peer: PeerBody, before: PeerBody) => string): Command =>
+    remote(command, async ({ api, json, args }) => {
+      const [wanted = '', ...rest] = args;
+      const before = await findPeer(api, wanted);
+      const peer = await api.request<PeerBody>('PATCH', `/v1/peers/${before.id}`, { json: update(rest) });
+      print(json, peer, said(peer, before));
+    });
+  change(
+    about('rename', 'give a peer another name in the network').argument('<name>'),
+    ([name]) => ({ name }),
+    (peer, before) => `${before.name} is ${peer.name} now`,
   );
-  remote(
-    peers.command('delete').description('revoke a peer; others lose sight of it at once').argument('<id>'),
-    async ({ api, json, args }) => {
-      const [id = ''] = args;
-      await api.request('DELETE', `/v1/peers/${encodeURIComponent(id)}`);
-      print(json, { id, deleted: true }, `deleted ${id}`);
-    },
+  change(
+    about('set-tags', 'tag a peer, in place of the tags that it has; without any it is its user\'s again').argument('[tag...]'),
+    (tags) => ({ tags }),
+    (peer) => `${peer.name} has ${peer.tags.join(', ') || 'no tags'}`,
   );
+  change(
+    about('set-address', 'give a peer another IPv4 address of the network; its IPv6 address follows').argument('<ipv4>'),
+    ([ipv4]) => ({ ipv4 }),
+    (peer) => `${peer.name} has ${peer.addresses.join(' and ')}`,
+  );
+  remote(about('delete', 'revoke a peer; others lose sight of it at once'), async ({ api, json, args }) => {
+    const { id, name } = await findPeer(api, args[0] ?? '');
+    await api.request('DELETE', `/v1/peers/${id}`);
+    print(json, { id, deleted: true }, `deleted ${name} (${id})`);
+  });
 }
 
 /** Who has an address. */
@@ -85,9 +93,11 @@ export async function allPeers(api: Api): Promise<PeerBody[]> {
   return all;
 }
 
-/** @throws GhostwireError ERR_PEER_NOT_FOUND */
+/** @param wanted id or name @throws GhostwireError ERR_PEER_NOT_FOUND */
 export async function findPeer(api: Api, wanted: string): Promise<PeerBody> {
-  const peer = (await allPeers(api)).find((one) => one.id === wanted || one.name === wanted);
+  // No name has an underscore.
+  if (wanted.startsWith('p_')) return api.request<PeerBody>('GET', `/v1/peers/${encodeURIComponent(wanted)}`);
+  const peer = (await allPeers(api)).find(({ name }) => name === wanted.toLowerCase());
   if (peer === undefined) throw new GhostwireError('ERR_PEER_NOT_FOUND', `no peer has the id or name ${JSON.stringify(wanted)}`);
   return peer;
 }

@@ -77,7 +77,7 @@ function banner(
 }
 
 /** What to type on the machine that joins. The fingerprint tells it that the server is this one. */
-export function joinLine(api: string, preauthKey: string, fingerprint: string | undefined): string {
+function joinLine(api: string, preauthKey: string, fingerprint: string | undefined): string {
   const pinned = fingerprint === undefined ? '' : ` --fingerprint ${fingerprint}`;
   const plain = fingerprint === undefined && !isLoopback(new URL(api).hostname) && api.startsWith('http:') ? ' --insecure' : '';
   return `ghostwire up --server ${api} --key ${preauthKey}${pinned}${plain}`;

@@ -9,10 +9,6 @@ export class Names {
   /** By hostname, the number to try next: ten thousand machines called `localhost` must not cost ten thousand tries each. */
   readonly #next = new Map<string, number>();
 
-  has(name: string): boolean {
-    return this.#taken.has(name);
-  }
-
   /** A name that nobody has as far as this process knows. Give it back with `release` when the commit fails. */
   propose(hostname: string): string {
     let name = hostname;

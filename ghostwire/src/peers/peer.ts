@@ -1,6 +1,6 @@
 // A peer: what is kept of it, and which names, keys, tags and routes it may have.
 
-import { formatPrefix, parseIpv4, parseIpv6, parsePrefix } from '../addresses/ip.js';
+import { formatPrefix, mappedProblem, parseAddress, parsePrefix, unmapped } from '../addresses/ip.js';
 import { GhostwireError } from '../errors.js';
 
 /** The durable part of a peer, at the journal key `peers/<id>`. */
@@ -101,7 +101,7 @@ export function checkRoutes(routes: readonly string[], path: string): string[] {
   const texts = routes.map((text) => {
     const prefix = parsePrefix(text);
     if (prefix === undefined)
-      throw new GhostwireError('ERR_ROUTE', `${path}: ${JSON.stringify(text)} is not a prefix without host bits`, { path });
+      throw new GhostwireError('ERR_ROUTE', `${path}: ${JSON.stringify(text)} is ${mappedProblem(text) ?? 'not a prefix without host bits'}`, { path });
     return formatPrefix(prefix);
   });
   return texts.length < 2 ? texts : [...new Set(texts)].sort();
@@ -112,8 +112,12 @@ export function checkEndpoints(endpoints: readonly string[], path: string): stri
   for (const text of endpoints) {
     const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
     const port = Number(match?.[3] ?? 0);
-    const known = match?.[1] === undefined ? parseIpv4(match?.[2] ?? '') : parseIpv6(match[1]);
-    if (known === undefined || port < 1 || port > 65_535)
+    const host = match?.[1] ?? match?.[2] ?? '';
+    const family = match?.[1] === undefined ? 4 : 6;
+    const ipv4 = family === 6 ? unmapped(host) : undefined;
+    if (ipv4 !== undefined)
+      throw new GhostwireError('ERR_ENDPOINT', `${path}: ${JSON.stringify(text)} is IPv4-mapped IPv6; write ${ipv4}:${port}`, { path });
+    if (parseAddress(host)?.family !== family || port < 1 || port > 65_535)
       throw new GhostwireError('ERR_ENDPOINT', `${path}: ${JSON.stringify(text)} is not address:port`, { path });
   }
   return [...endpoints];

@@ -1,7 +1,7 @@
 // Who has an address: a peer, nobody, or those behind a router.
 
 import { formatAddress } from '../addresses/ranges.js';
-import { parseAddress } from '../addresses/ip.js';
+import { parseAddress, unmapped } from '../addresses/ip.js';
 import type { AddressPools, Standing } from '../addresses/pools.js';
 import { GhostwireError } from '../errors.js';
 import type { Topology } from '../topology/topology.js';
@@ -45,7 +45,8 @@ export class Whois {
 
   /** @throws GhostwireError ERR_VALIDATION for what is no address */
   look(text: string): WhoHas {
-    const parsed = parseAddress(text);
+    // As servers that speak both families log their callers.
+    const parsed = parseAddress(unmapped(text) ?? text);
     if (parsed === undefined)
       throw new GhostwireError('ERR_VALIDATION', `address: ${JSON.stringify(text)} is not an IPv4 or IPv6 address`, { path: 'address' });
     const address = formatAddress(parsed);

@@ -1,6 +1,6 @@
 // `nodeAttrs`: what machines are told that they are or may do.
 
-import type { Prefix } from '../addresses/ip.js';
+import { mappedProblem, type Prefix } from '../addresses/ip.js';
 import type { Node } from './hujson.js';
 import { quote } from './quote.js';
 import type { Reading } from './reading.js';
@@ -44,7 +44,7 @@ export function readNodeAttrs(reading: Reading, node: Node | undefined): NodeAtt
     const pools = source.items(fields.get('ipPool'), `${what}.ipPool`).map((item) => {
       const text = source.string(item, `${what}.ipPool`).trim();
       const pool = parseNetwork(text);
-      if (pool === undefined) throw reading.invalid(`${quote(text)}: invalid prefix`, item);
+      if (pool === undefined) throw reading.invalid(`${quote(text)}: ${mappedProblem(text) ?? 'invalid prefix'}`, item);
       if (!covers(TAILNET_V4, rangeOf(pool))) throw reading.invalid(`ipPool ${quote(text)} is not within 100.64.0.0/10`, item);
       const reserved = RESERVED_RANGES.find((one) => overlap(one, rangeOf(pool)));
       if (reserved !== undefined) throw reading.invalid(`ipPool ${quote(text)} overlaps reserved range ${formatRange(reserved)}`, item);

@@ -8,7 +8,7 @@ import { GhostwireError } from '../errors.js';
 import { failedTests, reachesOf, testsFailed } from './applied.js';
 import { compileAttributes } from './attributes.js';
 import { readPolicy, type PolicyDocument } from './document.js';
-import { compileFilters, type FilterRule } from './filters.js';
+import { compileFilters, type WireFilterRule } from './wire-filters.js';
 import type { Reach } from './reach.js';
 import { approvedRoutes } from './routes.js';
 import { ROLES } from './selectors.js';
@@ -51,7 +51,7 @@ export type Case = Static<typeof CaseSchema>;
 
 export interface NodeAnswer {
   /** Absent when the machine lets nothing in. */
-  rules?: FilterRule[];
+  rules?: WireFilterRule[];
   peers: VisiblePeer[];
   /** Absent when nobody may log in. */
   ssh?: SshWireRule[];

@@ -1,6 +1,6 @@
 // From a policy to what the ACL engine understands: rules over labels, and labels, owner and routes for each peer.
 //
-// The engine decides what filters.ts and visibility.ts describe; policy.engine.test.ts holds the two to each other.
+// The engine decides what wire-filters.ts and visibility.ts describe; policy.engine.test.ts holds the two to each other.
 
 import { CidrTable, type AclPeer, type AclRule } from 'zqlite';
 import { formatPrefix, parsePrefix, type Family } from '../addresses/ip.js';
@@ -40,7 +40,7 @@ export interface CompiledPolicy {
  * Reserved by IANA, so that no packet has it. A rule of this protocol allows nothing, but whom it joins see each other:
  * routers see those who are reached from behind them, and callers of an application see it.
  */
-export const VISIBILITY_ONLY = 255;
+const VISIBILITY_ONLY = 255;
 
 export const isVisibilityOnly = ({ protocols }: Pick<AclRule, 'protocols'>): boolean => protocols?.length === 1 && protocols[0] === VISIBILITY_ONLY;
 

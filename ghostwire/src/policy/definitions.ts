@@ -5,7 +5,7 @@ import { parsePrefix } from '../addresses/ip.js';
 import type { HuJson, Node } from './hujson.js';
 import { didYouMean, quote } from './quote.js';
 import type { Reading } from './reading.js';
-import { hasHostBits, parseNetwork, tagProblem } from './selectors.js';
+import { networkProblem, parseNetwork, tagProblem } from './selectors.js';
 
 export interface AutoApprovers {
   /** Logins, groups, tags and autogroups by the prefix within which they may approve routes. */
@@ -43,10 +43,7 @@ export function readHosts(source: HuJson, node: Node | undefined): Map<string, P
       throw source.invalid(`${what}: the name of a host has letters, digits, '.', '_' and '-', and is no address`, keyNode);
     const text = source.string(value, what).trim();
     const prefix = parseNetwork(text);
-    if (prefix === undefined) {
-      const problem = hasHostBits(text) ? 'prefix has bits set after its length' : 'invalid address';
-      throw source.invalid(`${what}: ${quote(text)}: ${problem}`, value);
-    }
+    if (prefix === undefined) throw source.invalid(`${what}: ${quote(text)}: ${networkProblem(text) ?? 'invalid address'}`, value);
     hosts.set(key, prefix);
   }
   return hosts;
@@ -104,10 +101,7 @@ export function readAutoApprovers({ source, names }: Reading, node: Node | undef
     routes: routes.map(({ key, keyNode, value }) => {
       const what = `autoApprovers.routes[${quote(key)}]`;
       const prefix = parsePrefix(key.trim());
-      if (prefix === undefined) {
-        const problem = hasHostBits(key.trim()) ? 'prefix has bits set after its length' : 'invalid prefix';
-        throw source.invalid(`${what}: ${problem}`, keyNode);
-      }
+      if (prefix === undefined) throw source.invalid(`${what}: ${networkProblem(key.trim()) ?? 'invalid prefix'}`, keyNode);
       return { prefix, approvers: readOwners(source, value, what, names.groups, names.tagOwners) };
     }),
     exitNode: exitNode === undefined ? [] : readOwners(source, exitNode, 'autoApprovers.exitNode', names.groups, names.tagOwners),

@@ -1,7 +1,7 @@
 // The policy language: what a HuJSON policy may hold, read into plain data.
 //
 // Names are resolved here, so what leaves this file refers only to things that exist. What it means for a given tailnet is
-// in filters.ts, visibility.ts, ssh.ts and attributes.ts; what it means for the ACL engine in compile.ts.
+// in wire-filters.ts, visibility.ts, ssh.ts and attributes.ts; what it means for the ACL engine in compile.ts.
 
 import type { Prefix } from '../addresses/ip.js';
 import { readNodeAttrs, type NodeAttribute } from './attributes.js';

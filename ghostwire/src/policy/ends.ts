@@ -1,6 +1,6 @@
 // The two ends of a question about access: peers by id, name or address, and any other address.
 
-import { parseAddress, type Family } from '../addresses/ip.js';
+import { parseAddress, unmapped, type Family } from '../addresses/ip.js';
 import { GhostwireError } from '../errors.js';
 import type { Directory } from '../peers/directory.js';
 import type { Peer } from '../peers/peer.js';
@@ -12,9 +12,11 @@ export type End = Peer | string;
 export function findEnd(directory: Directory, text: string, path: string): End {
   const peer = directory.get(text) ?? directory.named(text.toLowerCase());
   if (peer !== undefined) return peer;
-  if (familyOf(text) === undefined)
+  // As servers that speak both families log their callers.
+  const address = unmapped(text) ?? text;
+  if (familyOf(address) === undefined)
     throw new GhostwireError('ERR_PEER_NOT_FOUND', `${path}: ${JSON.stringify(text)} is no peer's id or name, and no address`, { path });
-  return text;
+  return address;
 }
 
 /**

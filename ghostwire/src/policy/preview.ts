@@ -47,7 +47,7 @@ export interface PreviewLimits {
   readonly names: number;
 }
 
-export const PREVIEW_LIMITS: PreviewLimits = { changes: 200, names: 20 };
+const PREVIEW_LIMITS: PreviewLimits = { changes: 200, names: 20 };
 
 export class Preview {
   readonly #engine: AclEngine;

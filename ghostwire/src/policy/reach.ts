@@ -2,8 +2,8 @@
 //
 // Filters and visibility are two views of this.
 
-import { parseAddress, type Prefix } from '../addresses/ip.js';
-import { AddressSet, covers, overlap, prefixText, rangeOf, type AddressRange } from '../addresses/ranges.js';
+import type { Prefix } from '../addresses/ip.js';
+import { AddressSet, covers, overlap, parseRange, prefixText, rangeOf, type AddressRange } from '../addresses/ranges.js';
 import type { Grant } from './grants.js';
 import { networkText, type Selector } from './selectors.js';
 import { isExitNode, isExitRoute, subnetRoutes, type Tailnet, type TailnetNode } from './tailnet.js';
@@ -65,9 +65,9 @@ const INTERNET_TEXTS = [
 export const INTERNET: readonly AddressRange[] = INTERNET_TEXTS.map(parsed);
 
 function parsed(text: string): AddressRange {
-  const [first, last] = text.split('-').map((part) => parseAddress(part));
-  if (first === undefined || last === undefined) throw new Error(`not a range: ${text}`);
-  return { family: first.family, first: first.value, last: last.value };
+  const range = parseRange(text);
+  if (range === undefined) throw new Error(`not a range: ${text}`);
+  return range;
 }
 
 export function reachOf(grants: readonly Grant[], tailnet: Tailnet): Reach[] {

@@ -1,8 +1,8 @@
 // Routes: which of those that a machine offers are approved, and which of several routers is the one that is used.
 
 import { CidrTable } from 'zqlite';
-import { isMapped, type Prefix } from '../addresses/ip.js';
-import { covers, overlap, prefixText, rangeOf, type AddressRange } from '../addresses/ranges.js';
+import type { Prefix } from '../addresses/ip.js';
+import { prefixText } from '../addresses/ranges.js';
 import type { PolicyDocument } from './document.js';
 import { isExitRoute, subnetRoutes, type Tailnet, type TailnetNode } from './tailnet.js';
 
@@ -10,11 +10,7 @@ import { isExitRoute, subnetRoutes, type Tailnet, type TailnetNode } from './tai
 interface Approvers {
   readonly table: CidrTable;
   readonly lists: (readonly string[])[];
-  /** Entries for IPv4-mapped addresses, which the table would take for IPv4, and those that cover all of them. */
-  readonly mapped: { readonly range: AddressRange; readonly approvers: readonly string[] }[];
 }
-
-const MAPPED = rangeOf({ family: 6, value: 0xffffn << 32n, length: 96 });
 
 /** Made for a policy when a route is first offered. */
 const known = new WeakMap<PolicyDocument['autoApprovers'], Approvers>();
@@ -22,18 +18,16 @@ const known = new WeakMap<PolicyDocument['autoApprovers'], Approvers>();
 function approversOf(autoApprovers: PolicyDocument['autoApprovers']): Approvers {
   let found = known.get(autoApprovers);
   if (found === undefined) {
-    const [table, lists, mapped]: [CidrTable, Approvers['lists'], Approvers['mapped']] = [new CidrTable(), [], []];
+    const [table, lists]: [CidrTable, Approvers['lists']] = [new CidrTable(), []];
     for (const { prefix, approvers } of autoApprovers.routes) {
       if (isExitRoute(prefix)) continue;
-      const [text, range] = [prefixText(prefix), rangeOf(prefix)];
-      if (overlap(range, MAPPED)) mapped.push({ range, approvers });
-      if (isMapped(text)) continue;
+      const text = prefixText(prefix);
       // Two entries may write one prefix in two ways.
       const place = table.get(text);
       if (place === undefined) table.insert(text, lists.push(approvers) - 1);
       else lists[place] = [...(lists[place] ?? []), ...approvers];
     }
-    known.set(autoApprovers, (found = { table, lists, mapped }));
+    known.set(autoApprovers, (found = { table, lists }));
   }
   return found;
 }
@@ -63,10 +57,8 @@ export function approvedRoutes(document: PolicyDocument, { user, tags, offered, 
     // A default route is only ever approved by `exitNode`, even where `routes` names it.
     if (isExitRoute(route)) return mayApprove(exitNode);
     if (routes.length === 0) return false;
-    const { table, lists, mapped } = approversOf(autoApprovers);
-    const text = prefixText(route);
-    if (isMapped(text)) return mapped.some(({ range, approvers }) => covers(range, rangeOf(route)) && mayApprove(approvers));
-    return table.covering(text).some(({ value }) => mayApprove(lists[value] ?? []));
+    const { table, lists } = approversOf(autoApprovers);
+    return table.covering(prefixText(route)).some(({ value }) => mayApprove(lists[value] ?? []));
   });
 }
 

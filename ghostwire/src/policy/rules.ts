@@ -4,6 +4,7 @@
 // match, file and native, the highest priority decides, and at equal priority deny goes before allow.
 
 import type { AclRule } from 'zqlite';
+import { mappedProblem } from '../addresses/ip.js';
 import { isCoded, GhostwireError } from '../errors.js';
 import { commit, untilCommitted } from '../commit.js';
 import type { Condition, Journal } from '../journal/journal.js';
@@ -12,7 +13,7 @@ import type { Applied, Replica } from '../replica.js';
 
 export const RULES = 'policy/rules/';
 /** Written with every change of a rule, so that a policy can be written on condition that the rules are as they were. */
-export const RULES_HEAD = 'policy/rules-head';
+const RULES_HEAD = 'policy/rules-head';
 
 /** Ids of native rules in the ACL engine start here; those of the file are below. */
 export const NATIVE = 2 ** 40;
@@ -270,6 +271,8 @@ function checkSelector(text: string, path: string, groups: ReadonlySet<string>):
     if (!isUser(user)) throw fail('is not a user, name@domain');
     return user;
   }
+  const mapped = mappedProblem(text);
+  if (mapped !== undefined) throw fail(`is ${mapped}`);
   // Addresses are for the engine to judge; whatever else has a colon and letters would be a label to it.
   if (!/^[0-9a-fA-F.:/*-]+$/.test(text)) throw fail('is not a user, group, tag, address, prefix or range; hosts of the policy are written as addresses');
   return text;

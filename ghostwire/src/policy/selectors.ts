@@ -1,6 +1,6 @@
 // Who and what a policy speaks of: the names that may stand in src, dst, target and the like.
 
-import { parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
+import { mappedProblem, parseAddress, parsePrefix, type Prefix } from '../addresses/ip.js';
 import { prefixText } from '../addresses/ranges.js';
 import { didYouMean, quote } from './quote.js';
 
@@ -90,7 +90,8 @@ export function parseSelector(written: string, names: Names): Selector {
   const host = names.hosts.get(text);
   if (host !== undefined) return { kind: 'network', text, prefix: host, alias: text };
   if (/^[^@\s]+@[^@\s]*$/.test(text)) return { kind: 'user', text: text.toLowerCase() };
-  if (hasHostBits(text)) throw new SelectorError(`${quote(text)}: prefix has bits set after its length`);
+  const problem = networkProblem(text);
+  if (problem !== undefined) throw new SelectorError(`${quote(text)}: ${problem}`);
   throw new SelectorError(`${quote(text)}: invalid address`, didYouMean(text, [...names.hosts.keys()]));
 }
 
@@ -110,9 +111,12 @@ export function tagProblem(text: string): string | undefined {
   return undefined;
 }
 
-/** Whether text is a prefix but for bits after its length. */
-export function hasHostBits(text: string): boolean {
+/** What is wrong with text that is almost a network; undefined when it is nothing of the kind. */
+export function networkProblem(text: string): string | undefined {
+  const mapped = mappedProblem(text);
+  if (mapped !== undefined) return mapped;
   const [address = '', length = ''] = text.split('/');
   const parsed = parseAddress(address);
-  return parsed !== undefined && /^(0|[1-9]\d{0,2})$/.test(length) && Number(length) <= (parsed.family === 4 ? 32 : 128);
+  const isPrefix = parsed !== undefined && /^(0|[1-9]\d{0,2})$/.test(length) && Number(length) <= (parsed.family === 4 ? 32 : 128);
+  return isPrefix ? 'prefix has bits set after its length' : undefined;
 }

@@ -55,7 +55,7 @@ export function parseProtocol(written: string): number | undefined {
 }
 
 /** '*', '22', '80,443', '8000-8999'. @throws ServiceError */
-export function parsePorts(text: string): PortRange[] {
+function parsePorts(text: string): PortRange[] {
   if (text === '*') return [ALL_PORTS];
   return text.split(',').map((part) => {
     const dash = part.indexOf('-');

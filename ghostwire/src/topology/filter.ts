@@ -6,7 +6,7 @@
 // apart, have the same one.
 
 import type { AclRule } from 'zqlite';
-import { parseAddress, parsePrefix, type Family } from '../addresses/ip.js';
+import type { Family } from '../addresses/ip.js';
 import { GhostwireError } from '../errors.js';
 
 /** One rule of a filter: the first that matches decides; when none does, the packet is dropped. */
@@ -26,13 +26,6 @@ export interface FilterRule {
   readonly family?: Family;
   /** Milliseconds since 1970. */
   readonly expiresAt?: number;
-}
-
-/** Addresses of one family, both ends within. */
-export interface Range {
-  readonly family: Family;
-  readonly first: bigint;
-  readonly last: bigint;
 }
 
 /** What a filter may have; an agent believes no more. */
@@ -62,20 +55,4 @@ export function checkLength(rules: readonly AclRule[]): void {
   }
   const bytes = Buffer.byteLength(JSON.stringify(rules));
   if (bytes > FILTER_LIMITS.bytes) refuse('bytes', bytes, FILTER_LIMITS.bytes);
-}
-
-const BITS = { 4: 32n, 6: 128n } as const;
-
-/** The addresses of an address, prefix or range; undefined for a label. */
-export function rangeOf(text: string): Range | undefined {
-  const address = parseAddress(text);
-  if (address !== undefined) return { family: address.family, first: address.value, last: address.value };
-  const prefix = parsePrefix(text);
-  if (prefix !== undefined) {
-    const size = 1n << (BITS[prefix.family] - BigInt(prefix.length));
-    return { family: prefix.family, first: prefix.value, last: prefix.value + size - 1n };
-  }
-  const [low, high, more] = text.split('-').map((part) => parseAddress(part));
-  if (low === undefined || high === undefined || more !== undefined || low.family !== high.family || low.value > high.value) return undefined;
-  return { family: low.family, first: low.value, last: high.value };
 }

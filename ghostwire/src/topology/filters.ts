@@ -5,7 +5,8 @@
 // says the same with every source written out; a test compares the two.
 
 import { CidrTable, type AclPeer, type AclRule } from 'zqlite';
-import { rangeOf, type FilterRule } from './filter.js';
+import { parseRange } from '../addresses/ranges.js';
+import type { FilterRule } from './filter.js';
 
 /** A rule's place in the order in which they decide, and the network by which it was found, as it names it. */
 interface Named {
@@ -36,7 +37,7 @@ export class Filters {
     for (const [rule, { destinations }] of this.#rules.entries()) {
       for (const selector of destinations) {
         if (selector === '*') this.#everywhere.push(rule);
-        else if (rangeOf(selector) !== undefined) this.#addNetwork({ rule, network: selector });
+        else if (parseRange(selector) !== undefined) this.#addNetwork({ rule, network: selector });
         else {
           const known = this.#byLabel.get(selector);
           if (known === undefined) this.#byLabel.set(selector, [rule]);
@@ -49,7 +50,7 @@ export class Filters {
   /** Labels by which some rule selects a source. */
   readonly sourceLabels = (): Set<string> => {
     const labels = new Set(this.#rules.flatMap(({ sources }) => sources));
-    for (const selector of labels) if (selector === '*' || rangeOf(selector) !== undefined) labels.delete(selector);
+    for (const selector of labels) if (selector === '*' || parseRange(selector) !== undefined) labels.delete(selector);
     return labels;
   };
 

@@ -5,7 +5,6 @@
 // are not among these: whoever uses an exit node has chosen it by name.
 
 import { CidrTable } from 'zqlite';
-import { isMapped } from '../addresses/ip.js';
 
 /** A choice that is to outlast the coordinator; without an id there is none to be made any more. */
 export type Remember = (prefix: string, handle: number | undefined) => void;
@@ -99,11 +98,10 @@ export class Primaries {
       if (after === undefined) {
         this.#candidates.delete(prefix);
         this.#primary.delete(prefix);
-        if (!isMapped(prefix)) this.#table.remove(prefix);
+        this.#table.remove(prefix);
       } else {
         this.#primary.set(prefix, after);
-        // The table takes these for IPv4, where others may be.
-        if (!isMapped(prefix)) this.#table.insert(prefix, after);
+        this.#table.insert(prefix, after);
       }
       if (before === after) continue;
       for (const handle of [before, after]) if (handle !== undefined) concerned.add(handle);

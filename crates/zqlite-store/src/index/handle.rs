@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rusqlite::types::Value;
 use zqlite_acl::{Decision, Engine, Explanation};
 use zqlite_cidr::Address;
 
@@ -160,9 +159,7 @@ impl BitmapIndex {
 
 /// Access rules. Each call is about what is committed when it is made.
 ///
-/// All calls fail with `ERR_INDEX_UNKNOWN` and `ERR_INDEX_UNUSABLE`; those that ask with `ERR_TYPE`, `ERR_CIDR_SYNTAX` and
-/// `ERR_ACL_UNKNOWN`. A question is source, destination, protocol, port and, if need be, a time in milliseconds since 1970:
-/// source and destination are two numbers of peers or two texts of addresses.
+/// All calls fail with `ERR_INDEX_UNKNOWN` and `ERR_INDEX_UNUSABLE`; those that ask with `ERR_ACL_UNKNOWN`.
 #[derive(Debug, Clone)]
 pub struct AclIndex {
     indexes: Indexes,
@@ -189,9 +186,8 @@ impl AclIndex {
     ///
     /// # Errors
     /// See [`AclIndex`].
-    pub fn decide(&self, question: &[Value]) -> Result<Decision> {
-        let question = Question::of(question)?;
-        self.with(|index| index.decide(&question))
+    pub fn decide(&self, question: &Question) -> Result<Decision> {
+        self.with(|index| index.decide(question))
     }
 
     /// The rules and peers of this moment, for many questions, or others than these. It costs microseconds; neither sees
@@ -207,8 +203,7 @@ impl AclIndex {
     ///
     /// # Errors
     /// See [`AclIndex`].
-    pub fn explain(&self, question: &[Value]) -> Result<Explanation> {
-        let question = Question::of(question)?;
-        self.with(|index| index.explain(&question))
+    pub fn explain(&self, question: &Question) -> Result<Explanation> {
+        self.with(|index| index.explain(question))
     }
 }

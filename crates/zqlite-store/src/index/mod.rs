@@ -27,6 +27,7 @@ mod statement;
 mod tables;
 mod token;
 
+pub use acl::Question as AclQuestion;
 pub(crate) use changes::{Noted, RowChange};
 pub use definition::KindName;
 pub(crate) use definitions::TABLES;

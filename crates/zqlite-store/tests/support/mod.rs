@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "not every test uses all of it")]
 
+pub mod routes;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +13,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::types::Value;
 use zqlite_store::{
-    BatchItem, Call, Error, ErrorCode, Expect, Item, Job, Nest, Options, Params, Record, Sink, Store, Ticket,
-    TransactionId, Want, Work,
+    BackupOptions, BatchItem, Call, Cancel, Error, ErrorCode, Expect, Item, Job, Nest, Options, Params, Record, Sink,
+    Store, Ticket, TransactionId, Want, Work,
 };
 
 pub type Answer = Result<Vec<Record>, Error>;
@@ -89,12 +91,16 @@ impl Client {
 
     pub fn wait(&self, token: u32) -> Answer {
         let mut done = self.inbox.done.lock();
-        let until = Instant::now() + Duration::from_secs(60);
+        // Counted in pieces, so that a process that was stopped for a while has not waited.
+        let mut pieces = 600;
         loop {
             if let Some(answer) = done.remove(&token) {
                 return answer;
             }
-            assert!(!self.inbox.arrived.wait_until(&mut done, until).timed_out(), "no answer to call {token}");
+            if self.inbox.arrived.wait_for(&mut done, Duration::from_millis(100)).timed_out() {
+                pieces -= 1;
+                assert!(pieces > 0, "no answer to call {token}");
+            }
         }
     }
 
@@ -198,8 +204,11 @@ pub fn text(answer: Answer) -> Result<String, Error> {
 /// The number that is the first value of an answer.
 pub fn number(records: &[Record]) -> f64 {
     let (_, chunk) = records[0].rows.as_ref().unwrap();
-    assert_eq!(chunk.words[8], 1, "not a number");
-    f64::from_le_bytes(chunk.words[16..24].try_into().unwrap())
+    match chunk.words[8] {
+        1 => f64::from_le_bytes(chunk.words[16..24].try_into().unwrap()),
+        5 => i32::from_le_bytes(chunk.words[16..20].try_into().unwrap()).into(),
+        tag => panic!("not a number, but of tag {tag}"),
+    }
 }
 
 /// What the last statement of an answer did.
@@ -220,4 +229,23 @@ pub fn fresh() -> (tempfile::TempDir, Client) {
     let folder = tempfile::tempdir().unwrap();
     let client = Client::open(&folder.path().join("test.db"));
     (folder, client)
+}
+
+/// The same with a table.
+pub fn with_table() -> (tempfile::TempDir, Client) {
+    let (folder, client) = fresh();
+    client.run("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)");
+    (folder, client)
+}
+
+/// A backup to this place, in pieces of so many pages.
+pub fn backup_to(path: &Path, pages: u32) -> BackupOptions {
+    BackupOptions {
+        path: path.to_owned(),
+        overwrite: false,
+        pages,
+        pause: Duration::ZERO,
+        cancel: Cancel::default(),
+        deadline: None,
+    }
 }

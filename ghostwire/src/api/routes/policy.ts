@@ -1,4 +1,4 @@
-// /v1/policy: the HuJSON text goes in and out as it is; questions about it are JSON.
+// /v1/policy: the HuJSON text and its versions, in and out as they are; questions about it are in questions.ts.
 
 import type { FastifyReply } from 'fastify';
 import type { Domain } from '../../domain.js';
@@ -14,10 +14,8 @@ import type { Routes } from '../rest.js';
 import * as schemas from '../schemas.js';
 import { expected, iso } from './shared.js';
 
-const PROTOCOLS = { tcp: 6, udp: 17, icmp: 1 } as const;
-
 export function policyRoutes(app: Routes, domain: Domain): void {
-  const { adminKeys, policies, rules, access, explainer, enforcement, preview, engine } = domain;
+  const { adminKeys, policies, rules, enforcement, preview, engine } = domain;
   const admin = { onRequest: requireAdmin(adminKeys) };
   const errors = { '4xx': schemas.ErrorResponse, '5xx': schemas.ErrorResponse };
   const security = [{ admin: [] }];
@@ -117,47 +115,6 @@ export function policyRoutes(app: Routes, domain: Domain): void {
     },
   );
 
-  app.post(
-    '/v1/policy/decide',
-    {
-      ...admin,
-      schema: {
-        summary: 'Whether one end may reach the other',
-        security,
-        body: schemas.Question,
-        response: { 200: schemas.Decision, ...errors },
-      },
-    },
-    (request) => access.decide(question(request.body)),
-  );
-
-  app.post(
-    '/v1/policy/explain',
-    {
-      ...admin,
-      schema: {
-        summary: 'Why one end may reach the other or not: every rule that matches, the deciding one first',
-        security,
-        body: schemas.Question,
-        response: { 200: schemas.Explanation, ...errors },
-      },
-    },
-    (request) => {
-      const { matching, ...explanation } = explainer.explain(question(request.body));
-      return {
-        ...explanation,
-        matching: matching.map(({ action, priority, shadowed, text, ...origin }) => ({
-          line: origin.kind === 'file' ? origin.line : null,
-          rule: origin.kind === 'rule' ? origin.id : null,
-          action,
-          priority,
-          shadowed,
-          text,
-        })),
-      };
-    },
-  );
-
   // Apart from the other routes, because here every body is text: JSON's own parser would refuse comments.
   void app.register((texts, _options, done) => {
     texts.removeAllContentTypeParsers();
@@ -206,10 +163,6 @@ export function policyRoutes(app: Routes, domain: Domain): void {
     );
     done();
   });
-}
-
-function question({ src, dst, proto = 'tcp', port = 0 }: { src: string; dst: string; proto?: number | keyof typeof PROTOCOLS; port?: number }) {
-  return { source: src, destination: dst, protocol: typeof proto === 'number' ? proto : PROTOCOLS[proto], port };
 }
 
 function hujson(body: unknown): string {

@@ -1,5 +1,5 @@
-//! The kind `acl(source, destination, protocol, ports, priority, action, enabled[, expires_at[, same_owner]])`: a thin adapter
-//! from rows to the engine of `zqlite-acl`. Further tables hold what is known of peers, a row a fact.
+//! The kind `acl(source, destination, protocol, ports, priority, action, enabled[, expires_at[, same_owner[, through[,
+//! family]]]])`: a thin adapter from rows to the engine of `zqlite-acl`. Further tables hold what is known of peers, a row a fact.
 
 mod parse;
 mod peers;
@@ -20,7 +20,7 @@ use crate::index::source::{Fault, Source};
 use crate::{Error, ErrorCode, Result};
 use parse::rule_of;
 use peers::{Fact, PeerRows};
-pub(crate) use question::Question;
+pub use question::Question;
 
 /// The fields of a rule, in the order of the columns; the last ones may be missing. The engine finds nothing wrong with
 /// what has no field.
@@ -34,11 +34,13 @@ const FIELDS: [Option<RuleField>; MOST_COLUMNS] = [
     None,
     Some(RuleField::ExpiresAt),
     None,
+    Some(RuleField::Through),
+    Some(RuleField::Family),
 ];
 
 /// Without and with the columns that may be left out.
 const LEAST_COLUMNS: usize = 7;
-const MOST_COLUMNS: usize = 9;
+const MOST_COLUMNS: usize = 11;
 
 /// What the rows of a source are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +81,7 @@ fn sources(definition: &Definition) -> Vec<(Role, &str, Vec<&str>)> {
 /// The tables of rules and of what is known of peers.
 pub(crate) fn bind(connection: &Connection, definition: &Definition) -> Result<Vec<Source>> {
     if !(LEAST_COLUMNS..=MOST_COLUMNS).contains(&definition.columns.len()) {
-        let columns =
-            "source, destination, protocol, ports, priority, action, enabled, and if need be expires_at and same_owner";
+        let columns = "source, destination, protocol, ports, priority, action, enabled, and if need be expires_at, same_owner, through and family";
         let why = format!("it has the columns {columns}, in this order, not {}", definition.columns.len());
         return Err(definition.kind.wrong(&definition.name, &why));
     }

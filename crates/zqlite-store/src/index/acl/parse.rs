@@ -1,7 +1,8 @@
 //! What the columns of rules hold.
 
 use rusqlite::types::Value;
-use zqlite_acl::{Action, PortRange, Rule, RuleId, Selector};
+use zqlite_acl::{Action, Label, PortRange, Rule, RuleId, Selector};
+use zqlite_cidr::Family;
 
 /// A value, or which column is wrong and why.
 pub(super) type Parsed<T> = std::result::Result<T, (usize, String)>;
@@ -39,8 +40,8 @@ pub(super) fn rule_of(row: i64, values: &[Value]) -> Parsed<Rule> {
         ports: ports_of(value(3)).map_err(|reason| (3, reason))?,
         expires_at: if *value(7) == Value::Null { None } else { Some(integer(7)?) },
         same_owner: if *value(8) == Value::Null { false } else { flag(8)? },
-        through: Vec::new(),
-        family: None,
+        through: through_of(value(9)).map_err(|reason| (9, reason))?,
+        family: family_of(value(10)).map_err(|reason| (10, reason))?,
     };
     for (at, list) in [&rule.sources, &rule.destinations].into_iter().enumerate() {
         if list.is_empty() {
@@ -103,5 +104,27 @@ fn ports_of(value: &Value) -> std::result::Result<Vec<PortRange>, String> {
             items(text).map(|item| range(item).ok_or_else(wrong)).collect()
         }
         _ => Err(wrong()),
+    }
+}
+
+/// NULL is any.
+fn through_of(value: &Value) -> std::result::Result<Vec<Label>, String> {
+    match value {
+        Value::Null => Ok(Vec::new()),
+        // An empty list would be any, and whoever wrote it may have meant none.
+        Value::Text(text) if items(text).next().is_some() => {
+            items(text).map(|item| Label::parse(item).map_err(|error| error.to_string())).collect()
+        }
+        _ => Err("it is labels between commas; NULL is any".to_owned()),
+    }
+}
+
+/// NULL is both.
+fn family_of(value: &Value) -> std::result::Result<Option<Family>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Integer(4) => Ok(Some(Family::V4)),
+        Value::Integer(6) => Ok(Some(Family::V6)),
+        _ => Err("it is 4 or 6; NULL is both".to_owned()),
     }
 }

@@ -10,8 +10,10 @@ use crate::{Error, ErrorCode, Result};
 
 /// A question about two peers or two addresses.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Question {
+pub enum Question {
+    /// By their ids.
     Peers(Query<PeerId>),
+    /// By themselves.
     Addresses(Query<Address>),
 }
 
@@ -21,7 +23,7 @@ impl Question {
     ///
     /// # Errors
     /// `ERR_TYPE`, `ERR_CIDR_SYNTAX`
-    pub(crate) fn of(values: &[Value]) -> Result<Self> {
+    pub fn of(values: &[Value]) -> Result<Self> {
         let wrong = |what: &str| Error::new(ErrorCode::Type, what.to_owned());
         let [source, destination, protocol, port, rest @ ..] = values else {
             return Err(Error::new(ErrorCode::Parameters, "source, destination, protocol and port are needed"));

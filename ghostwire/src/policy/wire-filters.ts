@@ -1,4 +1,4 @@
-// Packet filters: what each machine lets in, in the form in which the plane sends it.
+// Packet filters as the plane sends them: what each machine lets in. What our own peers are told is in topology/filter.ts.
 
 import { prefixText } from '../addresses/ranges.js';
 import type { Capabilities } from './grants.js';
@@ -7,7 +7,7 @@ import { DEFAULT_PROTOCOLS, type PortRange, type Service } from './services.js';
 import type { TailnetNode } from './tailnet.js';
 
 /** tailcfg.FilterRule. */
-export interface FilterRule {
+export interface WireFilterRule {
   /** Addresses, prefixes, ranges or '*', ascending as text. */
   SrcIPs: string[];
   DstPorts?: { IP: string; Ports: { First: number; Last: number } }[];
@@ -23,8 +23,8 @@ const COMPANIONS: readonly (readonly [string, string])[] = [
 ];
 
 /** Rules by machine; machines that let nothing in are not in it. */
-export function compileFilters(reaches: readonly Reach[]): Map<TailnetNode, FilterRule[]> {
-  const filters = new Filters();
+export function compileFilters(reaches: readonly Reach[]): Map<TailnetNode, WireFilterRule[]> {
+  const filters = new WireFilters();
   for (const reach of reaches) {
     if (reach.sources.texts.length > 0 && reach.destinations.texts.length > 0)
       for (const service of byProtocol(reach.grant.services)) filters.allow(reach, service);
@@ -37,11 +37,11 @@ export function compileFilters(reaches: readonly Reach[]): Map<TailnetNode, Filt
 interface Merged {
   /** Its place in every machine's list. */
   readonly order: number;
-  readonly parts: Map<TailnetNode, FilterRule>;
+  readonly parts: Map<TailnetNode, WireFilterRule>;
 }
 
-class Filters {
-  readonly #rules = new Map<TailnetNode, { order: number; rule: FilterRule }[]>();
+class WireFilters {
+  readonly #rules = new Map<TailnetNode, { order: number; rule: WireFilterRule }[]>();
   /** By sources and protocol: what has both in common is one rule, which stands where the first of them did. */
   readonly #merged = new Map<string, Map<number | undefined, Merged>>();
   #order = 0;
@@ -66,7 +66,7 @@ class Filters {
 
   /** Destinations learn what their callers may do, and callers that they may be called back. */
   grant(reach: Reach, capabilities: Capabilities): void {
-    const byNode = new Map<TailnetNode, NonNullable<FilterRule['CapGrant']>>();
+    const byNode = new Map<TailnetNode, NonNullable<WireFilterRule['CapGrant']>>();
     for (const { node, granted } of reach.targets) {
       if (granted.length === 0) continue;
       const Dsts = [...granted];
@@ -84,13 +84,13 @@ class Filters {
     }
   }
 
-  rules(): Map<TailnetNode, FilterRule[]> {
-    const inOrder = (rules: { order: number; rule: FilterRule }[]): FilterRule[] =>
+  rules(): Map<TailnetNode, WireFilterRule[]> {
+    const inOrder = (rules: { order: number; rule: WireFilterRule }[]): WireFilterRule[] =>
       rules.sort((a, b) => a.order - b.order).map(({ rule }) => rule);
     return new Map(Array.from(this.#rules, ([node, rules]) => [node, inOrder(rules)]));
   }
 
-  #add(node: TailnetNode, order: number, rule: FilterRule): void {
+  #add(node: TailnetNode, order: number, rule: WireFilterRule): void {
     const rules = this.#rules.get(node);
     if (rules === undefined) this.#rules.set(node, [{ order, rule }]);
     else rules.push({ order, rule });
@@ -105,4 +105,4 @@ function byProtocol(services: readonly Service[]): Service[] {
 }
 
 /** A filter rule as a packet filter runs it: no default is left to be known. */
-export const protocolsOf = ({ IPProto }: FilterRule): readonly number[] => IPProto ?? DEFAULT_PROTOCOLS;
+export const protocolsOf = ({ IPProto }: WireFilterRule): readonly number[] => IPProto ?? DEFAULT_PROTOCOLS;
