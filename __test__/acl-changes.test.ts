@@ -74,6 +74,15 @@ test('a batch answers as single questions do', (t) => {
   throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports: ports.subarray(1) }))
   throwsCode('ERR_TYPE', () => engine.decideAddressesBatch({ sources: sources.subarray(1), destinations, protocols, ports }))
   throwsCode('ERR_TYPE', () => engine.decideBatch({ sources: [1, 1, 2] as never, destinations, protocols, ports }))
+
+  const into = { rules: new Float64Array(sources.length).fill(7), allowed: new Uint8Array(sources.length).fill(7) }
+  t.is(engine.decideBatch({ sources, destinations, protocols, ports, at: 0, into }), into)
+  t.deepEqual(into, answers)
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports, into: { ...into, rules: new Float64Array(sources.length + 1) } }))
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports, into: { ...into, allowed: protocols } }))
+  const shared = new Float64Array(sources.length)
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports, into: { rules: shared, allowed: new Uint8Array(shared.buffer, 0, shared.length) } }))
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports, into: { rules: shared } as never }))
 })
 
 test('whom a change concerns', (t) => {

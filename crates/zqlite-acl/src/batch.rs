@@ -9,6 +9,7 @@ use crate::names::{NameLists, Named};
 use crate::peer::PeerId;
 use crate::query::{Columns, Query};
 use crate::ranks::Ranks;
+use crate::rows::DenseView;
 
 /// Questions to a block.
 const BLOCK: usize = 32;
@@ -66,10 +67,11 @@ impl<Q: Questions, P: FnMut(usize, Found)> Job for Many<'_, Q, P> {
     fn run(self, lanes: impl Lanes) {
         let Self { engine, questions, mut put } = self;
         let mut marks = [u32::MAX; BLOCK];
+        let (enabled, expiring) = (engine.enabled.view(), engine.expiring.view());
         for from in (0..questions.len()).step_by(BLOCK) {
             questions.lowest(lanes, engine, from, &mut marks);
             for (index, &mark) in (from..questions.len()).zip(&marks) {
-                put(index, plainly(engine, mark).unwrap_or_else(|| questions.one(engine, index)));
+                put(index, plainly(enabled, expiring, mark).unwrap_or_else(|| questions.one(engine, index)));
             }
         }
     }
@@ -77,9 +79,9 @@ impl<Q: Questions, P: FnMut(usize, Found)> Job for Many<'_, Q, P> {
 
 /// What the lowest mark that matches says, unless more must be known for it. Nothing branches on whether there is one.
 #[inline(always)]
-fn plainly(engine: &Engine, mark: u32) -> Option<Found> {
+fn plainly(enabled: DenseView<'_>, expiring: DenseView<'_>, mark: u32) -> Option<Found> {
     let (none, slot) = (mark == u32::MAX, mark >> 1);
-    let plain = engine.enabled.contains(slot) & !engine.expiring.contains(slot) & (mark & RICHER == 0);
+    let plain = enabled.contains(slot) & !expiring.contains(slot) & (mark & RICHER == 0);
     (none | plain).then(|| Found::Rule((!none).then_some(slot)))
 }
 

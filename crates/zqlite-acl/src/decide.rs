@@ -15,7 +15,7 @@ use crate::lists::{Found, Lists, service};
 use crate::names::Named;
 use crate::peer::PeerId;
 use crate::query::{Columns, Decision, Explanation, MatchingRule, Query};
-use crate::rows::{FACTORED, Row, RowId, Rows, Slot, ones};
+use crate::rows::{DenseView, FACTORED, Row, RowId, Rows, Slot, ones};
 use crate::rule::{Action, Rule, RuleId};
 use crate::selector::Selector;
 
@@ -114,11 +114,12 @@ impl Engine {
         let routed = |destination: PeerId| {
             self.routers.len() > 0 && self.member(destination).is_ok_and(|class| self.routes(class))
         };
+        let (denies, ids) = (self.denies.view(), names.ids.as_slice());
         names.decide_each(self, questions, at, |index, found| {
             let Some(query) = ask(index) else { return };
             match found {
                 Found::Rule(slot) if settled => {
-                    let decision = self.of_slot(slot, &names.ids);
+                    let decision = of_slot(slot, denies, ids);
                     let ask = !decision.allowed && routed(query.destination);
                     put(index, if ask { self.decide(&query) } else { Ok(decision) });
                 }
@@ -147,8 +148,9 @@ impl Engine {
             return queries.for_each(|(index, query)| put(index, self.decide_addresses(&query)));
         };
         let settled = self.entries.len() <= self.ordered && self.peers.len() == 0;
+        let (denies, ids) = (self.denies.view(), lists.ids.as_slice());
         lists.decide_each(self, questions, at, |index, found| match found {
-            Found::Rule(slot) if settled => put(index, self.of_slot(slot, &lists.ids)),
+            Found::Rule(slot) if settled => put(index, of_slot(slot, denies, ids)),
             found => {
                 let Some(query) = ask(index) else { return };
                 put(index, self.decided_beside_lists(found, lists, &query));
@@ -274,20 +276,12 @@ impl Engine {
     fn answered(&self, found: Found, ids: &[RuleId], question: impl FnOnce() -> Question) -> Option<Decision> {
         match found {
             Found::Unsure => None,
-            Found::Rule(slot) if self.entries.len() <= self.ordered => Some(self.of_slot(slot, ids)),
+            Found::Rule(slot) if self.entries.len() <= self.ordered => Some(of_slot(slot, self.denies.view(), ids)),
             Found::Rule(slot) => {
                 let (question, first) = (question(), slot.and_then(|slot| self.entries.get(slot)));
                 Some(decided(self.with_rows(&question, |found| self.first_in_tail(&question, found, first))))
             }
         }
-    }
-
-    /// The answer of the rule in a slot. Nothing branches on whether there is one.
-    #[inline]
-    fn of_slot(&self, slot: Option<Slot>, ids: &[RuleId]) -> Decision {
-        let (there, slot) = (slot.is_some(), slot.unwrap_or(0));
-        let rule = ids.get(slot as usize).copied().unwrap_or(0);
-        Decision { allowed: there & !self.denies.contains(slot), rule: there.then_some(rule) }
     }
 
     fn explanation(&self, question: &Question) -> Explanation {
@@ -571,6 +565,14 @@ impl Engine {
     pub(crate) fn routes(&self, class: u32) -> bool {
         self.classes.get(class).is_some_and(|class| class.routes)
     }
+}
+
+/// The answer of the rule in a slot. Nothing branches on whether there is one.
+#[inline]
+fn of_slot(slot: Option<Slot>, denies: DenseView<'_>, ids: &[RuleId]) -> Decision {
+    let (there, slot) = (slot.is_some(), slot.unwrap_or(0));
+    let rule = ids.get(slot as usize).copied().unwrap_or(0);
+    Decision { allowed: there & !denies.contains(slot), rule: there.then_some(rule) }
 }
 
 fn decided(rule: Option<&Entry>) -> Decision {

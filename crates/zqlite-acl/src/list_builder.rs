@@ -55,39 +55,14 @@ struct Builder<'a> {
     store: Store,
     /// Numbers that the lists may take.
     room: usize,
+    /// Items that were gathered for lists of rules with `*`.
+    copied: usize,
 }
 
 impl Made for Lists {
     fn make(engine: &Engine) -> Option<Self> {
         let room = engine.options.row_memory.saturating_sub(engine.row_bytes());
-        let mut ranges: Vec<Option<AddressRange>> = vec![None; engine.selectors.len()];
-        for (selector, &id) in engine.by_selector.iter() {
-            if let Some(range) = ranges.get_mut(id as usize) {
-                *range = selector.addresses();
-            }
-        }
-        let ranks = [SOURCE, DESTINATION].map(|side| {
-            let (mut v4, mut v6) = (Vec::new(), Vec::new());
-            for (id, range) in ranges.iter().enumerate() {
-                let Some(range) = range.filter(|_| uses(engine, side, id as u32).next().is_some()) else { continue };
-                let (first, last) = (range.first().bits(), range.last().bits());
-                match range.first().family() {
-                    Family::V4 => v4.extend([Some(first as u32), (last as u32).checked_add(1)].into_iter().flatten()),
-                    Family::V6 => v6.extend([Some(first), last.checked_add(1)].into_iter().flatten()),
-                }
-            }
-            Ranks::new(v4, v6)
-        });
-        let held = [SOURCE, DESTINATION].map(|side| {
-            let hold = |(id, range): (usize, &Option<AddressRange>)| {
-                let range = range.filter(|_| uses(engine, side, id as u32).next().is_some())?;
-                let first = ranks[side].of(Scalar, range.first());
-                Some((first, ranks[side].of(Scalar, range.last()) - first))
-            };
-            ranges.iter().enumerate().map(hold).collect()
-        });
-        let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
-        let mut builder = Builder { engine, held, intervals, ownerless: true, store: Store::new(), room: room / 4 };
+        let (mut builder, ranks) = Builder::of_addresses(engine, room / 4);
         let both = builder.any_both()?;
         let [source, destination] = ranks;
         let (source, sources) = builder.half(SOURCE, source)?;
@@ -118,8 +93,15 @@ impl Made for NameLists {
         let count = engine.selectors.len();
         // A selector is found by its number: an interval of its own.
         let held = [SOURCE, DESTINATION].map(|_| (0..count as u32).map(|id| Some((id, 0))).collect());
-        let mut builder =
-            Builder { engine, held, intervals: [count; 2], ownerless: false, store: Store::new(), room: room / 4 };
+        let mut builder = Builder {
+            engine,
+            held,
+            intervals: [count; 2],
+            ownerless: false,
+            store: Store::new(),
+            room: room / 4,
+            copied: 0,
+        };
         let any_both = builder.any_both()?;
         let any_both = builder.put(&any_both, ALONE);
         let mut any = [const { Vec::new() }; 2];
@@ -167,7 +149,39 @@ impl Store {
     }
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    /// For lists by intervals of addresses, which both sides have.
+    fn of_addresses(engine: &'a Engine, room: usize) -> (Self, [Ranks; 2]) {
+        let mut ranges: Vec<Option<AddressRange>> = vec![None; engine.selectors.len()];
+        for (selector, &id) in engine.by_selector.iter() {
+            if let Some(range) = ranges.get_mut(id as usize) {
+                *range = selector.addresses();
+            }
+        }
+        let ranks = [SOURCE, DESTINATION].map(|side| {
+            let (mut v4, mut v6) = (Vec::new(), Vec::new());
+            for (id, range) in ranges.iter().enumerate() {
+                let Some(range) = range.filter(|_| uses(engine, side, id as u32).next().is_some()) else { continue };
+                let (first, last) = (range.first().bits(), range.last().bits());
+                match range.first().family() {
+                    Family::V4 => v4.extend([Some(first as u32), (last as u32).checked_add(1)].into_iter().flatten()),
+                    Family::V6 => v6.extend([Some(first), last.checked_add(1)].into_iter().flatten()),
+                }
+            }
+            Ranks::new(v4, v6)
+        });
+        let held = [SOURCE, DESTINATION].map(|side| {
+            let hold = |(id, range): (usize, &Option<AddressRange>)| {
+                let range = range.filter(|_| uses(engine, side, id as u32).next().is_some())?;
+                let first = ranks[side].of(Scalar, range.first());
+                Some((first, ranks[side].of(Scalar, range.last()) - first))
+            };
+            ranges.iter().enumerate().map(hold).collect()
+        });
+        let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
+        (Builder { engine, held, intervals, ownerless: true, store: Store::new(), room, copied: 0 }, ranks)
+    }
+
     /// The lists of a side, and those of its rules with `*` on the other side, of which each head has the number in place of the
     /// list; `None` when there is no room.
     fn half(&mut self, side: usize, ranks: Ranks) -> Option<(Half, Vec<Vec<Item>>)> {
@@ -195,7 +209,6 @@ impl Builder<'_> {
         let mut known: HashMap<Box<[u32]>, Head, RandomState> = HashMap::default();
         let mut alone: Vec<Vec<Item>> = Vec::new();
         let mut known_alone: HashMap<Box<[u32]>, List, RandomState> = HashMap::default();
-        let mut sum = 0;
         let mut holding: Vec<u32> = Vec::new();
         let mut place: Vec<u32> = vec![0; count];
         let mut events = events.into_iter().peekable();
@@ -229,12 +242,13 @@ impl Builder<'_> {
                 None => {
                     let of: Vec<u32> = key.iter().copied().filter(|&id| !any[id as usize].is_empty()).collect();
                     let any = *known_alone.entry(of.as_slice().into()).or_insert_with(|| {
-                        let mut items: Vec<Item> = of.iter().flat_map(|&id| any[id as usize].iter().copied()).collect();
-                        if items.len() > LONG_ANY {
+                        // Before any is copied: many sets may share a selector that has many.
+                        if of.iter().map(|&id| any[id as usize].len()).sum::<usize>() > LONG_ANY {
                             return List { at: 0, len: Head::NONE };
                         }
+                        let mut items: Vec<Item> = of.iter().flat_map(|&id| any[id as usize].iter().copied()).collect();
+                        self.copied += items.len();
                         items.sort_by_key(|item| item.mark);
-                        sum += items.len();
                         alone.push(items);
                         List { at: alone.len() as u32 - 1, len: 0 }
                     });
@@ -247,7 +261,7 @@ impl Builder<'_> {
                 }
             };
             heads.push(head);
-            if self.store.numbers.len() + ALONE * sum > self.room {
+            if self.store.numbers.len() + ALONE * self.copied > self.room {
                 return None;
             }
         }
@@ -441,4 +455,52 @@ fn services(rule: &Rule) -> Option<Vec<Range>> {
         whole.into_iter().chain(parts)
     };
     Some(rule.protocols.iter().flat_map(of).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
+
+    use super::*;
+    use crate::rule::{Action, PortRange};
+
+    /// `count` rules of one large network, with a port each and `*` as destination, and as many of an address each.
+    fn many_of_one_network(count: u16, destination: &str) -> Engine {
+        let rule = |id: u16, source: String, destination: &str, port: u16| Rule {
+            id: id.into(),
+            priority: 0,
+            action: Action::Allow,
+            enabled: true,
+            sources: vec![source.parse().unwrap()],
+            destinations: vec![destination.parse().unwrap()],
+            protocols: vec![6],
+            ports: vec![PortRange { low: port, high: port }],
+            expires_at: None,
+            same_owner: false,
+            through: vec![],
+            family: None,
+        };
+        let network = (0..count).map(|at| rule(at, "10.0.0.0/8".into(), "*", at));
+        let hosts =
+            (0..count).map(|at| rule(count + at, format!("10.1.{}.{}/32", at >> 7, (at & 0x7f) << 1), destination, 80));
+        let mut engine = Engine::new();
+        engine.set_rules(network.chain(hosts).collect()).unwrap();
+        engine
+    }
+
+    /// Items that are gathered for lists of rules with `*` as destination.
+    fn copied(engine: &Engine) -> usize {
+        let (mut builder, [ranks, _]) = Builder::of_addresses(engine, usize::MAX);
+        builder.half(SOURCE, ranks).unwrap();
+        builder.copied
+    }
+
+    #[test]
+    fn rules_of_a_selector_are_not_copied_for_each_address_in_it() {
+        for count in [400, 500, 4000, 16_000] {
+            assert!(copied(&many_of_one_network(count, "192.0.2.1/32")) <= usize::from(count));
+            let copied = copied(&many_of_one_network(count, "*"));
+            assert!(copied <= LONG_ANY * (usize::from(count) + 1), "{copied} items for {count} addresses");
+        }
+    }
 }

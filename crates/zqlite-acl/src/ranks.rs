@@ -10,12 +10,49 @@ use crate::lanes::{Lanes, SORTED};
 /// Fewer beginnings are searched without the table of upper halves.
 const FEW: usize = 256;
 
+/// Half as wide where the numbers are small: the narrow ones of both sides leave more of the caches nearby to what follows.
+#[derive(Debug)]
+enum Table {
+    Narrow(Vec<u16>),
+    Wide(Vec<u32>),
+}
+
+impl Table {
+    fn new(items: Vec<u32>) -> Self {
+        match items.iter().map(|&item| u16::try_from(item)).collect() {
+            Ok(narrow) => Table::Narrow(narrow),
+            Err(_) => Table::Wide(items),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Table::Narrow(items) => 2 * items.len(),
+            Table::Wide(items) => 4 * items.len(),
+        }
+    }
+
+    #[inline(always)]
+    fn pair(&self, at: usize) -> (u32, u32) {
+        match self {
+            Table::Narrow(items) => match items.get(at..at + 2) {
+                Some(&[from, to]) => (from.into(), to.into()),
+                _ => (0, 0),
+            },
+            Table::Wide(items) => match items.get(at..at + 2) {
+                Some(&[from, to]) => (from, to),
+                _ => (0, 0),
+            },
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Ranks {
     /// Where IPv4 intervals begin, ascending, from 0 on; empty when there is a table.
     few: Vec<u32>,
     /// For each upper half, how many intervals begin below it; one more item closes the list.
-    table: Vec<u32>,
+    table: Table,
     /// The lower halves of all beginnings.
     lows: Vec<u16>,
     /// How many IPv4 intervals there are; those of IPv6 follow.
@@ -34,7 +71,7 @@ impl Ranks {
         v6.dedup();
         let count = v4.len() as u32;
         if v4.len() < FEW {
-            return Self { few: v4, table: Vec::new(), lows: Vec::new(), v4: count, v6 };
+            return Self { few: v4, table: Table::Narrow(Vec::new()), lows: Vec::new(), v4: count, v6 };
         }
         let mut table = vec![0u32; (1 << 16) + 1];
         for &first in &v4 {
@@ -45,6 +82,7 @@ impl Ranks {
             below += *item;
             *item = below;
         }
+        let table = Table::new(table);
         Self { few: Vec::new(), table, lows: v4.iter().map(|&first| first as u16).collect(), v4: count, v6 }
     }
 
@@ -54,7 +92,7 @@ impl Ranks {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        4 * (self.few.len() + self.table.len()) + 2 * self.lows.len() + 16 * self.v6.len()
+        4 * self.few.len() + self.table.bytes() + 2 * self.lows.len() + 16 * self.v6.len()
     }
 
     /// The interval of an address.
@@ -69,11 +107,7 @@ impl Ranks {
     /// Where the beginnings lie that share the upper half of an address.
     #[inline(always)]
     pub(crate) fn part(&self, address: u32) -> (u32, u32) {
-        let at = (address >> 16) as usize;
-        match self.table.get(at..at + 2) {
-            Some(&[from, to]) => (from, to),
-            _ => (0, 0),
-        }
+        self.table.pair((address >> 16) as usize)
     }
 
     /// Asks for the memory of a part.
@@ -85,7 +119,7 @@ impl Ranks {
     /// The interval of an IPv4 address whose [part](Self::part) is known.
     #[inline(always)]
     pub(crate) fn v4(&self, lanes: impl Lanes, part: (u32, u32), address: u32) -> u32 {
-        if self.table.is_empty() {
+        if !self.few.is_empty() {
             return self.few.partition_point(|&first| first <= address).saturating_sub(1) as u32;
         }
         let value = address as u16;

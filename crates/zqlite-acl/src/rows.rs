@@ -64,7 +64,7 @@ impl Dense {
     }
 
     pub(crate) fn contains(&self, slot: Slot) -> bool {
-        self.word(slot as usize / FAN) >> (slot as usize % FAN) & 1 == 1
+        self.view().contains(slot)
     }
 
     #[inline]
@@ -100,6 +100,11 @@ pub(crate) struct DenseView<'a> {
 }
 
 impl DenseView<'_> {
+    #[inline]
+    pub(crate) fn contains(self, slot: Slot) -> bool {
+        self.word(slot as usize / FAN) >> (slot as usize % FAN) & 1 == 1
+    }
+
     #[inline]
     pub(crate) fn mask(&self, group: usize) -> u64 {
         self.masks.get(group).copied().unwrap_or(0)
