@@ -83,6 +83,29 @@ test('a batch answers as single questions do', (t) => {
   const shared = new Float64Array(sources.length)
   throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports, into: { rules: shared, allowed: new Uint8Array(shared.buffer, 0, shared.length) } }))
   throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports, into: { rules: shared } as never }))
+  for (const wrong of [null, 7, {}, { ...into, rules: new Float32Array(sources.length) }]) {
+    const error = t.throws(() => engine.decideBatch({ sources, destinations, protocols, ports, into: wrong as never }), { instanceOf: ZqliteError, code: 'ERR_TYPE' })
+    t.regex(error.message, /^into(\.rules)? must be /)
+  }
+  const ofThreads = new Float64Array(new SharedArrayBuffer(8 * sources.length))
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources, destinations, protocols, ports, into: { ...into, rules: ofThreads } }))
+  throwsCode('ERR_TYPE', () => engine.decideBatch({ sources: new Uint32Array(new SharedArrayBuffer(4 * sources.length)), destinations, protocols, ports }))
+})
+
+test('a getter that takes the arrays of a batch away does no harm', (t) => {
+  const engine = engineOf([allow(1, '*', '*')], [])
+  const count = 300_000
+  for (const taken of ['sources', 'rules'] as const) {
+    const arrays = { sources: new Uint32Array(count), destinations: new Uint32Array(count), protocols: new Uint8Array(count).fill(6), ports: new Uint16Array(count), rules: new Float64Array(count) }
+    const into = {
+      rules: arrays.rules,
+      get allowed() {
+        structuredClone(0, { transfer: [arrays[taken].buffer] })
+        return new Uint8Array(count)
+      },
+    }
+    t.throws(() => engine.decideAddressesBatch({ ...arrays, into }), { instanceOf: ZqliteError, code: 'ERR_TYPE' })
+  }
 })
 
 test('whom a change concerns', (t) => {

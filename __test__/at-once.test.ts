@@ -53,6 +53,20 @@ test('what was called before goes first, and what was written is seen', async (t
   }
 })
 
+test('a read sees what was committed to an attached file', async (t) => {
+  const other = await fresh(t)
+  other.executeSync('CREATE TABLE s (a)')
+  other.executeSync('INSERT INTO s VALUES (0)')
+  await other.close()
+  const db = await fresh(t, { attach: { other: other.path } })
+  for (let i = 1; i <= 20; i++) {
+    for (let j = 0; j < 5; j++) t.deepEqual(db.getSync('SELECT a FROM other.s'), { a: i - 1 })
+    if (i % 2 === 0) db.executeSync('UPDATE other.s SET a = ?', [i])
+    else await db.execute('UPDATE other.s SET a = ?', [i])
+    t.deepEqual(db.getSync('SELECT a FROM other.s'), { a: i })
+  }
+})
+
 test('a transaction of this thread is not waited for', async (t) => {
   const db = await fresh(t)
   db.executeSync('CREATE TABLE t (a)')

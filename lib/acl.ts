@@ -1,7 +1,7 @@
 /** Access rules in memory: who may reach whom, and who therefore sees whom. */
 import * as native from '../native'
 import { packRules } from './acl-packed'
-import { known, knownFields } from './config'
+import { known, knownFields, show } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
@@ -592,15 +592,32 @@ function decision(code: number): AclDecision {
 }
 
 /** See {@link AclEngine.decideBatch}. */
-export function decideBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclBatch): AclDecisions {
-  callNative(() => engine.decideBatch(sources, destinations, protocols, ports, at, into))
-  return into
+export function decideBatch(engine: native.NativeAclEngine, batch: AclBatch): AclDecisions {
+  return decideAll(batch, (...questions) => engine.decideBatch(...questions))
 }
 
 /** See {@link AclEngine.decideAddressesBatch}. */
-export function decideAddressesBatch(engine: native.NativeAclEngine, { sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclAddressBatch): AclDecisions {
-  callNative(() => engine.decideAddressesBatch(sources, destinations, protocols, ports, at, into))
+export function decideAddressesBatch(engine: native.NativeAclEngine, batch: AclAddressBatch): AclDecisions {
+  return decideAll(batch, (...questions) => engine.decideAddressesBatch(...questions))
+}
+
+function decideAll({ sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclBatch, answer: native.NativeAclEngine['decideBatch']): AclDecisions {
+  own('sources', sources, Uint32Array)
+  own('destinations', destinations, Uint32Array)
+  own('protocols', protocols, Uint8Array)
+  own('ports', ports, Uint16Array)
+  if (into === null || typeof into !== 'object') throw new ZqliteError('ERR_TYPE', `into must be an object of two arrays, not ${show(into)}`)
+  const { rules, allowed } = into
+  own('into.rules', rules, Float64Array)
+  own('into.allowed', allowed, Uint8Array)
+  callNative(() => answer(sources, destinations, protocols, ports, at, rules, allowed))
   return into
+}
+
+/** Throws where this thread is not the only one that may write an array meanwhile. */
+function own(name: string, array: ArrayBufferView, type: new (length: number) => ArrayBufferView): void {
+  if (!(array instanceof type)) throw new ZqliteError('ERR_TYPE', `${name} must be a ${type.name}, not ${show(array)}`)
+  if (array.buffer instanceof SharedArrayBuffer) throw new ZqliteError('ERR_TYPE', `${name} must not be of memory that threads share`)
 }
 
 function undecided(count: number): AclDecisions {

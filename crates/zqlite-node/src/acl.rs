@@ -10,7 +10,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Float64Array, Function, Object, Uint32Array, Uint32ArraySlice};
+use napi::bindgen_prelude::{
+    Float64Array, Float64ArraySlice, Function, Object, Uint8ArraySlice, Uint32Array, Uint32ArraySlice,
+};
 use napi_derive::napi;
 use zqlite_acl::{Engine, Options, UnusedReason};
 use zqlite_cidr::AddressRange;
@@ -89,6 +91,7 @@ impl NativeAclEngine {
 
     /// The rule that decides each question, `NaN` if none does, and 1 where it allows, 0 elsewhere.
     #[napi]
+    #[allow(clippy::too_many_arguments, reason = "all of a batch are arguments, see Answers")]
     pub fn decide_batch(
         &self,
         sources: &[u32],
@@ -96,9 +99,10 @@ impl NativeAclEngine {
         protocols: &[u8],
         ports: &[u16],
         at: f64,
-        #[napi(ts_arg_type = "{ rules: Float64Array; allowed: Uint8Array }")] answers: Object<'_>,
+        rules: Float64ArraySlice<'_>,
+        allowed: Uint8ArraySlice<'_>,
     ) -> napi::Result<()> {
-        let mut answers = Answers::of(&answers)?;
+        let mut answers = Answers { rules, allowed };
         guard(|| {
             let at = argument("at", at)?;
             let questions = answers.questions(sources, destinations, protocols, ports)?;
@@ -114,6 +118,7 @@ impl NativeAclEngine {
 
     /// As [`decide_batch`](Self::decide_batch), by addresses of one word (IPv4) or four words, the highest first (IPv6).
     #[napi]
+    #[allow(clippy::too_many_arguments, reason = "all of a batch are arguments, see Answers")]
     pub fn decide_addresses_batch(
         &self,
         sources: &[u32],
@@ -121,9 +126,10 @@ impl NativeAclEngine {
         protocols: &[u8],
         ports: &[u16],
         at: f64,
-        #[napi(ts_arg_type = "{ rules: Float64Array; allowed: Uint8Array }")] answers: Object<'_>,
+        rules: Float64ArraySlice<'_>,
+        allowed: Uint8ArraySlice<'_>,
     ) -> napi::Result<()> {
-        let mut answers = Answers::of(&answers)?;
+        let mut answers = Answers { rules, allowed };
         guard(|| {
             let at = argument("at", at)?;
             let engine = self.engine.borrow();

@@ -35,12 +35,12 @@ struct Reading {
 /// The snapshot that a connection keeps.
 #[derive(Default)]
 struct Kept {
-    /// Whether there may be one: not where the log, and so its index, may be missing.
+    /// Whether there may be one: not where the log, and so its index, may be missing, nor where it is not the only one.
     may: bool,
     /// The head of the log's index before the last call began.
     head: Option<LogHead>,
-    /// Whether a transaction is open.
-    open: bool,
+    /// Since when a transaction is open, if one is.
+    since: Option<Instant>,
 }
 
 /// Those of a store, for the steward.
@@ -63,22 +63,24 @@ impl SyncLanes {
 }
 
 impl Kept {
-    /// To be called before a statement runs.
-    fn renew(&mut self, lane: &Lane<'_>) {
-        let head = if self.may { log_head(lane.connection) } else { None };
+    /// To be called before a statement runs; `waited_for` says whether the log waits for those who read from it, as nobody may
+    /// commit then, and the head stay as it is.
+    fn renew(&mut self, lane: &Lane<'_>, waited_for: bool) {
+        let head = if self.may && !waited_for { log_head(lane.connection) } else { None };
         let same = head.is_some() && head == self.head;
-        if self.open && !same {
+        if self.since.is_some() && !same {
             self.let_go(lane);
-        } else if !self.open && same {
+        } else if self.since.is_none() && same {
             // Not after each commit, so that reads and writes in turn do not pay for it.
-            self.open = lane.control("BEGIN").is_ok();
+            let now = Instant::now();
+            self.since = lane.control("BEGIN").is_ok().then_some(now);
         }
         // What is committed between this look and the snapshot makes the next call renew it once more than it must.
         self.head = head;
     }
 
     fn let_go(&mut self, lane: &Lane<'_>) {
-        if std::mem::take(&mut self.open) {
+        if self.since.take().is_some() {
             lane.rollback();
         }
     }
@@ -115,9 +117,9 @@ impl SyncLane {
         let Reading { seat, kept } = &mut *reading;
         seat.with(|lane| {
             lane.refresh(shared);
-            kept.renew(lane);
+            kept.renew(lane, shared.steward.pressure.is_waited_for(1));
             lane.most_steps = Some(shared.options.sync_steps);
-            lane.watch.set_started(queued);
+            lane.watch.set_started(kept.since.unwrap_or(queued));
             let mut records = Vec::new();
             let mut keep = |record: Record, _: &Watch| {
                 records.push(record);
@@ -127,8 +129,8 @@ impl SyncLane {
             lane.watch.nothing();
             match result {
                 Ok(Ran::Done { last, .. }) => {
-                    // The writer keeps a log, which this connection has now read from.
-                    kept.may = !shared.options.readonly;
+                    // The writer keeps a log, which this connection has now read from. Attached files have logs of their own.
+                    kept.may = !shared.options.readonly && shared.options.setup.attach.is_empty();
                     shared.counters.ran(Operation::Sync, queued.elapsed());
                     records.push(last);
                     Ok(records)

@@ -2,23 +2,18 @@
 
 use std::ops::Range;
 
-use napi::bindgen_prelude::{Float64ArraySlice, JsObjectValue, Object, Uint8ArraySlice};
+use napi::bindgen_prelude::{Float64ArraySlice, Uint8ArraySlice};
 use zqlite_acl::{Columns, Decision};
 use zqlite_store::{Error, ErrorCode};
 
-/// For each question the rule that decides it, and whether that allows.
+/// For each question the rule that decides it, and whether that allows. Both are arguments of the call, as the questions are: were
+/// they read from an object, its getters could take the memory of those away.
 pub(super) struct Answers<'a> {
-    rules: Float64ArraySlice<'a>,
-    allowed: Uint8ArraySlice<'a>,
+    pub(super) rules: Float64ArraySlice<'a>,
+    pub(super) allowed: Uint8ArraySlice<'a>,
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn of(answers: &Object<'a>) -> napi::Result<Self> {
-        let rules: Float64ArraySlice<'a> = answers.get_named_property("rules")?;
-        let allowed: Uint8ArraySlice<'a> = answers.get_named_property("allowed")?;
-        Ok(Self { rules, allowed })
-    }
-
     /// As many questions as there are answers, in memory of their own.
     pub(super) fn questions<'q, E>(
         &self,
@@ -42,7 +37,7 @@ impl<'a> Answers<'a> {
 
     /// Takes an answer by its number, once [`questions`](Self::questions) has seen that nothing else lies in this memory.
     pub(super) fn writer(&mut self) -> impl FnMut(usize, Decision) {
-        // SAFETY: JavaScript waits for the call, and no slice of its other arguments lies in this memory, as `questions` has seen.
+        // SAFETY: JavaScript waits for the call, the facade lets no memory in that other threads share, and no slice of its other arguments lies in this memory, as `questions` has seen.
         let (rules, allowed) = unsafe { (self.rules.as_mut(), self.allowed.as_mut()) };
         move |index, decision| {
             if let (Some(rule), Some(allows)) = (rules.get_mut(index), allowed.get_mut(index)) {
