@@ -255,7 +255,7 @@ export function parseDuration(name: string, value: Duration, min = 0): number {
 }
 
 /** Bytes of a {@link Size}. Throws `ERR_TYPE` naming the option. */
-function parseSize(name: string, value: Size): number {
+export function parseSize(name: string, value: Size): number {
   return withUnit(name, value, sizeUnits, Number.MAX_SAFE_INTEGER, "bytes or a text such as '512MB'")
 }
 
