@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::flow::Flow;
 use crate::lock::{Condvar, Mutex};
+use crate::setup::pragma_of;
 use crate::{Error, ErrorCode, Params, Record, Statement};
 
 /// A piece of the answer to a call.
@@ -274,9 +275,7 @@ impl Maintenance {
     pub(crate) fn sql(self, schema: &str) -> String {
         match self {
             Self::Vacuum => "VACUUM".to_owned(),
-            Self::Checkpoint(mode) => {
-                format!("PRAGMA \"{}\".wal_checkpoint({})", schema.replace('"', "\"\""), mode.name())
-            }
+            Self::Checkpoint(mode) => pragma_of(schema, &format!("wal_checkpoint({})", mode.name())),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use rusqlite::Connection;
 
 use crate::connection::Lane;
-use crate::setup::Attached;
+use crate::setup::{Attached, pragma_of};
 use crate::{Options, Result};
 
 /// Bytes before the pages of the log, and before each of them (https://sqlite.org/fileformat2.html#walformat).
@@ -80,7 +80,7 @@ pub(crate) fn follow(connection: &mut Connection, options: &Options) -> Result<A
 
 impl Log {
     fn of(connection: &Connection, schema: &str, limit: u64) -> Result<Self> {
-        let page_size: i64 = connection.pragma_query_value(Some(schema), "page_size", |row| row.get(0))?;
+        let page_size: i64 = connection.query_row(&pragma_of(schema, "page_size"), [], |row| row.get(0))?;
         Ok(Self {
             schema: schema.to_owned(),
             page_size: page_size.unsigned_abs(),
@@ -184,12 +184,9 @@ impl Log {
     /// As SQLite tells.
     pub(crate) fn checkpoint(&self, lane: &Lane<'_>, mode: &str) -> Result<Row> {
         lane.internal(|connection| {
-            let mut answer = (0, 0, 0);
-            connection.pragma(Some(self.schema.as_str()), "wal_checkpoint", mode, |row| {
-                answer = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
-                Ok(())
-            })?;
-            let (busy, frames, moved) = answer;
+            let sql = pragma_of(&self.schema, &format!("wal_checkpoint({mode})"));
+            let (busy, frames, moved): (i64, i64, i64) =
+                connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             Ok(Row { busy: busy != 0, all: frames >= 0 && frames == moved })
         })
     }
