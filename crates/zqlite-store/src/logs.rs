@@ -137,6 +137,11 @@ impl Log {
         self.moved.store(size, Relaxed);
     }
 
+    /// Nobody is known to be in its way any more.
+    pub(crate) fn is_to_be_moved(&self) {
+        self.moved.store(0, Relaxed);
+    }
+
     /// Whether the writer should wait for it.
     pub(crate) fn is_full(&self) -> bool {
         self.used() >= self.full.load(Relaxed)
@@ -171,8 +176,9 @@ impl Log {
     /// As SQLite tells.
     pub(crate) fn move_most(&self, lane: &Lane<'_>) -> Result<()> {
         let size = self.used();
-        let result = self.checkpoint(lane, "PASSIVE");
+        // Before it, as a reader that ends meanwhile may take that back.
         self.moved.store(size, Relaxed);
+        let result = self.checkpoint(lane, "PASSIVE");
         let appended = self.used().saturating_sub(size);
         self.left.store(result.is_ok() && (1..=MOST_LEFT).contains(&appended), Relaxed);
         result.map(drop)

@@ -149,7 +149,11 @@ pub(crate) struct LeftAlone<'a>(&'a Signal);
 
 impl Drop for LeftAlone<'_> {
     fn drop(&mut self) {
-        self.0.backups.fetch_sub(1, Relaxed);
+        if self.0.backups.fetch_sub(1, Relaxed) == 1 {
+            // What it kept from being moved is moved now, and not before some later write, which would wait for it.
+            self.0.logs.iter().for_each(Log::is_to_be_moved);
+            self.0.wake();
+        }
     }
 }
 

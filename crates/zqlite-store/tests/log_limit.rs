@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
 use support::{Client, backup_to, code, options};
-use zqlite_store::{BeginMode, Cancel, Error, ErrorCode, Flow, Options, Store, TransactionId, Work};
+use zqlite_store::{
+    BeginMode, Cancel, CheckpointMode, Error, ErrorCode, Flow, Maintenance, Options, Store, TransactionId, Work,
+};
 
 const MB: u64 = 1 << 20;
 
@@ -275,6 +277,32 @@ fn a_backup_that_takes_its_time_keeps_no_write_waiting() {
     // Afterwards the log begins anew.
     write_megabytes(&client, 20).unwrap();
     assert!(client.store.metrics().wal_bytes < LIMIT);
+}
+
+#[test]
+fn the_log_that_a_backup_kept_is_moved_as_soon_as_it_ends() {
+    let (folder, client) = filled(|_| ());
+    client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    let file = || std::fs::metadata(folder.path().join("test.db")).unwrap().len();
+    let before = file();
+    let mut largest = 0;
+    client
+        .store
+        .backup(&backup_to(&folder.path().join("copy.db"), 100), &mut |_| {
+            if largest == 0 {
+                fill_the_log(&client);
+                largest = client.store.metrics().wal_bytes;
+                // Until the steward has done what it can.
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        })
+        .unwrap();
+    // A row of a megabyte, which the backup did not see.
+    let until = Instant::now() + Duration::from_secs(20);
+    while file() < before + 1_000_000 {
+        assert!(Instant::now() < until, "no write came, and the log of {largest} bytes is not moved");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
