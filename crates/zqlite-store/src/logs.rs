@@ -124,7 +124,7 @@ impl Log {
         self.full.store(full(self.limit), Relaxed);
     }
 
-    /// Its file was made as short as could be. Where a reader kept it from that, the next commit says how long it is.
+    /// Its file was made empty.
     pub(crate) fn truncated(&self) {
         self.bytes.store(0, Relaxed);
         self.begins_anew();

@@ -133,6 +133,24 @@ fn what_is_attached_to_a_database_in_memory_has_a_log_within_the_limit() {
 }
 
 #[test]
+fn a_log_that_could_not_be_emptied_is_not_called_empty() {
+    let (folder, client) = opened(|_| ());
+    write_megabyte(&client, &format!("{AUX}.s"), 1);
+    let other = rusqlite::Connection::open(folder.path().join("aux.db")).unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM s").unwrap();
+    write_megabyte(&client, &format!("{AUX}.s"), 2);
+    write_megabyte(&client, "main.t", 1);
+    let answer = client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    assert_eq!(support::number(&answer), 1.0);
+    assert_eq!(length(&folder, "test.db-wal"), 0);
+    let left = client.store.metrics().wal_bytes;
+    assert!(left > 2_000_000, "{left} bytes");
+    other.execute_batch("COMMIT").unwrap();
+    client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    assert_eq!((client.store.metrics().wal_bytes, length(&folder, "aux.db-wal")), (0, 0));
+}
+
+#[test]
 fn a_file_may_be_attached_by_a_name_that_is_a_word_of_sql() {
     for name in ["order", "group", "index", "select"] {
         let path = |folder: &Path| folder.join("word.db");
