@@ -222,15 +222,12 @@ pub enum Work {
     Rollback(TransactionId),
 }
 
-/// What a statement may add to the log beside its values, for a guess: some pages.
-const PAGES: usize = 16 << 10;
-
 impl Work {
-    /// Bytes that its commit adds to the log, as far as that can be told before.
-    pub(crate) fn weight(&self) -> usize {
+    /// Bytes that its commit adds to the log, as far as that can be told before; each statement so many beside its values.
+    pub(crate) fn weight(&self, statement: usize) -> usize {
         match self {
-            Self::Run(call) => PAGES + call.params.len(),
-            Self::Batch(items) => items.iter().map(|item| PAGES + item.call.params.len()).sum(),
+            Self::Run(call) => statement + call.params.len(),
+            Self::Batch(items) => items.iter().map(|item| statement + item.call.params.len()).sum(),
             _ => 0,
         }
     }

@@ -17,6 +17,10 @@ const SOFT_BYTES: u64 = 4 << 20;
 /// What the writer has appended meanwhile is left to it to move when it is no more than this.
 const MOST_LEFT: u64 = 2 << 20;
 
+/// See [`weight_of_statement`]; the least in bytes.
+const PAGES: u64 = 4;
+const LEAST_WEIGHT: usize = 16 << 10;
+
 /// SQLite's name for the file that it opened first.
 pub(crate) const MAIN: &str = "main";
 
@@ -28,6 +32,12 @@ fn full(limit: u64) -> u64 {
 /// What the members of a group may add to the log together, as far as that is known before.
 pub(crate) fn largest_group(limit: u64) -> usize {
     usize::try_from(limit / 4).unwrap_or(usize::MAX)
+}
+
+/// What a statement may add to a log beside its values, for a guess: some pages.
+pub(crate) fn weight_of_statement(logs: &[Log]) -> usize {
+    let page_size = logs.iter().map(|log| log.page_size).max().unwrap_or(0);
+    usize::try_from(page_size * PAGES).unwrap_or(usize::MAX).max(LEAST_WEIGHT)
 }
 
 /// The log of one file. Its sizes are in bytes.

@@ -15,6 +15,8 @@ pub(crate) struct Queue {
     timeout: Duration,
     /// What the members of a group may weigh together, see [`Work::weight`].
     heaviest_group: usize,
+    /// What a statement of theirs weighs beside its values.
+    statement: usize,
 }
 
 #[derive(Default)]
@@ -64,13 +66,14 @@ pub(crate) enum Lead {
 impl Queue {
     /// At most `limit` jobs wait, each at most `timeout`.
     pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
-        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout, heaviest_group: usize::MAX }
+        let (state, ready) = (Mutex::default(), Condvar::new());
+        Self { state, ready, limit, timeout, heaviest_group: usize::MAX, statement: 0 }
     }
 
-    /// Bounds what the members of a group weigh together, but for its first.
+    /// Bounds what the members of a group weigh together, but for its first, where a statement weighs so much beside its values.
     #[must_use]
-    pub(crate) fn with_groups_up_to(self, weight: usize) -> Self {
-        Self { heaviest_group: weight, ..self }
+    pub(crate) fn with_groups_up_to(self, heaviest_group: usize, statement: usize) -> Self {
+        Self { heaviest_group, statement, ..self }
     }
 
     /// Adds jobs; those that cannot wait here are failed, and counted in the result.
@@ -212,7 +215,7 @@ impl Queue {
             self.ready.wait(&mut state);
             state.idle -= 1;
         }
-        let turn = state.next_turn(max(), self.heaviest_group, after_transaction);
+        let turn = state.next_turn(max(), (self.heaviest_group, self.statement), after_transaction);
         state.working = turn.is_some();
         turn
     }
@@ -365,12 +368,17 @@ impl State {
         }
     }
 
-    fn next_turn(&mut self, max: usize, heaviest: usize, after_transaction: bool) -> Option<Turn> {
+    fn next_turn(
+        &mut self,
+        max: usize,
+        (heaviest, statement): (usize, usize),
+        after_transaction: bool,
+    ) -> Option<Turn> {
         let first_member = self.jobs.iter().position(|j| is_member(&j.work));
         if let Some(from) = first_member.filter(|first| *first == 0 || after_transaction) {
             let mut weight = 0;
             let fits = |job: &&Job| {
-                weight += job.work.weight();
+                weight += job.work.weight(statement);
                 is_member(&job.work) && weight <= heaviest
             };
             let members = self.jobs.iter().skip(from).take(max).take_while(fits).count().max(1);

@@ -231,13 +231,14 @@ impl Store {
             Some(_) => Some(connection::open(path, Role::Reader, &options, &pressure)?),
             None => None,
         };
+        let (group, statement) = (logs::largest_group(options.wal.limit), logs::weight_of_statement(&steward.logs));
         let queue = || Queue::new(options.pool.queue_limit, options.pool.connection_timeout);
         let shared = Arc::new(Shared {
             short: queue(),
             long: queue(),
             bustle: Bustle::default(),
             streams: queue(),
-            writer: queue().with_groups_up_to(logs::largest_group(options.wal.limit)),
+            writer: queue().with_groups_up_to(group, statement),
             desk: Mutex::new(Some(Desk::new(&options, opened))),
             sync_lanes: SyncLanes::default(),
             steward,

@@ -337,6 +337,26 @@ fn writes_that_come_together_share_no_commit_larger_than_the_rest_of_the_log() {
 }
 
 #[test]
+fn writes_to_large_pages_share_no_commit_larger_than_the_rest_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = limited(&folder, LIMIT);
+    options.setup.pragmas.push(("page_size".into(), "65536".into()));
+    let client = Client::of(Store::open(options).unwrap());
+    client.run("CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)");
+    // A page each.
+    for a in 0..256 {
+        client.run(&format!("INSERT INTO t VALUES ({a}, zeroblob(60000))"));
+    }
+    let works = (0..256).map(|a| client.member(&format!("UPDATE t SET b = zeroblob(60001) WHERE a = {a}"))).collect();
+    for token in client.start(works) {
+        client.wait(token).unwrap();
+        let bytes = client.store.metrics().wal_bytes;
+        assert!(bytes <= LIMIT, "{bytes} bytes");
+    }
+    assert_eq!(client.number("SELECT count(*) FROM t WHERE length(b) = 60001"), 256.0);
+}
+
+#[test]
 fn what_waits_for_the_log_when_the_store_closes_is_made() {
     let (folder, client) = filled(|_| ());
     let (_stream, _flow) = paused_stream(&client);
