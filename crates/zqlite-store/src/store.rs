@@ -269,6 +269,7 @@ impl Store {
             let kind = if pace.role() == Role::Long { "long" } else { "read" };
             self.spawn(format!("zqlite-{kind}-{i}"), move |shared| reader::serve(shared, opened, pace))?;
         }
+        self.spawn("zqlite-clock".into(), |shared| steward::keep_time(shared))?;
         self.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, steward))
     }
 
