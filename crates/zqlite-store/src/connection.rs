@@ -13,7 +13,7 @@ use crate::logs::{self, Log};
 use crate::pressure::Pressure;
 use crate::rows::{Item, Packer, Record, Shape};
 use crate::settings::Applied;
-use crate::setup::Access;
+use crate::setup::{Access, pragma_of};
 use crate::statement::Statement;
 use crate::store::Shared;
 use crate::watch::Watch;
@@ -113,11 +113,8 @@ pub(crate) fn open(path: Option<&Path>, role: Role, options: &Options, pressure:
     };
     options.setup.apply(&mut connection, access)?;
     for attached in options.setup.attach.iter().filter(|file| writable && !file.readonly) {
-        connection.pragma_update(
-            Some(attached.name.as_str()),
-            "journal_size_limit",
-            options.wal.limit.cast_signed(),
-        )?;
+        let limit = format!("journal_size_limit = {}", options.wal.limit.cast_signed());
+        connection.execute_batch(&pragma_of(&attached.name, &limit))?;
     }
     if !writable {
         connection.pragma_update(None, "query_only", true)?;

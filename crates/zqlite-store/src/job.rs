@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::flow::Flow;
 use crate::lock::{Condvar, Mutex};
+use crate::setup::pragma_of;
 use crate::{Error, ErrorCode, Params, Record, Statement};
 
 /// A piece of the answer to a call.
@@ -221,15 +222,12 @@ pub enum Work {
     Rollback(TransactionId),
 }
 
-/// What a statement may add to the log beside its values, for a guess: some pages.
-const PAGES: usize = 16 << 10;
-
 impl Work {
-    /// Bytes that its commit adds to the log, as far as that can be told before.
-    pub(crate) fn weight(&self) -> usize {
+    /// Bytes that its commit adds to the log, as far as that can be told before; each statement so many beside its values.
+    pub(crate) fn weight(&self, statement: usize) -> usize {
         match self {
-            Self::Run(call) => PAGES + call.params.len(),
-            Self::Batch(items) => items.iter().map(|item| PAGES + item.call.params.len()).sum(),
+            Self::Run(call) => statement + call.params.len(),
+            Self::Batch(items) => items.iter().map(|item| statement + item.call.params.len()).sum(),
             _ => 0,
         }
     }
@@ -274,9 +272,7 @@ impl Maintenance {
     pub(crate) fn sql(self, schema: &str) -> String {
         match self {
             Self::Vacuum => "VACUUM".to_owned(),
-            Self::Checkpoint(mode) => {
-                format!("PRAGMA \"{}\".wal_checkpoint({})", schema.replace('"', "\"\""), mode.name())
-            }
+            Self::Checkpoint(mode) => pragma_of(schema, &format!("wal_checkpoint({})", mode.name())),
         }
     }
 }

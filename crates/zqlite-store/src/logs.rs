@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use rusqlite::Connection;
 
 use crate::connection::Lane;
-use crate::setup::Attached;
+use crate::setup::{Attached, pragma_of};
 use crate::{Options, Result};
 
 /// Bytes before the pages of the log, and before each of them (https://sqlite.org/fileformat2.html#walformat).
@@ -16,6 +16,10 @@ const FRAME_HEADER: u64 = 24;
 const SOFT_BYTES: u64 = 4 << 20;
 /// What the writer has appended meanwhile is left to it to move when it is no more than this.
 const MOST_LEFT: u64 = 2 << 20;
+
+/// See [`weight_of_statement`]; the least in bytes.
+const PAGES: u64 = 4;
+const LEAST_WEIGHT: usize = 16 << 10;
 
 /// SQLite's name for the file that it opened first.
 pub(crate) const MAIN: &str = "main";
@@ -28,6 +32,12 @@ fn full(limit: u64) -> u64 {
 /// What the members of a group may add to the log together, as far as that is known before.
 pub(crate) fn largest_group(limit: u64) -> usize {
     usize::try_from(limit / 4).unwrap_or(usize::MAX)
+}
+
+/// What a statement may add to a log beside its values, for a guess: some pages.
+pub(crate) fn weight_of_statement(logs: &[Log]) -> usize {
+    let page_size = logs.iter().map(|log| log.page_size).max().unwrap_or(0);
+    usize::try_from(page_size * PAGES).unwrap_or(usize::MAX).max(LEAST_WEIGHT)
 }
 
 /// The log of one file. Its sizes are in bytes.
@@ -80,7 +90,7 @@ pub(crate) fn follow(connection: &mut Connection, options: &Options) -> Result<A
 
 impl Log {
     fn of(connection: &Connection, schema: &str, limit: u64) -> Result<Self> {
-        let page_size: i64 = connection.pragma_query_value(Some(schema), "page_size", |row| row.get(0))?;
+        let page_size: i64 = connection.query_row(&pragma_of(schema, "page_size"), [], |row| row.get(0))?;
         Ok(Self {
             schema: schema.to_owned(),
             page_size: page_size.unsigned_abs(),
@@ -124,7 +134,7 @@ impl Log {
         self.full.store(full(self.limit), Relaxed);
     }
 
-    /// Its file was made as short as could be. Where a reader kept it from that, the next commit says how long it is.
+    /// Its file was made empty.
     pub(crate) fn truncated(&self) {
         self.bytes.store(0, Relaxed);
         self.begins_anew();
@@ -135,6 +145,11 @@ impl Log {
         let size = self.used();
         self.full.store(full(self.limit).max(2 * size), Relaxed);
         self.moved.store(size, Relaxed);
+    }
+
+    /// Nobody is known to be in its way any more.
+    pub(crate) fn is_to_be_moved(&self) {
+        self.moved.store(0, Relaxed);
     }
 
     /// Whether the writer should wait for it.
@@ -171,8 +186,9 @@ impl Log {
     /// As SQLite tells.
     pub(crate) fn move_most(&self, lane: &Lane<'_>) -> Result<()> {
         let size = self.used();
-        let result = self.checkpoint(lane, "PASSIVE");
+        // Before it, as a reader that ends meanwhile may take that back.
         self.moved.store(size, Relaxed);
+        let result = self.checkpoint(lane, "PASSIVE");
         let appended = self.used().saturating_sub(size);
         self.left.store(result.is_ok() && (1..=MOST_LEFT).contains(&appended), Relaxed);
         result.map(drop)
@@ -184,12 +200,9 @@ impl Log {
     /// As SQLite tells.
     pub(crate) fn checkpoint(&self, lane: &Lane<'_>, mode: &str) -> Result<Row> {
         lane.internal(|connection| {
-            let mut answer = (0, 0, 0);
-            connection.pragma(Some(self.schema.as_str()), "wal_checkpoint", mode, |row| {
-                answer = (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?);
-                Ok(())
-            })?;
-            let (busy, frames, moved) = answer;
+            let sql = pragma_of(&self.schema, &format!("wal_checkpoint({mode})"));
+            let (busy, frames, moved): (i64, i64, i64) =
+                connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
             Ok(Row { busy: busy != 0, all: frames >= 0 && frames == moved })
         })
     }

@@ -15,6 +15,8 @@ pub(crate) struct Queue {
     timeout: Duration,
     /// What the members of a group may weigh together, see [`Work::weight`].
     heaviest_group: usize,
+    /// What a statement of theirs weighs beside its values.
+    statement: usize,
 }
 
 #[derive(Default)]
@@ -32,12 +34,16 @@ struct State {
     held: bool,
     /// Since when jobs have been waiting for that, or were until their time was over.
     waiting_since: Option<Instant>,
+    /// Since when none has.
+    waited_until: Option<Instant>,
     idle: usize,
     closed: bool,
 }
 
 /// How many ended owners are remembered.
 const REMEMBERED: usize = 64;
+/// Jobs wait one after the other when no more than this is between them.
+const BETWEEN: Duration = Duration::from_secs(1);
 
 /// What the writer does next.
 pub(crate) enum Turn {
@@ -60,13 +66,14 @@ pub(crate) enum Lead {
 impl Queue {
     /// At most `limit` jobs wait, each at most `timeout`.
     pub(crate) fn new(limit: usize, timeout: Duration) -> Self {
-        Self { state: Mutex::default(), ready: Condvar::new(), limit, timeout, heaviest_group: usize::MAX }
+        let (state, ready) = (Mutex::default(), Condvar::new());
+        Self { state, ready, limit, timeout, heaviest_group: usize::MAX, statement: 0 }
     }
 
-    /// Bounds what the members of a group weigh together, but for its first.
+    /// Bounds what the members of a group weigh together, but for its first, where a statement weighs so much beside its values.
     #[must_use]
-    pub(crate) fn with_groups_up_to(self, weight: usize) -> Self {
-        Self { heaviest_group: weight, ..self }
+    pub(crate) fn with_groups_up_to(self, heaviest_group: usize, statement: usize) -> Self {
+        Self { heaviest_group, statement, ..self }
     }
 
     /// Adds jobs; those that cannot wait here are failed, and counted in the result.
@@ -208,7 +215,7 @@ impl Queue {
             self.ready.wait(&mut state);
             state.idle -= 1;
         }
-        let turn = state.next_turn(max(), self.heaviest_group, after_transaction);
+        let turn = state.next_turn(max(), (self.heaviest_group, self.statement), after_transaction);
         state.working = turn.is_some();
         turn
     }
@@ -293,6 +300,7 @@ impl Queue {
                     None => state.jobs.push_back(job),
                 }
             }
+            state.note_waiting();
         }
         drop(state);
         for (job, error) in late {
@@ -349,18 +357,28 @@ impl Queue {
 impl State {
     fn note_waiting(&mut self) {
         if !self.held {
-            self.waiting_since = None;
-        } else if self.waiting_since.is_none() && !self.jobs.is_empty() {
-            self.waiting_since = Some(Instant::now());
+            (self.waiting_since, self.waited_until) = (None, None);
+        } else if self.jobs.is_empty() {
+            self.waited_until = self.waited_until.or_else(|| Some(Instant::now()));
+        } else {
+            if self.waited_until.take().is_some_and(|until| until.elapsed() > BETWEEN) {
+                self.waiting_since = None;
+            }
+            self.waiting_since = self.waiting_since.or_else(|| Some(Instant::now()));
         }
     }
 
-    fn next_turn(&mut self, max: usize, heaviest: usize, after_transaction: bool) -> Option<Turn> {
+    fn next_turn(
+        &mut self,
+        max: usize,
+        (heaviest, statement): (usize, usize),
+        after_transaction: bool,
+    ) -> Option<Turn> {
         let first_member = self.jobs.iter().position(|j| is_member(&j.work));
         if let Some(from) = first_member.filter(|first| *first == 0 || after_transaction) {
             let mut weight = 0;
             let fits = |job: &&Job| {
-                weight += job.work.weight();
+                weight += job.work.weight(statement);
                 is_member(&job.work) && weight <= heaviest
             };
             let members = self.jobs.iter().skip(from).take(max).take_while(fits).count().max(1);
@@ -416,13 +434,38 @@ mod tests {
     use crate::job::{Call, Post, Ticket, Want};
     use crate::statement::Statements;
 
-    #[test]
-    fn a_lane_that_comes_late_takes_nothing_before_its_time() {
-        let queue = Queue::new(10, Duration::from_secs(10));
+    fn job(deadline: Option<Instant>) -> Job {
         let statement = Statements::default().intern("SELECT 1");
         let work = Work::Run(Call { statement, params: Params::default(), want: Want::Rows });
         let ticket = Ticket::new(std::sync::Arc::<Post>::default(), 0);
-        queue.push([Job { ticket, work, queued: Instant::now(), deadline: None, cancel: None }]);
+        Job { ticket, work, queued: Instant::now(), deadline, cancel: None }
+    }
+
+    #[test]
+    fn a_job_has_not_waited_for_the_time_of_one_long_before_it() {
+        let queue = Queue::new(10, Duration::from_secs(10));
+        let time = Duration::from_millis(300);
+        for (pause, waited) in [(time, true), (BETWEEN + time, false)] {
+            queue.hold(true);
+            queue.push([job(Some(Instant::now()))]);
+            std::thread::sleep(time);
+            assert!(queue.has_waited(time));
+            queue.expire(|_| ());
+            assert!(!queue.has_waited(time) && queue.len() == 0);
+            std::thread::sleep(pause);
+            queue.push([job(None)]);
+            assert_eq!(queue.has_waited(time), waited);
+            std::thread::sleep(time);
+            assert!(queue.has_waited(time));
+            queue.hold(false);
+            assert_eq!(queue.take_turn(|| 10, false).map(|_| queue.turn_over()), Some(()));
+        }
+    }
+
+    #[test]
+    fn a_lane_that_comes_late_takes_nothing_before_its_time() {
+        let queue = Queue::new(10, Duration::from_secs(10));
+        queue.push([job(None)]);
         let (now, later) = (Instant::now(), Duration::from_millis(30));
         assert!(queue.take_late(now + later, || Some(now + 1000 * later)).unwrap().is_empty());
         assert!(now.elapsed() >= later);

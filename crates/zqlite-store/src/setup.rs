@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rusqlite::Connection;
 use rusqlite::limits::Limit;
 
+use crate::index::quote;
 use crate::settings::{distance, is_own};
 use crate::{Error, ErrorCode, Result};
 
@@ -117,10 +118,10 @@ impl Setup {
                 error
             })?;
             if mode == "rwc" {
-                connection.pragma_update(Some(name.as_str()), "journal_mode", "wal")?;
+                connection.execute_batch(&pragma_of(name, "journal_mode = wal"))?;
             }
             if mode != "ro" {
-                connection.pragma_update(Some(name.as_str()), "synchronous", "full")?;
+                connection.execute_batch(&pragma_of(name, "synchronous = full"))?;
             }
         }
         for (name, value) in self.pragmas.iter().filter(|(name, _)| !is_own(name)) {
@@ -146,6 +147,11 @@ impl Setup {
         }
         Ok(())
     }
+}
+
+/// A pragma of one schema, whose name may be any, such as `order`. (rusqlite quotes only what is no word.)
+pub(crate) fn pragma_of(schema: &str, pragma: &str) -> String {
+    format!("PRAGMA {}.{pragma}", quote(schema))
 }
 
 fn set(connection: &Connection, name: &str, value: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The steward: looks after a store beside its lanes. It moves the write-ahead log into the database file, away from the
-//! writer, and keeps the log bounded; ends calls that have waited too long; and answers whether the database is well.
+//! writer, and keeps the log bounded; and answers whether the database is well. Beside it, as moving a long log takes its time,
+//! the clock ends calls that have waited too long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -16,7 +17,7 @@ use crate::restart::{Found, Restart};
 use crate::store::Shared;
 use crate::{Error, ErrorCode, Result};
 
-/// How often waiting calls are looked through for those whose time is over.
+/// How often waiting calls are looked through for those whose time is over, and connections for those left with a snapshot.
 const TICK: Duration = Duration::from_millis(50);
 
 /// What the steward found.
@@ -43,6 +44,8 @@ pub(crate) struct Signal {
     closing: AtomicBool,
     questions: Mutex<Vec<(Instant, Question)>>,
     wake: Condvar,
+    /// Wakes the clock.
+    close: Condvar,
 }
 
 impl Signal {
@@ -56,6 +59,7 @@ impl Signal {
             closing: AtomicBool::new(false),
             questions: Mutex::default(),
             wake: Condvar::new(),
+            close: Condvar::new(),
         }
     }
 
@@ -141,6 +145,16 @@ impl Signal {
     pub(crate) fn close(&self) {
         self.closing.store(true, Relaxed);
         self.wake();
+        self.close.notify_all();
+    }
+
+    /// Waits for that long. Whether the store goes on.
+    fn rest(&self, time: Duration) -> bool {
+        let mut questions = self.questions.lock();
+        if !self.closing.load(Relaxed) {
+            self.close.wait_for(&mut questions, time);
+        }
+        !self.closing.load(Relaxed)
     }
 }
 
@@ -149,7 +163,11 @@ pub(crate) struct LeftAlone<'a>(&'a Signal);
 
 impl Drop for LeftAlone<'_> {
     fn drop(&mut self) {
-        self.0.backups.fetch_sub(1, Relaxed);
+        if self.0.backups.fetch_sub(1, Relaxed) == 1 {
+            // What it kept from being moved is moved now, and not before some later write, which would wait for it.
+            self.0.logs.iter().for_each(Log::is_to_be_moved);
+            self.0.wake();
+        }
     }
 }
 
@@ -167,7 +185,6 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
         }
         if ticked.elapsed() >= TICK {
             ticked = Instant::now();
-            shared.expire();
             shared.sync_lanes.let_go();
         }
         if checked.elapsed() >= shared.options.pool.health_check_interval {
@@ -190,6 +207,13 @@ pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
     }
     shared.hold_reads(None);
     signal.let_go(&shared.writer);
+}
+
+/// Ends calls that have waited too long, until the store closes. No lane looks at those that wait for a log.
+pub(crate) fn keep_time(shared: &Shared) {
+    while shared.steward.rest(TICK) {
+        shared.expire();
+    }
 }
 
 /// Tries to begin a log anew. `None` when that is over, and the writer goes on.
@@ -305,6 +329,26 @@ mod tests {
             assert!(Instant::now() < until);
             sleep(Duration::from_millis(1));
         }
+    }
+
+    #[test]
+    fn calls_end_in_time_while_the_steward_has_something_else_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Options { path: Some(folder.path().join("test.db")), ..Options::default() }).unwrap();
+        let writer = &store.shared().writer;
+        writer.hold(true);
+        // As moving a long log would.
+        let (busy, ended) = (Duration::from_secs(3), Arc::new(AtomicBool::new(false)));
+        let end = ended.clone();
+        store.shared().steward.ask(Box::new(move |_| {
+            sleep(busy);
+            end.store(true, Relaxed);
+        }));
+        let deadline = Instant::now() + Duration::from_millis(100);
+        let error = store.write_sync(Work::Run(call(&store, "CREATE TABLE t (a)")), Some(deadline)).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Deadline);
+        assert!(!ended.load(Relaxed), "it waited for the steward");
+        writer.hold(false);
     }
 
     #[test]

@@ -231,13 +231,14 @@ impl Store {
             Some(_) => Some(connection::open(path, Role::Reader, &options, &pressure)?),
             None => None,
         };
+        let (group, statement) = (logs::largest_group(options.wal.limit), logs::weight_of_statement(&steward.logs));
         let queue = || Queue::new(options.pool.queue_limit, options.pool.connection_timeout);
         let shared = Arc::new(Shared {
             short: queue(),
             long: queue(),
             bustle: Bustle::default(),
             streams: queue(),
-            writer: queue().with_groups_up_to(logs::largest_group(options.wal.limit)),
+            writer: queue().with_groups_up_to(group, statement),
             desk: Mutex::new(Some(Desk::new(&options, opened))),
             sync_lanes: SyncLanes::default(),
             steward,
@@ -268,6 +269,7 @@ impl Store {
             let kind = if pace.role() == Role::Long { "long" } else { "read" };
             self.spawn(format!("zqlite-{kind}-{i}"), move |shared| reader::serve(shared, opened, pace))?;
         }
+        self.spawn("zqlite-clock".into(), |shared| steward::keep_time(shared))?;
         self.spawn("zqlite-steward".into(), move |shared| steward::serve(shared, steward))
     }
 

@@ -132,6 +132,43 @@ fn what_is_attached_to_a_database_in_memory_has_a_log_within_the_limit() {
     assert!(length(&folder, "aux.db") > MB);
 }
 
+#[test]
+fn a_log_that_could_not_be_emptied_is_not_called_empty() {
+    let (folder, client) = opened(|_| ());
+    write_megabyte(&client, &format!("{AUX}.s"), 1);
+    let other = rusqlite::Connection::open(folder.path().join("aux.db")).unwrap();
+    other.execute_batch("BEGIN; SELECT count(*) FROM s").unwrap();
+    write_megabyte(&client, &format!("{AUX}.s"), 2);
+    write_megabyte(&client, "main.t", 1);
+    let answer = client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    assert_eq!(support::number(&answer), 1.0);
+    assert_eq!(length(&folder, "test.db-wal"), 0);
+    let left = client.store.metrics().wal_bytes;
+    assert!(left > 2_000_000, "{left} bytes");
+    other.execute_batch("COMMIT").unwrap();
+    client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    assert_eq!((client.store.metrics().wal_bytes, length(&folder, "aux.db-wal")), (0, 0));
+}
+
+#[test]
+fn a_file_may_be_attached_by_a_name_that_is_a_word_of_sql() {
+    for name in ["order", "group", "index", "select"] {
+        let path = |folder: &Path| folder.join("word.db");
+        let (folder, client) = opened(|options| {
+            let path = path(options.path.as_ref().unwrap().parent().unwrap());
+            options.setup.attach.push(Attached { name: name.into(), path, readonly: false });
+        });
+        client.run(&format!("CREATE TABLE \"{name}\".w (a INTEGER PRIMARY KEY, b BLOB)"));
+        for i in 0..12 {
+            write_megabyte(&client, &format!("\"{name}\".w"), i);
+            assert!(length(&folder, "word.db-wal") <= LIMIT);
+        }
+        assert!(length(&folder, "word.db") > MB);
+        client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+        assert_eq!(length(&folder, "word.db-wal"), 0);
+    }
+}
+
 /// The file of a program that goes on, with a log that it has not moved.
 fn of_another_program(path: &Path) -> rusqlite::Connection {
     let other = rusqlite::Connection::open(path).unwrap();

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
 use support::{Client, backup_to, code, options};
-use zqlite_store::{BeginMode, Cancel, Error, ErrorCode, Flow, Options, Store, TransactionId, Work};
+use zqlite_store::{
+    BeginMode, Cancel, CheckpointMode, Error, ErrorCode, Flow, Maintenance, Options, Store, TransactionId, Work,
+};
 
 const MB: u64 = 1 << 20;
 
@@ -278,6 +280,32 @@ fn a_backup_that_takes_its_time_keeps_no_write_waiting() {
 }
 
 #[test]
+fn the_log_that_a_backup_kept_is_moved_as_soon_as_it_ends() {
+    let (folder, client) = filled(|_| ());
+    client.one(Work::Maintain(Maintenance::Checkpoint(CheckpointMode::Truncate))).unwrap();
+    let file = || std::fs::metadata(folder.path().join("test.db")).unwrap().len();
+    let before = file();
+    let mut largest = 0;
+    client
+        .store
+        .backup(&backup_to(&folder.path().join("copy.db"), 100), &mut |_| {
+            if largest == 0 {
+                fill_the_log(&client);
+                largest = client.store.metrics().wal_bytes;
+                // Until the steward has done what it can.
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        })
+        .unwrap();
+    // A row of a megabyte, which the backup did not see.
+    let until = Instant::now() + Duration::from_secs(20);
+    while file() < before + 1_000_000 {
+        assert!(Instant::now() < until, "no write came, and the log of {largest} bytes is not moved");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_transaction_larger_than_the_limit_is_made_and_the_log_is_small_again() {
     let (folder, client) = filled(|_| ());
     let log = || std::fs::metadata(folder.path().join("test.db-wal")).unwrap().len();
@@ -306,6 +334,26 @@ fn writes_that_come_together_share_no_commit_larger_than_the_rest_of_the_log() {
         assert!(client.store.metrics().wal_bytes <= LIMIT);
     }
     assert_eq!(client.number("SELECT count(*) FROM t"), 64.0);
+}
+
+#[test]
+fn writes_to_large_pages_share_no_commit_larger_than_the_rest_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = limited(&folder, LIMIT);
+    options.setup.pragmas.push(("page_size".into(), "65536".into()));
+    let client = Client::of(Store::open(options).unwrap());
+    client.run("CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)");
+    // A page each.
+    for a in 0..256 {
+        client.run(&format!("INSERT INTO t VALUES ({a}, zeroblob(60000))"));
+    }
+    let works = (0..256).map(|a| client.member(&format!("UPDATE t SET b = zeroblob(60001) WHERE a = {a}"))).collect();
+    for token in client.start(works) {
+        client.wait(token).unwrap();
+        let bytes = client.store.metrics().wal_bytes;
+        assert!(bytes <= LIMIT, "{bytes} bytes");
+    }
+    assert_eq!(client.number("SELECT count(*) FROM t WHERE length(b) = 60001"), 256.0);
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod token;
 pub use acl::Question as AclQuestion;
 pub(crate) use changes::{Noted, RowChange};
 pub use definition::KindName;
+pub(crate) use definition::quote;
 pub(crate) use definitions::TABLES;
 pub use handle::{AclIndex, BitmapIndex, CidrIndex, CidrRow, Indexes};
 pub(crate) use keeper::Keeper;

@@ -6,7 +6,7 @@ use super::Writer;
 use crate::connection::BUSY_TIMEOUT;
 use crate::fault::fail_point;
 use crate::job::{Call, CheckpointMode, Job, Maintenance, Want};
-use crate::logs::{Log, MAIN};
+use crate::logs::MAIN;
 use crate::metrics::Operation;
 use crate::{Params, Record, Result};
 
@@ -26,36 +26,42 @@ impl Writer<'_, '_> {
                     Call { statement, params: Params::default(), want: Want::Rows }
                 };
                 // Not in one statement for all: that fails where another program has a log of a file that is only read here.
-                let logs = self.shared.steward.logs.iter().filter(|_| matches!(what, Maintenance::Checkpoint(_)));
-                let others = logs.map(Log::schema).filter(|schema| *schema != MAIN);
-                let calls: Vec<_> = std::iter::once(MAIN).chain(others).map(call).collect();
+                let is_checkpoint = matches!(what, Maintenance::Checkpoint(_));
+                let logs = || self.shared.steward.logs.iter().filter(|_| is_checkpoint);
+                let main = (call(MAIN), logs().find(|log| log.is_of_main()));
+                let others = logs().filter(|log| !log.is_of_main()).map(|log| (call(log.schema()), Some(log)));
+                let calls: Vec<_> = std::iter::once(main).chain(others).collect();
                 self.shared.sync_lanes.let_go();
                 fail_point!("maintenance.before");
                 self.lane.watch_over(&job);
-                let result = calls.iter().try_for_each(|call| self.run_maintenance(call, what, &mut records));
+                let result = calls.iter().try_for_each(|(call, log)| {
+                    let busy = self.run_maintenance(call, what, &mut records)?;
+                    if !busy && what == Maintenance::Checkpoint(CheckpointMode::Truncate) {
+                        log.inspect(|log| log.truncated());
+                    }
+                    Ok(())
+                });
                 self.lane.watch.nothing();
                 result
             }
         };
         fail_point!("maintenance.done");
-        if result.is_ok() && what == Maintenance::Checkpoint(CheckpointMode::Truncate) {
-            self.shared.steward.logs.iter().for_each(Log::truncated);
-        }
         self.reply(job, Operation::Write, result.map(|()| records));
     }
 
-    /// Leaves in `records` what the first call answered, or the first that found its log busy.
-    fn run_maintenance(&mut self, call: &Call, what: Maintenance, records: &mut Vec<Record>) -> Result<()> {
+    /// Leaves in `records` what the first call answered, or the first that found its log busy. Whether this one did.
+    fn run_maintenance(&mut self, call: &Call, what: Maintenance, records: &mut Vec<Record>) -> Result<bool> {
         let mut answer = Vec::with_capacity(1);
         if matches!(what, Maintenance::Checkpoint(mode) if mode != CheckpointMode::Passive) {
             self.wait_for_readers(call, &mut answer)?;
         } else {
             self.lane.run_own(call, &mut answer)?;
         }
-        if records.is_empty() || !is_busy(records) && is_busy(&answer) {
+        let busy = is_busy(&answer);
+        if records.is_empty() || !is_busy(records) && busy {
             *records = answer;
         }
-        Ok(())
+        Ok(busy)
     }
 
     /// SQLite, which would do so, asks nobody meanwhile whether to go on.
