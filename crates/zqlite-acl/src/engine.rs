@@ -237,11 +237,6 @@ impl Engine {
         self.routers.iter().map(|(id, ())| *id)
     }
 
-    /// How many peers there are.
-    pub fn peer_count(&self) -> usize {
-        self.peers.len()
-    }
-
     /// Bytes that the rows and lists of rules take.
     pub fn row_bytes(&self) -> usize {
         self.rows.bytes() + self.lists.bytes() + self.names.bytes()

@@ -171,7 +171,8 @@ impl Drop for LeftAlone<'_> {
     }
 }
 
-/// Serves until the store closes, and lets the writer go then: it has calls to answer. Without a connection of its own, for a database in memory, there is no log.
+/// Serves until the store closes, and lets the writer go then: it has calls to answer. Without a connection of its own, for a
+/// database in memory, there is no log.
 pub(crate) fn serve(shared: &Arc<Shared>, opened: Option<Opened>) {
     let lane = opened.as_ref().map(Opened::lane);
     let signal = &shared.steward;

@@ -356,15 +356,19 @@ fn writes_to_large_pages_share_no_commit_larger_than_the_rest_of_the_log() {
     assert_eq!(client.number("SELECT count(*) FROM t WHERE length(b) = 60001"), 256.0);
 }
 
+fn a_write_is_made_that_waits_while_it_closes(folder: &tempfile::TempDir, client: Client) {
+    fill_the_log(&client);
+    client.start(vec![client.member("INSERT INTO t VALUES (77, NULL)")]);
+    drop(client);
+    let again = Client::of(Store::open(limited(folder, LIMIT)).unwrap());
+    assert_eq!(again.number("SELECT count(*) FROM t WHERE a = 77"), 1.0);
+}
+
 #[test]
 fn what_waits_for_the_log_when_the_store_closes_is_made() {
     let (folder, client) = filled(|_| ());
     let (_stream, _flow) = paused_stream(&client);
-    fill_the_log(&client);
-    client.start(vec![client.member("INSERT INTO t VALUES (77, NULL)")]);
-    drop(client);
-    let again = Client::of(Store::open(limited(&folder, LIMIT)).unwrap());
-    assert_eq!(again.number("SELECT count(*) FROM t WHERE a = 77"), 1.0);
+    a_write_is_made_that_waits_while_it_closes(&folder, client);
 }
 
 #[test]
@@ -377,11 +381,7 @@ fn what_waits_for_the_log_when_the_store_closes_does_not_wait_for_a_long_read() 
     while client.store.metrics().active == 0 {
         std::thread::yield_now();
     }
-    fill_the_log(&client);
-    client.start(vec![client.member("INSERT INTO t VALUES (77, NULL)")]);
-    drop(client);
-    let again = Client::of(Store::open(limited(&folder, LIMIT)).unwrap());
-    assert_eq!(again.number("SELECT count(*) FROM t WHERE a = 77"), 1.0);
+    a_write_is_made_that_waits_while_it_closes(&folder, client);
 }
 
 #[test]
