@@ -103,7 +103,7 @@ export declare interface AclDifferenceRow {
  * stands for each address that it routes: it may be reached when it or one of them may be. So a subnet router is visible
  * to those who may reach at least one host behind it.
  *
- * A method that is given the id of a peer, rule or class that does not exist throws a {@link ZqliteError} `ERR_ACL_UNKNOWN`,
+ * A method that is given the id of a peer, rule or class that does not exist throws a `ZqliteError` `ERR_ACL_UNKNOWN`,
  * and `ERR_TYPE` for an argument of a wrong type or range. See `docs/acl.md` for how it works and what it costs.
  */
 export declare class AclEngine {

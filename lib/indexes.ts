@@ -1,7 +1,7 @@
 /** Indexes of the kinds `cidr`, `bitmap` and `acl`, asked at once, on this thread, without SQL. */
 import type * as native from '../native'
-import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, ofNative } from './acl'
-import type { AclAddressBatch, AclBatch, AclDecision, AclDecisions, AclEngine, AclMatch } from './acl'
+import { type AclAddressBatch, type AclBatch, type AclDecision, type AclDecisions, type AclEngine, type AclMatch, ofNative } from './acl'
+import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders } from './acl-questions'
 import type { CidrAddresses } from './cidr'
 import { show } from './config'
 import { callNative, ZqliteError } from './errors'

@@ -70,7 +70,7 @@ impl<const N: usize> Call<N> {
 /// Two addresses in one text, each cut to [`LONGEST`], and a closing zero. What is longer is no address, wherever it is cut.
 const ROOM: usize = 2 * LONGEST + 1;
 
-/// Code units of a text, as `lib/acl.ts` cuts it.
+/// Code units of a text, as `lib/acl-questions.ts` cuts it.
 pub(crate) const LONGEST: usize = 96;
 
 /// Where texts are read to.

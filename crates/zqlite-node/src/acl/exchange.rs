@@ -66,7 +66,7 @@ fn code(decision: Decision) -> f64 {
     }
 }
 
-/// The array of `lib/acl.ts` that questions and answers are written to.
+/// The array of `lib/acl-questions.ts` that questions and answers are written to.
 struct Exchange {
     /// Keeps the memory.
     _array: Float64Array,

@@ -1,0 +1,111 @@
+/** How questions to an `AclEngine` are asked and answered across the border: one alone, and many in typed arrays. */
+import type * as native from '../native'
+import type { AclAddressBatch, AclBatch, AclDecision, AclDecisions } from './acl'
+import { show } from './config'
+import { callNative, fromNative, ZqliteError } from './errors'
+
+/**
+ * Where a question stands for the native side, and its answer last: see `acl/exchange.rs`. One array serves all engines, as a
+ * question is written, asked and its answer read before anything else can run. Nobody else gets hold of it.
+ */
+const exchange = new Float64Array(5)
+const ANSWER = 4
+
+/** Code units of a text that are read. */
+const LONGEST = 96
+
+/** The functions that {@link decide} and {@link decideAddresses} ask. Plain functions, as a call costs half of a method's. */
+export function deciders(of: Pick<native.NativeAclEngine, 'decider' | 'addressDecider'>): [peers: () => void, addresses: (addresses: string) => void] {
+  return [of.decider(exchange), of.addressDecider(exchange)]
+}
+
+/** See `AclEngine.decide`. */
+export function decide(asked: () => void, source: number, destination: number, protocol: number, port: number, at: number): AclDecision {
+  ask(source, destination, service(protocol, port), at)
+  try {
+    asked()
+  } catch (error) {
+    throw fromNative(error)
+  }
+  return decision(exchange[ANSWER] as number)
+}
+
+/** See `AclEngine.decideAddresses`. */
+export function decideAddresses(asked: (addresses: string) => void, source: string, destination: string, protocol: number, port: number, at: number): AclDecision {
+  const from = addressText('source', source)
+  const to = addressText('destination', destination)
+  ask(from.length, 0, service(protocol, port), at)
+  try {
+    asked(from + to)
+  } catch (error) {
+    throw fromNative(error)
+  }
+  return decision(exchange[ANSWER] as number)
+}
+
+/** Writes a question. The array would make numbers of whatever it is given, so nothing else than numbers comes so far. */
+function ask(source: number, destination: number, asked: number, at: number): void {
+  if (typeof source !== 'number') throw notNumber('source', source)
+  if (typeof destination !== 'number') throw notNumber('destination', destination)
+  if (typeof at !== 'number') throw notNumber('at', at)
+  exchange[0] = source
+  exchange[1] = destination
+  exchange[2] = asked
+  exchange[3] = at
+}
+
+function notNumber(name: string, value: unknown): ZqliteError {
+  return new ZqliteError('ERR_TYPE', `${name} must be a number, not ${value === null ? 'null' : typeof value}`)
+}
+
+/** A text of an address, cut where it is too long for any and the error would not show it: see `call.rs`. */
+function addressText(name: string, text: string): string {
+  if (typeof text !== 'string') throw new ZqliteError('ERR_TYPE', `${name} must be a string, not ${text === null ? 'null' : typeof text}`)
+  return text.length > LONGEST ? text.slice(0, LONGEST) : text
+}
+
+/** Protocol and port as one number. */
+function service(protocol: number, port: number): number {
+  if ((protocol & 0xff) !== protocol) throw new ZqliteError('ERR_TYPE', `protocol must be an integer from 0 to 255, not ${String(protocol)}`)
+  if ((port & 0xffff) !== port) throw new ZqliteError('ERR_TYPE', `port must be an integer from 0 to 65535, not ${String(port)}`)
+  return protocol * 0x10000 + port
+}
+
+/** An answer, which comes as one number: the rule's id if it allows, -1 less its id if it denies, `NaN` if none matches. */
+function decision(code: number): AclDecision {
+  if (code >= 0) return { allowed: true, rule: code }
+  return { allowed: false, rule: code < 0 ? -1 - code : null }
+}
+
+/** See `AclEngine.decideBatch`. */
+export function decideBatch(engine: native.NativeAclEngine, batch: AclBatch): AclDecisions {
+  return decideAll(batch, (...questions) => engine.decideBatch(...questions))
+}
+
+/** See `AclEngine.decideAddressesBatch`. */
+export function decideAddressesBatch(engine: native.NativeAclEngine, batch: AclAddressBatch): AclDecisions {
+  return decideAll(batch, (...questions) => engine.decideAddressesBatch(...questions))
+}
+
+function decideAll({ sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclBatch, answer: native.NativeAclEngine['decideBatch']): AclDecisions {
+  own('sources', sources, Uint32Array)
+  own('destinations', destinations, Uint32Array)
+  own('protocols', protocols, Uint8Array)
+  own('ports', ports, Uint16Array)
+  if (into === null || typeof into !== 'object') throw new ZqliteError('ERR_TYPE', `into must be an object of two arrays, not ${show(into)}`)
+  const { rules, allowed } = into
+  own('into.rules', rules, Float64Array)
+  own('into.allowed', allowed, Uint8Array)
+  callNative(() => answer(sources, destinations, protocols, ports, at, rules, allowed))
+  return into
+}
+
+/** Throws where this thread is not the only one that may write an array meanwhile. */
+function own(name: string, array: ArrayBufferView, type: new (length: number) => ArrayBufferView): void {
+  if (!(array instanceof type)) throw new ZqliteError('ERR_TYPE', `${name} must be a ${type.name}, not ${show(array)}`)
+  if (array.buffer instanceof SharedArrayBuffer) throw new ZqliteError('ERR_TYPE', `${name} must not be of memory that threads share`)
+}
+
+function undecided(count: number): AclDecisions {
+  return { allowed: new Uint8Array(count), rules: new Float64Array(count) }
+}
