@@ -4,7 +4,7 @@ use zqlite_cidr::Address;
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{Job, Lanes};
-use crate::lists::{Found, Lists, RICHER, UNSURE, service};
+use crate::lists::{Found, Lists, NEARBY, RICHER, UNSURE, service};
 use crate::names::{NameLists, Named};
 use crate::peer::PeerId;
 use crate::query::{Columns, Query};
@@ -13,9 +13,6 @@ use crate::rows::DenseView;
 
 /// Questions to a block.
 const BLOCK: usize = 32;
-
-/// Lists of at most so many bytes lie in the caches nearby, and asking for their memory would take longer than waiting for it.
-const CACHED: usize = 8 << 20;
 
 impl Lists {
     /// Many questions; `put` is called for each, ascending.
@@ -152,7 +149,8 @@ impl<E: End> Questions for OfAddresses<'_, E> {
         for (pair, (&source, &destination)) in pairs.iter_mut().zip(ranks[SOURCE].iter().zip(&ranks[DESTINATION])) {
             *pair = [source, destination];
         }
-        if self.lists.bytes > CACHED {
+        // Asking for memory that is nearby would take longer than waiting for it.
+        if self.lists.bytes > NEARBY {
             pairs.iter().take(ports.len()).for_each(|&ranks| self.lists.prefetch_lists(ranks));
             pairs.iter().take(ports.len()).for_each(|&ranks| self.lists.prefetch_items(ranks));
         }
@@ -227,6 +225,7 @@ mod tests {
     use super::*;
     use crate::lanes::Level;
     use crate::lists::{Any, One};
+    use crate::merge::tests::has_merged;
     use crate::plain;
     use crate::rule::{Action, PortRange, Rule};
     use crate::selector::Selector;
@@ -318,7 +317,8 @@ mod tests {
 
     #[test]
     fn lists_agree_with_the_plain_engine_whatever_the_instructions() {
-        let (asked, answered, turned, crossed) = (Cell::new(0), Cell::new(0), Cell::new(0), Cell::new(0));
+        let (asked, answered) = (Cell::new(0), Cell::new(0));
+        let (turned, crossed, merged) = (Cell::new(0), Cell::new(0), Cell::new(0));
         // Many rules, and lists of some selectors are long.
         let cases = (
             prop_oneof![3 => 0..60u64, 1 => 150..300u64]
@@ -344,6 +344,7 @@ mod tests {
             let lists = lists.get(&engine, 0).unwrap();
             crossed.set(crossed.get() + usize::from(matches!(lists.any, Any::Crossed(_))));
             turned.set(turned.get() + usize::from(!lists.store.turned.is_empty()));
+            merged.set(merged.get() + usize::from(lists.halves.iter().any(has_merged)));
             let number = |address: Address| u32::try_from(address.bits()).unwrap_or(7);
             let columns: (Vec<u32>, Vec<u32>, Vec<u8>, Vec<u16>) = (
                 queries.iter().map(|query| number(query.source)).collect(),
@@ -436,5 +437,6 @@ mod tests {
         // Whoever always says "unsure" is never wrong.
         assert!(answered.get() * 4 > asked.get(), "{} of {}", answered.get(), asked.get());
         assert!(turned.get() > 5, "{} sets of rules had lists that are turned", turned.get());
+        assert!((5..90).contains(&merged.get()), "{} of 96 sets of rules had lists that are merged", merged.get());
     }
 }

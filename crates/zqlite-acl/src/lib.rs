@@ -50,6 +50,7 @@ mod intervals;
 mod lanes;
 mod list_builder;
 mod lists;
+mod merge;
 mod names;
 mod parties;
 mod peer;
@@ -63,7 +64,9 @@ mod rules;
 mod selector;
 mod side;
 mod spans;
+mod store;
 mod traffic;
+mod turn;
 mod visible;
 
 pub use affected::Change;

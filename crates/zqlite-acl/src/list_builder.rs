@@ -6,12 +6,13 @@ use ahash::RandomState;
 use zqlite_cidr::{AddressRange, Family};
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
-use crate::lanes::{LANES, Scalar, level};
-use crate::lists::{ALONE, Any, Half, Head, LONG_ANY, List, Lists, Made, PAIRED, RICHER, Store, service};
+use crate::lanes::{Scalar, level};
+use crate::lists::{Any, Half, Head, LONG_ANY, Lists, Made, NEARBY, RICHER, service};
 use crate::names::NameLists;
 use crate::ranks::Ranks;
 use crate::rows::Slot;
 use crate::rule::{Rule, RuleId};
+use crate::store::{ALL, ALONE, Item, List, Range, Store};
 
 /// A rule takes at most this many items in the list of one selector; else one that is [`RICHER`].
 const MANY: usize = 16;
@@ -19,29 +20,8 @@ const MANY: usize = 16;
 /// An interval that more selectors hold has no lists.
 const SELECTORS: usize = 24;
 
-/// A list with more items is turned.
-const TURNED: usize = 2 * LANES;
-
-/// A list is not turned when that would take more intervals than this for each of its items, nor when it would take more items
-/// than this for each.
-const WORTH: usize = 64;
-const COPIES: usize = 16;
-
 /// Lists of rules with `*` are crossed when that makes at most so many lists, and items, for each rule.
 const CROSSED: usize = 4;
-
-/// A range of numbers as its first one and how many follow.
-type Range = (u32, u32);
-
-const ALL: Range = (0, u32::MAX);
-
-/// An item of a list before it is written.
-#[derive(Clone, Copy)]
-struct Item {
-    other: Range,
-    service: Range,
-    mark: u32,
-}
 
 /// Lists under construction.
 struct Builder<'a> {
@@ -62,28 +42,38 @@ struct Builder<'a> {
 impl Made for Lists {
     fn make(engine: &Engine) -> Option<Self> {
         let room = engine.options.row_memory.saturating_sub(engine.row_bytes());
-        let (mut builder, ranks) = Builder::of_addresses(engine, room / 4);
-        let both = builder.any_both()?;
-        let [source, destination] = ranks;
-        let (source, sources) = builder.half(SOURCE, source)?;
-        let (destination, destinations) = builder.half(DESTINATION, destination)?;
-        let mut halves = [source, destination];
-        let any = builder.any([sources, destinations], both, &mut halves);
-        builder.store.numbers.shrink_to_fit();
-        builder.store.turned.shrink_to_fit();
-        let mut this = Self { level: level(), halves, any, store: builder.store, ids: ids(engine), bytes: 0 };
-        let half = |half: &Half| {
-            half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
-        };
-        this.bytes = this.halves.iter().map(half).sum::<usize>()
-            + this.any.bytes()
-            + this.store.bytes()
-            + 8 * this.ids.capacity();
+        let mut this = unmerged(engine, room / 4)?;
+        this.merge(room.min(NEARBY).saturating_sub(this.taken()));
+        this.bytes = this.taken();
         (this.bytes <= room).then_some(this)
     }
 
     fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+/// Lists of the selectors of each interval, of at most so many numbers.
+pub(crate) fn unmerged(engine: &Engine, room: usize) -> Option<Lists> {
+    let (mut builder, ranks) = Builder::of_addresses(engine, room);
+    let both = builder.any_both()?;
+    let [source, destination] = ranks;
+    let (source, sources) = builder.half(SOURCE, source)?;
+    let (destination, destinations) = builder.half(DESTINATION, destination)?;
+    let mut halves = [source, destination];
+    let any = builder.any([sources, destinations], both, &mut halves);
+    builder.store.numbers.shrink_to_fit();
+    builder.store.turned.shrink_to_fit();
+    Some(Lists { level: level(), halves, any, store: builder.store, ids: ids(engine), bytes: 0 })
+}
+
+impl Lists {
+    /// Bytes that they take.
+    fn taken(&self) -> usize {
+        let half = |half: &Half| {
+            half.ranks.bytes() + half.heads.capacity() * size_of::<Head>() + half.lists.capacity() * size_of::<List>()
+        };
+        self.halves.iter().map(half).sum::<usize>() + self.any.bytes() + self.store.bytes() + 8 * self.ids.capacity()
     }
 }
 
@@ -103,15 +93,19 @@ impl Made for NameLists {
             copied: 0,
         };
         let any_both = builder.any_both()?;
-        let any_both = builder.put(&any_both, ALONE);
+        let any_both = builder.store.put(&any_both, ALONE);
         let mut any = [const { Vec::new() }; 2];
         let mut paired = [const { Vec::new() }; 2];
         for side in [SOURCE, DESTINATION] {
             for id in 0..count as u32 {
                 let (with_other, without) = builder.items(side, id);
-                paired[side].push(builder.put_paired(&with_other, count));
+                paired[side].push(builder.store.put_paired(&with_other, count, builder.room));
                 let is_long = without.len() > LONG_ANY;
-                any[side].push(if is_long { List { at: 0, len: Head::NONE } } else { builder.put(&without, ALONE) });
+                any[side].push(if is_long {
+                    List { at: 0, len: Head::NONE }
+                } else {
+                    builder.store.put(&without, ALONE)
+                });
                 if builder.store.numbers.len() > builder.room {
                     return None;
                 }
@@ -139,13 +133,6 @@ impl Half {
         for head in self.heads.iter_mut().filter(|head| head.any.len != Head::NONE) {
             head.any = list(head.any.at).unwrap_or_default();
         }
-    }
-}
-
-impl Store {
-    /// The first number stands for the list without items.
-    fn new() -> Self {
-        Self { numbers: vec![0], turned: Vec::new() }
     }
 }
 
@@ -195,7 +182,7 @@ impl<'a> Builder<'a> {
             if with_other.is_empty() && without.is_empty() {
                 continue;
             }
-            paired[id as usize] = self.put_paired(&with_other, self.intervals[1 - side]);
+            paired[id as usize] = self.store.put_paired(&with_other, self.intervals[1 - side], self.room);
             any[id as usize] = without;
             events.push((first, true, id));
             events.push((first + following + 1, false, id));
@@ -279,10 +266,10 @@ impl<'a> Builder<'a> {
         let room = self.store.numbers.len() + self.store.turned.len() + ALONE * items + 2 * pairs <= self.room / 2;
         if !room || items.max(pairs) > CROSSED * self.engine.ordered {
             for (half, lists) in halves.iter_mut().zip(alone) {
-                let lists: Vec<List> = lists.iter().map(|items| self.put(items, ALONE)).collect();
+                let lists: Vec<List> = lists.iter().map(|items| self.store.put(items, ALONE)).collect();
                 half.set_any(|number| lists.get(number as usize).copied());
             }
-            return Any::Apart(self.put(&both, ALONE));
+            return Any::Apart(self.store.put(&both, ALONE));
         }
         let [sources, destinations] = alone;
         let mut crossed = Vec::with_capacity(pairs);
@@ -290,7 +277,7 @@ impl<'a> Builder<'a> {
             for destination in &destinations {
                 let mut items: Vec<Item> = both.iter().chain(source).chain(destination).copied().collect();
                 items.sort_by_key(|item| item.mark);
-                crossed.push(self.put(&items, ALONE));
+                crossed.push(self.store.put(&items, ALONE));
             }
         }
         let row = destinations.len() as u32;
@@ -348,81 +335,6 @@ impl<'a> Builder<'a> {
             );
         }
         (paired, any)
-    }
-
-    /// A list with the other side, which has so many intervals: turned when it is long and that takes little memory.
-    fn put_paired(&mut self, items: &[Item], intervals: usize) -> List {
-        // Half of the room stays for lists as they are.
-        let room = self.store.turned.len() + self.store.numbers.len() + intervals <= self.room / 2;
-        if items.len() > TURNED && intervals <= WORTH * items.len() && room {
-            let (numbers, turned) = (self.store.numbers.len(), self.store.turned.len());
-            if self.turn(items, intervals) {
-                return List { at: turned as u32, len: List::TURNED };
-            }
-            self.store.numbers.truncate(numbers);
-            self.store.turned.truncate(turned);
-        }
-        self.put(items, PAIRED)
-    }
-
-    /// For each interval of the other side a list of the items that hold it; `false` when that takes too much.
-    fn turn(&mut self, items: &[Item], intervals: usize) -> bool {
-        let mut events: Vec<(u32, bool, u32)> = Vec::with_capacity(2 * items.len());
-        for (at, item) in (0..).zip(items) {
-            events.push((item.other.0, true, at));
-            events.extend(
-                item.other.0.checked_add(item.other.1).and_then(|last| Some((last.checked_add(1)?, false, at))),
-            );
-        }
-        events.sort_unstable();
-        let (start, mut written) = (self.store.turned.len(), 0);
-        let mut holding: Vec<u32> = Vec::new();
-        for events in events.chunk_by(|a, b| a.0 == b.0) {
-            let Some(&(rank, ..)) = events.first() else { continue };
-            let end = (start + rank as usize).min(start + intervals);
-            let list = self.store.turned.last().copied().filter(|_| self.store.turned.len() > start).unwrap_or(0);
-            self.store.turned.resize(end, list);
-            for &(_, begins, at) in events {
-                match holding.binary_search(&at) {
-                    Err(place) if begins => holding.insert(place, at),
-                    Ok(place) if !begins => {
-                        holding.remove(place);
-                    }
-                    _ => {}
-                }
-            }
-            if end == start + intervals {
-                break;
-            }
-            written += holding.len();
-            if written > COPIES * items.len() || self.store.numbers.len() > self.room {
-                return false;
-            }
-            let list = if holding.is_empty() { 0 } else { self.store.numbers.len() as u32 };
-            self.store.turned.push(list);
-            if list != 0 {
-                self.store.numbers.push(holding.len() as u32);
-                let holding: Vec<Item> = holding.iter().filter_map(|&at| items.get(at as usize).copied()).collect();
-                self.put(&holding, ALONE);
-            }
-        }
-        let list = self.store.turned.last().copied().filter(|_| self.store.turned.len() > start).unwrap_or(0);
-        self.store.turned.resize(start + intervals, list);
-        true
-    }
-
-    fn put(&mut self, items: &[Item], numbers: usize) -> List {
-        let at = self.store.numbers.len() as u32;
-        for items in items.chunks(LANES) {
-            if numbers == PAIRED {
-                self.store.numbers.extend(items.iter().map(|item| item.other.0));
-                self.store.numbers.extend(items.iter().map(|item| item.other.1));
-            }
-            self.store.numbers.extend(items.iter().map(|item| item.service.0));
-            self.store.numbers.extend(items.iter().map(|item| item.service.1));
-            self.store.numbers.extend(items.iter().map(|item| item.mark));
-        }
-        List { at, len: items.len() as u32 }
     }
 }
 

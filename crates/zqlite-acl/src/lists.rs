@@ -5,7 +5,8 @@
 //! question reads the lists of one side, the one with fewer rules, and compares sixteen rules at once. Rules with `*` on the
 //! other side need only protocol and port compared; they stand in lists of their own, which are read for both sides, as is
 //! one list of rules with `*` on both. This is the linear search in small buckets of HiCuts (Gupta and McKeown, Hot
-//! Interconnects 1999), with selectors for buckets, so that a rule is stored once for each selector that it names.
+//! Interconnects 1999), with selectors for buckets, so that a rule is stored once for each selector that it names; only
+//! where it takes little memory, the short lists of an interval are merged.
 //!
 //! Lists hold the rules in order alone, not the tail, and say nothing of who is enabled: they stay true until the rules
 //! are put in order again. They are made when enough has been asked to be worth it. Where lists would be long, or a rule is
@@ -17,11 +18,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use zqlite_cidr::Address;
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
-use crate::lanes::{Job, LANES, Lanes, Level, prefetch};
+use crate::lanes::{Job, Lanes, Level, prefetch};
 use crate::query::Query;
 use crate::ranks::Ranks;
 use crate::rows::Slot;
 use crate::rule::RuleId;
+use crate::store::{List, Store};
 
 /// Rules stand in lists as marks, which are twice their slots: with this when a rule is richer than the ranges beside it.
 pub(crate) const RICHER: u32 = 1;
@@ -32,17 +34,14 @@ pub(crate) const UNSURE: u32 = u32::MAX - 2;
 /// How often the best rule may prove disabled or expired before rows are asked, which leave such rules out at once.
 const TRIES: usize = 4;
 
+/// Lists of at most so many bytes lie in the caches nearby.
+pub(crate) const NEARBY: usize = 8 << 20;
+
 /// Items for one question in the lists of a side; with more, rows are quicker.
 pub(crate) const LONG: usize = 2048;
 
 /// The same, of rules with `*` on the other side, and with `*` on both.
 pub(crate) const LONG_ANY: usize = 512;
-
-/// Numbers of an item: a range of intervals of the other side, a range of services, a slot.
-pub(crate) const PAIRED: usize = 5;
-
-/// Numbers of an item without the other side.
-pub(crate) const ALONE: usize = 3;
 
 /// Lists that are made when they have become worth it. Snapshots share them.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl<T: Made> Lazy<T> {
         if let Some(lists) = self.lists.get() {
             return lists.as_ref();
         }
-        // Making them takes less than half a microsecond for each rule.
+        // Making them takes half a microsecond to two for each rule.
         let asked = self.asked.fetch_add(more, Ordering::Relaxed) + more;
         if asked < 64 + engine.ordered / 16 {
             return None;
@@ -83,24 +82,6 @@ impl<T: Made> Lazy<T> {
     /// Bytes that the lists take, 0 before they are made.
     pub(crate) fn bytes(&self) -> usize {
         self.lists.get().and_then(Option::as_ref).map_or(0, T::bytes)
-    }
-}
-
-/// A list: where its numbers begin, and how many items it has. Items lie sixteen together, number by number.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct List {
-    pub(crate) at: u32,
-    pub(crate) len: u32,
-}
-
-impl List {
-    /// In place of a length: a list that is *turned*. For each interval of the other side it has a list of what holds that,
-    /// so that the other side needs no comparison. `at` is where among [`Lists::turned`] the first interval stands.
-    pub(crate) const TURNED: u32 = u32::MAX;
-
-    /// How many items a question compares, about.
-    pub(crate) fn cost(self) -> u32 {
-        if self.len == Self::TURNED { LANES as u32 } else { self.len }
     }
 }
 
@@ -131,6 +112,14 @@ pub(crate) struct Half {
     pub(crate) lists: Vec<List>,
 }
 
+impl Half {
+    #[inline(always)]
+    pub(crate) fn lists_from(&self, from: u32, count: u32) -> &[List] {
+        let from = from as usize;
+        self.lists.get(from..from + count as usize).unwrap_or(&[])
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Lists {
     pub(crate) level: Level,
@@ -158,14 +147,6 @@ impl Any {
             Any::Crossed(lists) => lists.capacity() * size_of::<List>(),
         }
     }
-}
-
-/// The items of lists.
-#[derive(Debug)]
-pub(crate) struct Store {
-    pub(crate) numbers: Vec<u32>,
-    /// For each interval of a [turned](List::TURNED) list where in `numbers` the length of its list stands, and its items behind.
-    pub(crate) turned: Vec<u32>,
 }
 
 /// What the lists know.
@@ -257,8 +238,7 @@ impl Lists {
 
     #[inline(always)]
     fn of(&self, side: usize, head: &Head) -> &[List] {
-        let from = head.lists as usize;
-        self.halves[side].lists.get(from..from + head.count as usize).unwrap_or(&[])
+        self.halves[side].lists_from(head.lists, head.count)
     }
 
     /// The lowest mark from `after` on that matches.
@@ -308,81 +288,6 @@ pub(crate) fn first_live(engine: &Engine, at: i64, search: impl Fn(u32) -> u32) 
         after = best + 1;
     }
     Found::Unsure
-}
-
-impl Store {
-    pub(crate) fn bytes(&self) -> usize {
-        4 * (self.numbers.capacity() + self.turned.capacity())
-    }
-
-    #[inline(always)]
-    fn turned_at(&self, list: List, rank: u32) -> u32 {
-        self.turned.get(list.at as usize + rank as usize).copied().unwrap_or(0)
-    }
-
-    /// The lowest mark from `after` on among those that match, and `best`.
-    #[inline(always)]
-    pub(crate) fn search_alone(&self, lanes: impl Lanes, list: List, service: u32, mut best: u32, after: u32) -> u32 {
-        let (mut at, mut left) = (list.at as usize, list.len as usize);
-        loop {
-            let count = left.min(LANES);
-            let Some(items) = self.numbers.get(at..at + ALONE * count) else { return best };
-            let (lows, rest) = items.split_at(count);
-            let (spans, marks) = rest.split_at(count);
-            let found = lanes.pick(lanes.within(lows, spans, service) & from(lanes, marks, after), marks);
-            best = best.min(found);
-            left -= count;
-            // They ascend, so that the first of a list is its best.
-            if left == 0 || found != u32::MAX || marks.first().is_none_or(|mark| *mark >= best) {
-                return best;
-            }
-            at += ALONE * count;
-        }
-    }
-
-    /// The same in a list with the other side, where the question has this number.
-    #[inline(always)]
-    pub(crate) fn search_paired(
-        &self,
-        lanes: impl Lanes,
-        list: List,
-        rank: u32,
-        service: u32,
-        mut best: u32,
-        after: u32,
-    ) -> u32 {
-        if list.len == List::TURNED {
-            let at = self.turned_at(list, rank);
-            let len = self.numbers.get(at as usize).copied().unwrap_or(0);
-            return self.search_alone(lanes, List { at: at + 1, len }, service, best, after);
-        }
-        let (mut at, mut left) = (list.at as usize, list.len as usize);
-        loop {
-            let count = left.min(LANES);
-            let Some(items) = self.numbers.get(at..at + PAIRED * count) else { return best };
-            let (lows, rest) = items.split_at(count);
-            let (spans, rest) = rest.split_at(count);
-            let (service_lows, rest) = rest.split_at(count);
-            let (service_spans, marks) = rest.split_at(count);
-            let bits = lanes.within(lows, spans, rank) & lanes.within(service_lows, service_spans, service);
-            let found = lanes.pick(bits & from(lanes, marks, after), marks);
-            best = best.min(found);
-            left -= count;
-            if left == 0 || found != u32::MAX || marks.first().is_none_or(|mark| *mark >= best) {
-                return best;
-            }
-            at += PAIRED * count;
-        }
-    }
-}
-
-/// The bits of marks from `after` on. Nearly always all are, as the best rule is live.
-#[inline(always)]
-fn from(lanes: impl Lanes, marks: &[u32], after: u32) -> u32 {
-    match after.checked_sub(1) {
-        None => u32::MAX,
-        Some(last) => !lanes.within(marks, &[last; LANES], last),
-    }
 }
 
 /// The side whose lists are shorter.

@@ -5,8 +5,9 @@
 
 use crate::engine::{DESTINATION, Engine, SOURCE};
 use crate::lanes::{Job, Lanes, Level};
-use crate::lists::{Found, Head, LONG, List, Store, UNSURE, first_live};
+use crate::lists::{Found, Head, LONG, UNSURE, first_live};
 use crate::rule::RuleId;
+use crate::store::{List, Store};
 
 #[derive(Debug)]
 pub(crate) struct NameLists {
