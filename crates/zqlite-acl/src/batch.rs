@@ -437,6 +437,6 @@ mod tests {
         // Whoever always says "unsure" is never wrong.
         assert!(answered.get() * 4 > asked.get(), "{} of {}", answered.get(), asked.get());
         assert!(turned.get() > 5, "{} sets of rules had lists that are turned", turned.get());
-        assert!((5..90).contains(&merged.get()), "{} of 96 sets of rules had lists that are merged", merged.get());
+        assert!(merged.get() > 5, "{} sets of rules had lists that are merged", merged.get());
     }
 }

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use crate::classes::ClassId;
 use crate::decide::{Endpoint, Packets, Question};
-use crate::engine::{DESTINATION, Engine, SOURCE};
+use crate::engine::{ClassRef, DESTINATION, Engine, Named, SOURCE};
 use crate::error::UnknownId;
+use crate::lanes::{Job, Lanes, level, prefetch};
 use crate::peer::{Peer, PeerId};
 use crate::query::Direction;
 use crate::rows::{Dense, FACTORED, Slot, ones};
@@ -50,20 +51,7 @@ impl Engine {
         if let Some(word) = bits.get_mut(except as usize / 64) {
             *word &= !(1 << (except % 64));
         }
-        let mut ids = vec![0; count];
-        let mut places = ids.iter_mut();
-        let mut left = count;
-        for (at, mut word) in bits.into_iter().enumerate() {
-            while word != 0
-                && let Some(place) = places.next()
-            {
-                *place = (at * 64) as PeerId + word.trailing_zeros();
-                word &= word - 1;
-                left -= 1;
-            }
-        }
-        ids.truncate(count - left);
-        ids
+        level().run(Ones { words: &bits, count })
     }
 
     /// The class of a peer. Peers of a class get the same answer to each question at each time.
@@ -152,7 +140,9 @@ impl Engine {
     fn search(&self, endpoint: Endpoint, side: usize, at: i64, seen: &mut Seen) {
         let other = 1 - side;
         let mut denies = Dense::default();
-        for slot in self.one_sided(side, endpoint, at) {
+        let slots = self.one_sided(side, endpoint, at);
+        self.prefetch_selected(slots.as_slice(), other);
+        for slot in slots {
             // Sets are at hand, where rules are all over memory.
             let same_owner = self.compares_owners.contains(slot);
             if same_owner && endpoint.owner == 0 {
@@ -215,6 +205,16 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Asks for the memory of what rules select on a side, which is all over the place: step by step, so that the waits of a step
+    /// overlap.
+    fn prefetch_selected(&self, slots: &[Slot], side: usize) {
+        let named: Vec<&[u32]> =
+            slots.iter().filter_map(|&slot| self.entries.get(slot)).map(|entry| &*entry.named[side]).collect();
+        let selectors: Vec<&Named> = named.into_iter().flatten().filter_map(|&id| self.selectors.get(id)).collect();
+        let classes: Vec<&[ClassRef]> = selectors.into_iter().map(|named| &*named.classes).collect();
+        classes.into_iter().for_each(|classes| prefetch(classes, 0));
     }
 
     /// Adds the classes that may reach what this one routes.
@@ -283,6 +283,41 @@ impl Engine {
     }
 }
 
+/// The numbers of the bits that are set, ascending, of which there are at most `count`.
+struct Ones<'a> {
+    words: &'a [u64],
+    count: usize,
+}
+
+/// So many numbers are written at once, whether or not a word has as many bits: how many it has cannot be foreseen.
+const STEP: usize = 4;
+
+impl Job for Ones<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn run(self, _: impl Lanes) -> Vec<u32> {
+        let mut numbers = vec![0; self.count + STEP];
+        let mut len = 0;
+        for (at, &word) in (0..).zip(self.words) {
+            let (first, mut bits, mut left) = (64 * at, word, word.count_ones() as usize);
+            while left > 0 {
+                let Some(places) = numbers.get_mut(len..).and_then(|rest| rest.first_chunk_mut::<STEP>()) else {
+                    break;
+                };
+                for place in places {
+                    *place = first + bits.trailing_zeros();
+                    bits &= bits.wrapping_sub(1);
+                }
+                len += left.min(STEP);
+                left = left.saturating_sub(STEP);
+            }
+        }
+        numbers.truncate(len);
+        numbers
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     /// Indexes of classes that are seen.
@@ -291,4 +326,27 @@ struct Seen {
     decided: Dense,
     /// The same for what lies behind routers.
     decided_behind: Dense,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::lanes::Level;
+
+    proptest! {
+        #[test]
+        fn numbers_of_bits_ascend_whatever_the_words(
+            words in proptest::collection::vec(
+                prop_oneof![Just(0u64), Just(u64::MAX), any::<u64>(), (0u32..64).prop_map(|bit| 1 << bit)],
+                0..40,
+            ),
+        ) {
+            let plain: Vec<u32> = (0..).zip(&words).flat_map(|(at, &word)| ones(word).map(move |bit| 64 * at + bit as u32)).collect();
+            for level in Level::all() {
+                prop_assert_eq!(&level.run(Ones { words: &words, count: plain.len() }), &plain);
+            }
+        }
+    }
 }
