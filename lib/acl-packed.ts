@@ -30,13 +30,15 @@ class Packed {
   length = 0
   readonly texts: string[] = []
 
-  push(number: number): void {
-    if (this.length === this.numbers.length) {
-      const larger = new Float64Array(2 * this.length)
+  /** Numbers with room for so many more. Once a rule: the first rules are packed before V8 compiles, when each call counts. */
+  room(count: number): Float64Array {
+    const wanted = this.length + count
+    if (wanted > this.numbers.length) {
+      const larger = new Float64Array(Math.max(wanted, 2 * this.numbers.length))
       larger.set(this.numbers)
       this.numbers = larger
     }
-    this.numbers[this.length++] = number
+    return this.numbers
   }
 }
 
@@ -53,42 +55,41 @@ function pack(rule: AclRule, packed: Packed): boolean {
   if (through !== undefined && !Array.isArray(through)) return false
   if (protocols !== undefined && !Array.isArray(protocols)) return false
   if (ports !== undefined && !Array.isArray(ports)) return false
-  packed.push(id)
-  packed.push(priority)
-  packed.push(flags)
-  packed.push(sources.length)
-  packed.push(destinations.length)
-  packed.push(through?.length ?? 0)
-  packed.push(protocols?.length ?? 0)
-  packed.push(ports?.length ?? 0)
+  const numbers = packed.room(10 + (protocols?.length ?? 0) + 2 * (ports?.length ?? 0))
+  let at = packed.length
+  numbers[at++] = id
+  numbers[at++] = priority
+  numbers[at++] = flags
+  numbers[at++] = sources.length
+  numbers[at++] = destinations.length
+  numbers[at++] = through === undefined ? 0 : through.length
+  numbers[at++] = protocols === undefined ? 0 : protocols.length
+  numbers[at++] = ports === undefined ? 0 : ports.length
   if (expiresAt !== undefined) {
     if (typeof expiresAt !== 'number') return false
-    packed.push(expiresAt)
+    numbers[at++] = expiresAt
   }
   if (family !== undefined) {
     if (typeof family !== 'number') return false
-    packed.push(family)
+    numbers[at++] = family
   }
-  if (!packTexts(sources, packed) || !packTexts(destinations, packed)) return false
-  if (through !== undefined && !packTexts(through, packed)) return false
-  return (protocols === undefined || packProtocols(protocols, packed)) && (ports === undefined || packPorts(ports, packed))
-}
-
-function packProtocols(protocols: readonly unknown[], packed: Packed): boolean {
-  for (const protocol of protocols) {
-    if (typeof protocol !== 'number') return false
-    packed.push(protocol)
+  if (protocols !== undefined) {
+    for (let i = 0; i < protocols.length; i++) {
+      const protocol: unknown = protocols[i]
+      if (typeof protocol !== 'number') return false
+      numbers[at++] = protocol
+    }
   }
-  return true
-}
-
-function packPorts(ports: readonly unknown[], packed: Packed): boolean {
-  for (const range of ports) {
-    if (!Array.isArray(range) || range.length !== 2 || typeof range[0] !== 'number' || typeof range[1] !== 'number') return false
-    packed.push(range[0])
-    packed.push(range[1])
+  if (ports !== undefined) {
+    for (let i = 0; i < ports.length; i++) {
+      const range: unknown = ports[i]
+      if (!Array.isArray(range) || range.length !== 2 || typeof range[0] !== 'number' || typeof range[1] !== 'number') return false
+      numbers[at++] = range[0]
+      numbers[at++] = range[1]
+    }
   }
-  return true
+  packed.length = at
+  return packTexts(sources, packed) && packTexts(destinations, packed) && (through === undefined || packTexts(through, packed))
 }
 
 function packTexts(list: readonly unknown[], packed: Packed): boolean {
