@@ -2,6 +2,7 @@
 import * as native from '../native'
 import { packRules } from './acl-packed'
 import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders } from './acl-questions'
+import { exclusive } from './arrays'
 import { known, knownFields } from './config'
 import { callNative, fromNative } from './errors'
 
@@ -435,7 +436,7 @@ export class AclEngine {
 
   /** As {@link peerClass}, for each of the peers. */
   peerClasses(peers: Uint32Array): Uint32Array {
-    return callNative(() => this.#native.peerClasses(peers))
+    return callNative(() => this.#native.peerClasses(exclusive('peers', peers, 'Uint32Array')))
   }
 
   /**
