@@ -1398,7 +1398,7 @@ export declare interface WaitHistogram extends Histogram {
 export declare interface WalLimits {
     /**
      * Writes wait at three quarters of this until the log can begin anew, so only a commit of more than the last quarter makes it
-     * larger; at least 4 MB, default 64 MB.
+     * larger, and writes while that is moved, by as much as the limit; at least 4 MB, default 64 MB.
      */
     limit?: Size;
     /** A read older than this that they wait for ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
