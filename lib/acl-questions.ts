@@ -65,10 +65,16 @@ function addressText(name: string, text: string): string {
   return text.length > LONGEST ? text.slice(0, LONGEST) : text
 }
 
+/** What is asked, which has no properties where it is nothing. Whatever else is wrong with it, its properties tell. */
+export function question<Query>(query: Query): Query {
+  if (query === undefined || query === null) throw new ZqliteError('ERR_TYPE', `a question must be an object, not ${show(query)}`)
+  return query
+}
+
 /** Protocol and port as one number. */
 function service(protocol: number, port: number): number {
-  if ((protocol & 0xff) !== protocol) throw new ZqliteError('ERR_TYPE', `protocol must be an integer from 0 to 255, not ${String(protocol)}`)
-  if ((port & 0xffff) !== port) throw new ZqliteError('ERR_TYPE', `port must be an integer from 0 to 65535, not ${String(port)}`)
+  if (typeof protocol !== 'number' || (protocol & 0xff) !== protocol) throw new ZqliteError('ERR_TYPE', `protocol must be an integer from 0 to 255, not ${show(protocol)}`)
+  if (typeof port !== 'number' || (port & 0xffff) !== port) throw new ZqliteError('ERR_TYPE', `port must be an integer from 0 to 65535, not ${show(port)}`)
   return protocol * 0x10000 + port
 }
 

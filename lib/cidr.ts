@@ -247,7 +247,7 @@ export class CidrTable {
 
 function oneOf<T extends string>(name: string, value: T | undefined, allowed: readonly T[]): T | undefined {
   if (value === undefined || allowed.includes(value)) return value
-  throw new ZqliteError('ERR_TYPE', `${name} must be ${allowed.map((one) => `'${one}'`).join(' or ')}, not ${value}`)
+  throw new ZqliteError('ERR_TYPE', `${name} must be ${allowed.map((one) => `'${one}'`).join(' or ')}, not ${typeof value === 'string' ? value : show(value)}`)
 }
 
 /** The addresses of a batch as the native part takes them, and how many they are. */

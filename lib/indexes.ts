@@ -1,7 +1,7 @@
 /** Indexes of the kinds `cidr`, `bitmap` and `acl`, asked at once, on this thread, without SQL. */
 import type * as native from '../native'
 import { type AclAddressBatch, type AclBatch, type AclDecision, type AclDecisions, type AclEngine, type AclMatch, ofNative } from './acl'
-import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders } from './acl-questions'
+import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, question as asked } from './acl-questions'
 import { exclusive } from './arrays'
 import { type CidrAddresses, readAddresses } from './cidr'
 import { show } from './config'
@@ -168,7 +168,7 @@ export class NativeAcl implements AclIndex {
   }
 
   decide(query: AclIndexQuery): AclDecision {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = asked(query)
     if (typeof source === 'number' && typeof destination === 'number') return decide(this.#decide, source, destination, protocol, port, at)
     if (typeof source === 'string' && typeof destination === 'string') return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
     throw new ZqliteError('ERR_TYPE', `source and destination must both be numbers of peers, or both be texts of addresses, not ${show(source)} and ${show(destination)}`)
@@ -187,7 +187,7 @@ export class NativeAcl implements AclIndex {
   }
 
   explain(query: AclIndexQuery): AclReasons {
-    const { allowed, rule, matching } = callNative(() => this.#native.explain(question(query)))
+    const { allowed, rule, matching } = callNative(() => this.#native.explain(question(asked(query))))
     return { allowed, rule: rule ?? null, matching: matching as AclMatch[] }
   }
 }

@@ -75,6 +75,8 @@ export interface MigrationResult {
 
 const migrateOptions: Record<keyof MigrateOptions, true> = { dryRun: true, onProgress: true, signal: true, timeout: true }
 
+const migrationFields: Record<keyof Migration, true> = { version: true, name: true, up: true }
+
 const MISMATCH: ErrorCode = 'ERR_MIGRATION'
 
 /** The file and the program do not agree on what has been applied. Nothing was changed. */
@@ -229,7 +231,9 @@ function refuseGaps(plan: readonly MigrationStep[]): void {
 function checked<Tx extends MigrationTransaction>(migrations: readonly Migration<Tx>[]): Planned<Tx>[] {
   if (!Array.isArray(migrations)) throw new ZqliteError('ERR_TYPE', `migrations must be an array or a folder, not ${show(migrations)}`)
   const plan = new Map<number, Planned<Tx>>()
-  for (const migration of migrations as readonly Migration<Tx>[]) {
+  for (const [i, migration] of (migrations as readonly Migration<Tx>[]).entries()) {
+    if (typeof migration !== 'object' || migration === null) throw new ZqliteError('ERR_TYPE', `migrations[${i}] must be an object, not ${show(migration)}`)
+    known(`migrations[${i}].`, migration, migrationFields)
     const { version, name, up } = migration
     if (!Number.isSafeInteger(version) || version < 1) throw new ZqliteError('ERR_TYPE', `the version of a migration must be 1 or more, not ${show(version)}`)
     if (typeof name !== 'string' || name === '') throw new ZqliteError('ERR_TYPE', `migration ${version} needs a name`)
