@@ -1,9 +1,10 @@
 /** Access rules in memory: who may reach whom, and who therefore sees whom. */
 import * as native from '../native'
 import { packRules } from './acl-packed'
-import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders } from './acl-questions'
-import { known, knownFields } from './config'
-import { callNative, fromNative } from './errors'
+import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, question } from './acl-questions'
+import { exclusive } from './arrays'
+import { known, knownFields, show } from './config'
+import { callNative, fromNative, ZqliteError } from './errors'
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
 export interface AclRule {
@@ -276,6 +277,7 @@ export class AclEngine {
   /** @throws {ZqliteError} `ERR_TYPE` */
   constructor(options: AclEngineOptions = {}) {
     known('', options, { memory: true })
+    if (options.memory === null) throw new ZqliteError('ERR_TYPE', 'memory must be a number, not null')
     this.#native = callNative(() => new native.NativeAclEngine(options.memory))
     ;[this.#decide, this.#decideAddresses] = deciders(this.#native)
     this.#setEnabled = this.#native.toggle()
@@ -360,7 +362,7 @@ export class AclEngine {
 
   /** May one peer reach the other, or an address that it routes? */
   decide(query: AclQuery): AclDecision {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return decide(this.#decide, source, destination, protocol, port, at)
   }
 
@@ -370,7 +372,7 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
    */
   decideAddresses(query: AclAddressQuery): AclDecision {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
   }
 
@@ -386,7 +388,7 @@ export class AclEngine {
 
   /** As {@link decide}, with every rule that matches. */
   explain(query: AclQuery): AclExplanation {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return callNative(() => this.#native.explain(source, destination, protocol, port, at)) as AclExplanation
   }
 
@@ -396,7 +398,7 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
    */
   explainAddresses(query: AclAddressQuery): AclExplanation {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return callNative(() => this.#native.explainAddresses(source, destination, protocol, port, at)) as AclExplanation
   }
 
@@ -435,7 +437,7 @@ export class AclEngine {
 
   /** As {@link peerClass}, for each of the peers. */
   peerClasses(peers: Uint32Array): Uint32Array {
-    return callNative(() => this.#native.peerClasses(peers))
+    return callNative(() => this.#native.peerClasses(exclusive('peers', peers, 'Uint32Array')))
   }
 
   /**
@@ -456,9 +458,10 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_ACL_RULE` when the change could not be made
    */
   affected(change: AclChange, at = Date.now()): Uint32Array {
+    if (typeof change !== 'object' || change === null || Array.isArray(change)) throw new ZqliteError('ERR_TYPE', `a change must be an object, not ${show(change)}`)
     knownFields(() => 'a change', [change], changeFields)
-    knownFields(ruleName, change?.putRules ?? [], ruleFields)
-    knownFields(peerName, change?.putPeers ?? [], peerFields)
+    knownFields(ruleName, change.putRules ?? [], ruleFields)
+    knownFields(peerName, change.putPeers ?? [], peerFields)
     return callNative(() => this.#native.affected(change as native.NativeAclChange, at))
   }
 
@@ -500,7 +503,7 @@ export class AclEngine {
 
 type Fields<Of> = Record<keyof Required<Of>, true>
 
-const ruleName = ({ id }: AclRule): string => `rule ${id}`
+const ruleName = ({ id }: AclRule): string => `rule ${show(id)}`
 const ruleFields: Fields<AclRule> = {
   id: true,
   priority: true,
@@ -515,6 +518,6 @@ const ruleFields: Fields<AclRule> = {
   through: true,
   family: true,
 }
-const peerName = ({ id }: AclPeer): string => `peer ${id}`
+const peerName = ({ id }: AclPeer): string => `peer ${show(id)}`
 const peerFields: Fields<AclPeer> = { id: true, addresses: true, labels: true, owner: true, routes: true }
 const changeFields: Fields<AclChange> = { removeRules: true, putRules: true, enable: true, disable: true, removePeers: true, putPeers: true }
