@@ -121,7 +121,7 @@ impl Engine {
     }
 
     pub(crate) fn traffic(&self, rules: &[Slot]) -> Traffic {
-        allowed(rules.iter().filter_map(|&slot| self.rule_in(slot)))
+        allowed(&rules.iter().filter_map(|&slot| self.rule_in(slot)).collect::<Vec<_>>())
     }
 
     /// The classes that some allow lets send to a destination, unless a deny stands before it.

@@ -36,10 +36,10 @@
 //! are asked for with port 0, so a rule that is to match them should name no ports.
 
 mod affected;
-mod audit;
 mod batch;
 mod classes;
 mod comparison;
+mod conflicts;
 mod cow;
 mod decide;
 mod difference;
@@ -67,11 +67,12 @@ mod spans;
 mod store;
 mod traffic;
 mod turn;
+mod unused;
 mod visible;
 
 pub use affected::Change;
-pub use audit::{Conflict, UnusedReason, UnusedRule};
 pub use classes::ClassId;
+pub use conflicts::Conflict;
 pub use difference::{Difference, DifferenceRow, PairCounts, Party, Passage};
 pub use engine::{Engine, Options};
 pub use error::{ChangeError, PeerError, PeerFault, PeerField, RuleError, RuleFault, RuleField, UnknownId};
@@ -80,3 +81,4 @@ pub use peer::{Peer, PeerId};
 pub use query::{Columns, Decision, Direction, Explanation, MatchingRule, Query};
 pub use rule::{Action, PortRange, Rule, RuleId, UnknownAction};
 pub use selector::{Label, LabelError, LabelFault, LabelKind, Selector, SelectorError};
+pub use unused::{UnusedReason, UnusedRule};

@@ -204,6 +204,10 @@ impl Engine {
                     self.routing(&entry.named[other]).for_each(&mut behind);
                 }
             }
+            // Then everybody has been looked at with all rules.
+            if everyone && !same_owner && (side == DESTINATION || entry.rule.through.is_empty()) {
+                break;
+            }
         }
     }
 
