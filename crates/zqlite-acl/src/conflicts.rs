@@ -1,15 +1,19 @@
 //! Pairs of rules that only their action tells apart.
 //!
-//! A deny meets few rules by its protocols and ports, or few by whom it selects. Those that meet it by the fewer of both are looked at.
+//! Of all allows of its priority a deny may meet few by protocols and ports, few by sources, or few by destinations. Those that it
+//! meets by the fewest are gone through.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use zqlite_cidr::{Address, AddressRange};
 
 use crate::engine::{DESTINATION, Engine, Entry, SOURCE};
-use crate::rows::{Dense, Slot, ones};
-use crate::rule::{Action, RuleId};
+use crate::filter::merge;
+use crate::rows::Dense;
+use crate::rule::{Action, Rule, RuleId};
+use crate::selector::Selector;
 use crate::spans::Spans;
 use crate::traffic::Services;
 
@@ -22,28 +26,34 @@ pub struct Conflict {
     pub allow: RuleId,
 }
 
-/// So many sets are remembered; then it is begun anew.
+/// What is known of so many lists of selectors is remembered; then it is begun anew.
 const REMEMBERED: usize = 256;
 
 /// A rule with more combinations of protocols and ranges of ports is only found by its ports.
 const COMBINATIONS: usize = 16;
 
+/// The selectors of more classes than these are put together.
+const FEW_CLASSES: usize = 8;
+
+/// So few are gone through without looking for fewer.
+const FEW: usize = 16;
+
 impl Engine {
     /// Pairs of an allow and a deny of equal priority that can match the same traffic at the time `at`, ascending; at
     /// most `limit` of them. Two labels can meet when a peer bears both.
     ///
-    /// There can be as many pairs as allows times denies, and all of them are found where `limit` lets them.
+    /// There can be as many pairs as allows times denies; looking for them ends with the deny that reaches the limit.
     pub fn conflicts(&self, at: i64, limit: usize) -> Vec<Conflict> {
-        let live = self.enabled.iter().filter_map(|slot| self.entries.get(slot).map(|entry| (slot, entry)));
-        let (mut denies, mut allows) = (Vec::new(), HashMap::<i32, Vec<(Slot, &Entry)>>::new());
-        for (slot, entry) in live.filter(|(_, entry)| at < entry.expires_at) {
+        let (mut denies, mut allows) = (Vec::new(), HashMap::<i32, Vec<&Entry>>::new());
+        let live = self.enabled.iter().filter_map(|slot| self.entries.get(slot));
+        for entry in live.filter(|entry| at < entry.expires_at) {
             match entry.rule.action {
                 Action::Deny => denies.push(entry),
-                Action::Allow => allows.entry(entry.rule.priority).or_default().push((slot, entry)),
+                Action::Allow => allows.entry(entry.rule.priority).or_default().push(entry),
             }
         }
-        let mut indexes: HashMap<i32, Allows> = HashMap::new();
-        let mut meetings = Meetings { engine: self, known: HashMap::new() };
+        let mut indexes: HashMap<i32, Allows<'_>> = HashMap::new();
+        let mut known = HashMap::new();
         let mut conflicts: Vec<Conflict> = Vec::new();
         denies.sort_unstable_by_key(|entry| entry.order.1);
         for deny in denies {
@@ -58,25 +68,20 @@ impl Engine {
             if by_service == 0 {
                 continue;
             }
-            let [sources, destinations] = [SOURCE, DESTINATION].map(|side| meetings.of(side, deny));
-            let fewest = [&sources, &destinations].into_iter().flatten().min_by_key(|set| set.count);
+            let whom = [SOURCE, DESTINATION].map(|side| self.whom(side, deny, &mut known));
             let mut met: Vec<RuleId> = Vec::new();
-            let mut look = |slot: Slot| {
-                let meets = |set: &Option<Rc<Meeting>>| set.as_ref().is_none_or(|set| set.slots.contains(slot));
-                if meets(&sources)
-                    && meets(&destinations)
-                    && let Some((id, theirs)) = index.services.get(&slot)
+            let mut look = |place: u32| {
+                if let Some((allow, theirs)) = index.rules.get(place as usize)
                     && theirs.meet(&services)
+                    && whom.iter().enumerate().all(|(side, whom)| whom.meets(self, side, allow))
                 {
-                    met.push(*id);
+                    met.push(allow.order.1);
                 }
             };
-            match fewest.filter(|set| set.count < by_service) {
-                Some(set) => {
-                    let other =
-                        if sources.as_ref().is_some_and(|it| Rc::ptr_eq(it, set)) { &destinations } else { &sources };
-                    each_common(&set.slots, other.as_ref().map(|other| &other.slots), &mut look);
-                }
+            let sides = [SOURCE, DESTINATION].into_iter().filter(|_| by_service > FEW);
+            let fewest = sides.map(|side| (index.sides[side].count(self, &whom[side]), side)).min();
+            match fewest.filter(|(count, _)| *count < by_service) {
+                Some((_, side)) => index.sides[side].meeting(self, &whom[side], &mut look),
                 None => index.meeting(&services, &mut look),
             }
             met.sort_unstable();
@@ -87,90 +92,101 @@ impl Engine {
         conflicts
     }
 
-    /// The rules that name `*` or one of these selectors on a side; some may have been removed.
-    pub(crate) fn with_any(&self, side: usize, selectors: &[u32]) -> Dense {
-        let mut rules = self.sides[side].any.as_ref().clone();
-        self.slots(side, selectors).into_iter().for_each(|slot| rules.insert(slot));
-        rules
-    }
-}
-
-fn each_common(some: &Dense, others: Option<&Dense>, visit: &mut impl FnMut(Slot)) {
-    for (group, &mask) in some.masks.iter().enumerate() {
-        for at in ones(mask & others.map_or(u64::MAX, |others| others.mask(group))) {
-            let word = 64 * group + at;
-            let bits = some.word(word) & others.map_or(u64::MAX, |others| others.word(word));
-            ones(bits).for_each(|bit| visit((64 * word + bit) as Slot));
+    fn whom<'a>(&self, side: usize, entry: &'a Entry, known: &mut Known<'a>) -> Rc<Whom> {
+        if known.len() >= REMEMBERED {
+            known.clear();
         }
-    }
-}
-
-/// Rules that can match what another does on a side.
-struct Meeting {
-    slots: Dense,
-    count: usize,
-}
-
-/// By side and the selectors that a rule names there.
-struct Meetings<'a> {
-    engine: &'a Engine,
-    known: HashMap<(usize, &'a [u32]), Rc<Meeting>>,
-}
-
-impl<'a> Meetings<'a> {
-    /// `None` is all rules.
-    fn of(&mut self, side: usize, entry: &'a Entry) -> Option<Rc<Meeting>> {
-        let selectors = if side == SOURCE { &entry.rule.sources } else { &entry.rule.destinations };
-        if selectors.contains(&crate::Selector::Any) {
-            return None;
-        }
-        if self.known.len() >= REMEMBERED {
-            self.known.clear();
-        }
-        let engine = self.engine;
-        let meeting = self.known.entry((side, &entry.named[side])).or_insert_with(|| {
-            let mut ids: Dense = entry.named[side].iter().copied().collect();
-            // What else selects a peer that this one selects.
-            for class in engine.selected(&entry.named[side]).filter_map(|index| engine.classes.get(index)) {
-                class.signature.selectors.iter().for_each(|&id| ids.insert(id));
+        let selectors = selectors(&entry.rule, side);
+        let any = selectors.contains(&Selector::Any);
+        let named = &entry.named[side];
+        let whom = known.entry((side, any, named)).or_insert_with(|| {
+            let mut classes: Vec<u32> = self.selected(named).collect();
+            classes.sort_unstable();
+            classes.dedup();
+            let mut ids: Dense = named.iter().copied().collect();
+            if classes.len() > FEW_CLASSES {
+                for class in classes.drain(..).filter_map(|index| self.classes.get(index)) {
+                    class.signature.selectors.iter().for_each(|&id| ids.insert(id));
+                }
             }
-            for range in selectors.iter().filter_map(crate::Selector::addresses) {
-                engine.spans.meeting(range, &mut |_, id| ids.insert(id));
-            }
-            let slots = engine.with_any(side, &ids.iter().collect::<Vec<_>>());
-            let count = slots.words.iter().map(|word| word.count_ones() as usize).sum();
-            Rc::new(Meeting { slots, count })
+            let addresses = merge(selectors.iter().filter_map(Selector::addresses).collect());
+            Rc::new(Whom { any, ids, classes, addresses })
         });
-        Some(Rc::clone(meeting))
+        Rc::clone(whom)
     }
 }
 
-/// Allows of one priority, to be found by protocol and port.
-struct Allows {
-    services: HashMap<Slot, (RuleId, Services)>,
-    /// Those that name few protocols.
-    naming: Ranges,
-    /// All others.
-    others: Ranges,
-    all: Ranges,
+/// By side, whether there is `*`, and the other selectors.
+type Known<'a> = HashMap<(usize, bool, &'a [u32]), Rc<Whom>>;
+
+fn selectors(rule: &Rule, side: usize) -> &[Selector] {
+    if side == SOURCE { &rule.sources } else { &rule.destinations }
 }
 
-impl Allows {
-    fn new(allows: &[(Slot, &Entry)]) -> Self {
-        let mut services = HashMap::new();
+/// What one side of a rule can meet.
+struct Whom {
+    any: bool,
+    /// Selectors of which each selects what this side does, or a peer that it does, but for those of `classes`.
+    ids: Dense,
+    /// Few classes, each of which many selectors may select.
+    classes: Vec<u32>,
+    /// Ascending; no two overlap or touch.
+    addresses: Vec<AddressRange>,
+}
+
+impl Whom {
+    /// The selectors that select each class, ascending.
+    fn of_classes<'a>(&'a self, engine: &'a Engine) -> impl Iterator<Item = &'a [u32]> {
+        self.classes
+            .iter()
+            .filter_map(|&index| engine.classes.get(index))
+            .map(|class| class.signature.selectors.as_ref())
+    }
+
+    fn meets(&self, engine: &Engine, side: usize, other: &Entry) -> bool {
+        let meets = |range: AddressRange| {
+            let next = self.addresses.partition_point(|own| own.last() < range.first());
+            self.addresses.get(next).is_some_and(|own| own.first() <= range.last())
+        };
+        let others = selectors(&other.rule, side);
+        self.any
+            || others.contains(&Selector::Any)
+            || other.named[side]
+                .iter()
+                .any(|id| self.ids.contains(*id) || self.of_classes(engine).any(|it| it.binary_search(id).is_ok()))
+            || others.iter().filter_map(Selector::addresses).any(meets)
+    }
+}
+
+/// Allows of one priority, to be found by protocol and port and by whom they select. Each is known by its place.
+struct Allows<'a> {
+    rules: Vec<(&'a Entry, Services)>,
+    /// Protocols and ports of those that name few protocols.
+    naming: Ranges,
+    /// Ports of all others.
+    others: Ranges,
+    /// Ports of all.
+    all: Ranges,
+    sides: [Side; 2],
+}
+
+impl<'a> Allows<'a> {
+    fn new(allows: &[&'a Entry]) -> Self {
         let (mut naming, mut others, mut all) = (Vec::new(), Vec::new(), Vec::new());
-        for &(slot, entry) in allows {
-            let of = Services::of(&entry.rule);
-            let ports = || of.ports.0.iter().filter_map(|range| numbers(0, range.low, range.high));
-            all.extend(ports().map(|range| (range, slot)));
-            match combinations(&of) {
-                Some(few) => naming.extend(few.into_iter().map(|range| (range, slot))),
-                None => others.extend(ports().map(|range| (range, slot))),
+        let mut rules = Vec::with_capacity(allows.len());
+        for (place, &entry) in (0..).zip(allows) {
+            let services = Services::of(&entry.rule);
+            let ports = || services.ports.0.iter().filter_map(|range| numbers(0, range.low, range.high));
+            all.extend(ports().map(|range| (range, place)));
+            match combinations(&services) {
+                Some(few) => naming.extend(few.into_iter().map(|range| (range, place))),
+                None => others.extend(ports().map(|range| (range, place))),
             }
-            services.insert(slot, (entry.order.1, of));
+            rules.push((entry, services));
         }
         let [naming, others, all] = [naming, others, all].map(Ranges::new);
-        Self { services, naming, others, all }
+        let sides = [SOURCE, DESTINATION].map(|side| Side::new(side, allows));
+        Self { rules, naming, others, all, sides }
     }
 
     /// By which ranges of which rules are those found that meet these services?
@@ -190,8 +206,61 @@ impl Allows {
     }
 
     /// Visits those that may meet these services, some several times.
-    fn meeting(&self, services: &Services, visit: &mut impl FnMut(Slot)) {
-        self.search(services, |ranges, range| ranges.spans.meeting(range, &mut |_, slot| visit(slot)));
+    fn meeting(&self, services: &Services, visit: &mut impl FnMut(u32)) {
+        self.search(services, |ranges, range| ranges.spans.meeting(range, &mut |_, place| visit(place)));
+    }
+}
+
+/// The places of rules by what they select on a side.
+struct Side {
+    rules: u32,
+    any: Vec<u32>,
+    naming: HashMap<u32, Vec<u32>>,
+    addresses: Ranges,
+    /// How many of the rules name selectors of a class.
+    of_class: RefCell<HashMap<u32, usize>>,
+}
+
+impl Side {
+    fn new(side: usize, rules: &[&Entry]) -> Self {
+        let (mut any, mut naming, mut addresses) = (Vec::new(), HashMap::<u32, Vec<u32>>::new(), Vec::new());
+        for (place, entry) in (0..).zip(rules) {
+            let selectors = selectors(&entry.rule, side);
+            if selectors.contains(&Selector::Any) {
+                any.push(place);
+            }
+            entry.named[side].iter().for_each(|&id| naming.entry(id).or_default().push(place));
+            addresses.extend(selectors.iter().filter_map(Selector::addresses).map(|range| (range, place)));
+        }
+        Self { rules: rules.len() as u32, any, naming, addresses: Ranges::new(addresses), of_class: RefCell::default() }
+    }
+
+    /// How many [`meeting`](Self::meeting) visits.
+    fn count(&self, engine: &Engine, whom: &Whom) -> usize {
+        if whom.any {
+            return self.rules as usize;
+        }
+        let of = |id: &u32| self.naming.get(id).map_or(0, Vec::len);
+        let mut naming: usize = whom.ids.iter().map(|id| of(&id)).sum();
+        let mut known = self.of_class.borrow_mut();
+        for (&class, ids) in whom.classes.iter().zip(whom.of_classes(engine)) {
+            naming += *known.entry(class).or_insert_with(|| ids.iter().map(of).sum());
+        }
+        let addresses: usize = whom.addresses.iter().map(|&range| self.addresses.count(range)).sum();
+        self.any.len() + naming + addresses
+    }
+
+    /// Visits those that this side of a rule can meet, some several times.
+    fn meeting(&self, engine: &Engine, whom: &Whom, visit: &mut impl FnMut(u32)) {
+        if whom.any {
+            return (0..self.rules).for_each(visit);
+        }
+        let of_classes = whom.of_classes(engine).flatten().copied();
+        let naming = whom.ids.iter().chain(of_classes).filter_map(|id| self.naming.get(&id)).flatten();
+        self.any.iter().chain(naming).for_each(|&place| visit(place));
+        for &range in &whom.addresses {
+            self.addresses.spans.meeting(range, &mut |_, place| visit(place));
+        }
     }
 }
 
@@ -220,7 +289,7 @@ struct Ranges {
 }
 
 impl Ranges {
-    fn new(ranges: Vec<(AddressRange, Slot)>) -> Self {
+    fn new(ranges: Vec<(AddressRange, u32)>) -> Self {
         let mut firsts: Vec<Address> = ranges.iter().map(|(range, _)| range.first()).collect();
         let mut lasts: Vec<Address> = ranges.iter().map(|(range, _)| range.last()).collect();
         firsts.sort_unstable();

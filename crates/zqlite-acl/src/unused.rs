@@ -3,7 +3,7 @@
 //! What covers a rule holds the ends of all ranges that the rule names. So the rules that may cover it are those of a question about
 //! such ends, and are found as the rules that match one are: by intersecting rows. What is found is compared in full.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use zqlite_cidr::{Address, AddressRange};
 
 use crate::engine::{DESTINATION, Engine, Entry, SOURCE};
 use crate::filter::merge;
-use crate::rows::{Dense, FACTORED, GROUP_SLOTS, Row, Slot, ones};
+use crate::rows::{Dense, FACTORED, GROUP_SLOTS, Row, RowId, Slot, ones};
 use crate::rule::{Rule, RuleId};
 use crate::selector::{Label, Selector};
 use crate::traffic::Services;
@@ -38,7 +38,7 @@ pub enum UnusedReason {
     Shadowed(RuleId),
 }
 
-/// So many sets and extents are remembered; then it is begun anew.
+/// So many sets are remembered; then it is begun anew.
 const REMEMBERED: usize = 256;
 
 impl Engine {
@@ -55,6 +55,13 @@ impl Engine {
         }
         unused.sort_unstable_by_key(|unused| unused.rule);
         unused
+    }
+
+    /// The rules that name `*` or one of these selectors on a side; some may have been removed.
+    fn with_any(&self, side: usize, selectors: &[u32]) -> Dense {
+        let mut rules = self.sides[side].any.as_ref().clone();
+        self.slots(side, selectors).into_iter().for_each(|slot| rules.insert(slot));
+        rules
     }
 }
 
@@ -93,19 +100,18 @@ impl<'a> Audit<'a> {
         let engine = self.engine;
         let extent = Extent::of(&entry.rule);
         let mut among = Vec::new();
-        for (side, selectors) in [(SOURCE, &entry.rule.sources), (DESTINATION, &entry.rule.destinations)] {
-            self.among_sides(side, selectors, &mut among);
+        for side in [SOURCE, DESTINATION] {
+            self.among_sides(side, &extent.sides[side], &mut among);
         }
-        let ports = &extent.services.ports.0;
-        let ends = ports.first().into_iter().chain(ports.last()).flat_map(|range| [range.low, range.high]);
+        let ends = extent.services.ports.0.iter().flat_map(|range| [range.low, range.high]);
+        let rows: BTreeSet<RowId> = ends.filter_map(|port| engine.ports.get(port)).collect();
         // Where there is no row, the others must tell.
-        let rows = ends.filter_map(|port| engine.ports.get(port)).filter(|row| *row != FACTORED);
+        let rows = rows.into_iter().filter(|row| *row != FACTORED);
         among.extend(rows.map(|row| Among::Row(engine.rows.view(row), &engine.any_port)));
-        let named = |protocol: &u8| extent.services.has(*protocol);
-        for protocol in (0..=u8::MAX).find(named).into_iter().chain((0..=u8::MAX).rfind(named)) {
-            let set = engine.protocols.get(usize::from(protocol)).map(|set| usize::from(*set));
-            among.extend(set.and_then(|set| engine.protocol_sets.get(set)).map(|set| Among::Shared(set)));
-        }
+        let named = (0..=u8::MAX).filter(|protocol| extent.services.has(*protocol));
+        let sets: BTreeSet<u16> = named.filter_map(|it| engine.protocols.get(usize::from(it))).copied().collect();
+        let sets = sets.into_iter().filter_map(|set| engine.protocol_sets.get(usize::from(set)));
+        among.extend(sets.map(|set| Among::Shared(set)));
 
         // Where slots are in order, the first that covers decides first; in the tail any may.
         let (ordered, end) = (engine.ordered as Slot, engine.entries.len() as Slot);
@@ -125,28 +131,26 @@ impl<'a> Audit<'a> {
         best
     }
 
-    /// Of which rules those are that select, on a side, all that these selectors do.
-    fn among_sides(&mut self, side: usize, selectors: &[Selector], among: &mut Vec<Among<'a>>) {
+    /// Of which rules those are that select, on a side, all that this one does.
+    fn among_sides(&mut self, side: usize, reach: &Reach<'_>, among: &mut Vec<Among<'a>>) {
         let engine = self.engine;
         let any = &engine.sides[side].any;
-        if selectors.contains(&Selector::Any) {
+        if reach.any {
             return among.push(Among::Shared(any));
         }
-        for selector in selectors.first().into_iter().chain(selectors.last()) {
-            if let Some(range) = selector.addresses() {
-                for end in [range.first(), range.last()] {
-                    among.push(match engine.nobody(side, end).row {
-                        FACTORED => Among::Set(self.holding(side, end)),
-                        row => Among::Row(engine.rows.view(row), any),
-                    });
-                }
-            } else if let Some(&id) = engine.by_selector.get(selector) {
-                if self.naming.len() >= REMEMBERED {
-                    self.naming.clear();
-                }
-                let set = self.naming.entry((side, id)).or_insert_with(|| Rc::new(engine.with_any(side, &[id])));
-                among.push(Among::Set(Rc::clone(set)));
+        for end in reach.addresses.iter().flat_map(|range| [range.first(), range.last()]) {
+            among.push(match engine.nobody(side, end).row {
+                FACTORED => Among::Set(self.holding(side, end)),
+                row => Among::Row(engine.rows.view(row), any),
+            });
+        }
+        for &label in &reach.labels {
+            let Some(&id) = engine.by_selector.get(&Selector::Label(label.clone())) else { continue };
+            if self.naming.len() >= REMEMBERED {
+                self.naming.clear();
             }
+            let set = self.naming.entry((side, id)).or_insert_with(|| Rc::new(engine.with_any(side, &[id])));
+            among.push(Among::Set(Rc::clone(set)));
         }
     }
 
@@ -158,9 +162,6 @@ impl<'a> Audit<'a> {
     }
 
     fn extent(&mut self, slot: Slot, entry: &'a Entry) -> Rc<Extent<'a>> {
-        if self.extents.len() >= REMEMBERED {
-            self.extents.clear();
-        }
         Rc::clone(self.extents.entry(slot).or_insert_with(|| Rc::new(Extent::of(&entry.rule))))
     }
 }

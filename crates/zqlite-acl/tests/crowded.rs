@@ -76,6 +76,19 @@ fn peers() -> Vec<Peer> {
     vec![peer(0, &["tag:a"], Some("u")), peer(1, &["tag:b"], Some("u")), peer(2, &["tag:a", "tag:b"], None)]
 }
 
+/// Peers that bear each set of labels, so that a label selects many classes.
+fn crowd_of_peers() -> Vec<Peer> {
+    let labels = ["tag:a", "tag:b", "user:u", "group:g"];
+    let peer = |id: u32| Peer {
+        id,
+        addresses: vec![own(id, false)],
+        labels: (0..4).filter(|bit| id >> bit & 1 == 1).map(|bit| labels[bit].parse().unwrap()).collect(),
+        owner: None,
+        routes: vec![],
+    };
+    (0..40).map(peer).collect()
+}
+
 /// Some of the rules come later, one by one.
 fn engine(rules: &[Rule], later: usize, memory: usize) -> Engine {
     let mut engine = Engine::with_options(Options { row_memory: memory });
@@ -105,7 +118,7 @@ fn addresses(range: AddressRange) -> impl Iterator<Item = Address> {
 }
 
 /// Whether some peer, or address, is selected by both.
-fn can_meet(a: &Selector, b: &Selector) -> bool {
+fn can_meet(peers: &[Peer], a: &Selector, b: &Selector) -> bool {
     let selects = |selector: &Selector, peer: &Peer| match selector {
         Selector::Any => true,
         Selector::Label(label) => peer.labels.contains(label),
@@ -115,16 +128,16 @@ fn can_meet(a: &Selector, b: &Selector) -> bool {
         || *b == Selector::Any
         || a == b
         || a.addresses().zip(b.addresses()).is_some_and(|(a, b)| a.first() <= b.last() && b.first() <= a.last())
-        || peers().iter().any(|peer| selects(a, peer) && selects(b, peer))
+        || peers.iter().any(|peer| selects(a, peer) && selects(b, peer))
 }
 
-fn conflict(deny: &Rule, allow: &Rule, at: i64) -> bool {
+fn conflict(peers: &[Peer], deny: &Rule, allow: &Rule, at: i64) -> bool {
     let sides = [(&deny.sources, &allow.sources), (&deny.destinations, &allow.destinations)];
     deny.is_live(at)
         && allow.is_live(at)
         && (deny.action, allow.action) == (Action::Deny, Action::Allow)
         && deny.priority == allow.priority
-        && sides.into_iter().all(|(some, others)| some.iter().any(|a| others.iter().any(|b| can_meet(a, b))))
+        && sides.into_iter().all(|(some, others)| some.iter().any(|a| others.iter().any(|b| can_meet(peers, a, b))))
         && (0..=u8::MAX).any(|it| ports().any(|port| deny.covers(it, port) && allow.covers(it, port)))
 }
 
@@ -198,12 +211,16 @@ proptest! {
     }
 
     #[test]
-    fn conflicts_are_all_pairs_that_can_meet(rules in rules(), later in 0..20usize, limit in 0..40usize) {
-        let engine = engine(&rules, later, 1 << 20);
+    fn conflicts_are_all_pairs_that_can_meet(
+        rules in rules(), later in 0..20usize, limit in 0..40usize, crowd in any::<bool>(),
+    ) {
+        let mut engine = engine(&rules, later, 1 << 20);
+        let peers = if crowd { crowd_of_peers() } else { peers() };
+        engine.put_peers(peers.clone()).unwrap();
         for at in TIMES {
             let mut expected: Vec<Conflict> = Vec::new();
             for deny in &rules {
-                let allows = rules.iter().filter(|allow| conflict(deny, allow, at));
+                let allows = rules.iter().filter(|allow| conflict(&peers, deny, allow, at));
                 expected.extend(allows.map(|allow| Conflict { deny: deny.id, allow: allow.id }));
             }
             prop_assert_eq!(&engine.conflicts(at, usize::MAX), &expected);
