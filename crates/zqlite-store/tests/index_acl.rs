@@ -131,8 +131,13 @@ fn a_row_that_does_not_parse_fails_its_transaction() {
         ),
         (
             "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (-1, '*', '*', 6, 1, 1, 'allow', 1, NULL)",
-            "row -1",
+            "row -1: the id of a rule",
         ),
+        (
+            "INSERT INTO acl_rules (id, source, destination, protocol, ports, priority, action, enabled, expires_at) VALUES (9007199254740992, '*', '*', 6, 1, 1, 'allow', 1, NULL)",
+            "row 9007199254740992: the id of a rule",
+        ),
+        ("UPDATE acl_rules SET id = 9223372036854775807 WHERE id = 7", "row 9223372036854775807: the id of a rule"),
         ("UPDATE acl_rules SET through = '' WHERE id = 7", "column through"),
         ("UPDATE acl_rules SET through = '*' WHERE id = 7", "column through"),
         ("UPDATE acl_rules SET through = 'tag:a, exit' WHERE id = 7", "column through"),
@@ -171,6 +176,32 @@ fn a_row_that_does_not_parse_fails_its_transaction() {
     ] {
         assert_eq!(client.fails(sql).code, expected, "{sql}");
     }
+}
+
+#[test]
+fn ids_of_rules_are_integers_of_javascript() {
+    let (folder, client) = fresh();
+    network(&client);
+    client.run("UPDATE acl_rules SET id = 9007199254740991 WHERE id = 7");
+    let decided = "SELECT group_concat(rule) FROM acl_explain('access', 1, 2, 6, 5432)";
+    assert_eq!(client.text(decided), "9007199254740991");
+    client.run("DROP INDEX access");
+    client.run("UPDATE acl_rules SET id = 9007199254740992 WHERE id = 9007199254740991");
+    let error = client.fails(TABLES[5]);
+    assert_eq!(error.code, ErrorCode::IndexRow, "{error}");
+    assert!(error.message.contains("row 9007199254740992: the id of a rule"), "{error}");
+    client.run("UPDATE acl_rules SET id = 7 WHERE id = 9007199254740992");
+    client.run(TABLES[5]);
+    drop(client);
+    // Without the index kind such a row may come in; the index says so, until the row is gone.
+    let path = folder.path().join("test.db");
+    let plain = rusqlite::Connection::open(&path).unwrap();
+    plain.execute("UPDATE acl_rules SET id = 9007199254740992 WHERE id = 7", []).unwrap();
+    drop(plain);
+    let client = Client::open(&path);
+    assert_eq!(client.fails(decided).code, ErrorCode::IndexUnusable);
+    client.run("UPDATE acl_rules SET id = 7 WHERE id = 9007199254740992");
+    assert_eq!(client.text(decided), "7");
 }
 
 #[test]
