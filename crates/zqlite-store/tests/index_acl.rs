@@ -149,7 +149,19 @@ fn a_row_that_does_not_parse_fails_its_transaction() {
         ("INSERT INTO peer_labels VALUES (20, 1, 'colour:red')", "column label"),
         ("INSERT INTO peer_labels VALUES (20, -1, 'tag:red')", "column peer"),
         ("INSERT INTO peer_addresses VALUES (20, 1, '100.64.0.0/10')", "column address"),
-        ("INSERT INTO peer_addresses VALUES (20, 3, '100.64.0.1')", "peer 1 has the address"),
+        (
+            "INSERT INTO peer_addresses VALUES (20, 3, '100.064.0.1'), (21, 3, '100.64.0.1')",
+            r#"table peer_addresses, row 20, column address, "100.064.0.1": not an IP address"#,
+        ),
+        (
+            "INSERT INTO peer_addresses VALUES (20, 3, '100.64.0.9'), (21, 3, '100.64.0.1')",
+            r#"table peer_addresses, row 21, column address, "100.64.0.1": peer 1 has the address 100.64.0.1"#,
+        ),
+        (
+            "INSERT INTO peer_owners VALUES (1, 1, 'ann'), (2, 1, 'bob')",
+            r#"table peer_owners, row 2, column owner, "bob": peer 1 has another owner already"#,
+        ),
+        ("UPDATE acl_rules SET family = 4 WHERE id = 8", "column family, 4: only a rule that allows"),
     ] {
         let error = client.fails(sql);
         assert_eq!(error.code, ErrorCode::IndexRow, "{sql}: {error}");

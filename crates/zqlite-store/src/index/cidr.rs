@@ -43,7 +43,7 @@ impl Cidr {
                     Ok(None) => {}
                     Err(reason) => {
                         let fault = Fault { source: 0, row: id, column: Some(0), reason };
-                        return Err(BuildError::Row(fault, vec![owned(value)]));
+                        return Err(BuildError::Row(fault));
                     }
                 }
                 if portion.len() == PORTION {

@@ -144,8 +144,10 @@ impl Fault {
         let mut place = format!("table {table}, row {}", self.row);
         if let Some(at) = self.column {
             let column = source.and_then(|s| s.columns.get(at)).map_or("?", |c| c.name.as_str());
-            let value = values.and_then(|values| values.get(at)).map(show).unwrap_or_default();
-            place.push_str(&format!(", column {column}, {value}"));
+            place.push_str(&format!(", column {column}"));
+            if let Some(value) = values.and_then(|values| values.get(at)) {
+                place.push_str(&format!(", {}", show(value)));
+            }
         }
         let (kind, name) = (definition.kind.text(), &definition.name);
         Error::new(ErrorCode::IndexRow, format!("{kind} index {name} cannot hold {place}: {}", self.reason))

@@ -107,7 +107,7 @@ impl Acl {
                         });
                     }),
                 };
-                parsed.map_err(|(column, reason)| BuildError::Row(Fault { source, row: id, column, reason }, values))
+                parsed.map_err(|(column, reason)| BuildError::Row(Fault { source, row: id, column, reason }))
             })?;
         }
         let mut acl = Self {
@@ -117,13 +117,12 @@ impl Acl {
             rules: BTreeMap::new(),
             unsettled: BTreeSet::new(),
         };
-        let failed = |fault| BuildError::Row(fault, Vec::new());
-        acl.engine.set_rules(rules).map_err(|error| failed(rule_fault(&error)))?;
+        acl.engine.set_rules(rules).map_err(|error| BuildError::Row(rule_fault(&error)))?;
         acl.unsettled = peers.keys().copied().collect();
         for (id, rows) in peers {
             acl.peers.alter(id, |_| Some(Arc::new(rows)));
         }
-        acl.settle().map_err(failed)?;
+        acl.settle().map_err(BuildError::Row)?;
         Ok(acl)
     }
 
@@ -221,7 +220,7 @@ impl Acl {
     /// The engine finds fault with addresses alone: everything else of a peer fits whatever other peers have.
     fn peer_fault(&self, error: &PeerError) -> Fault {
         let row = self.peers.get(&error.peer).and_then(|rows| rows.row_of_address(error.index)).unwrap_or(0);
-        Fault { source: self.source(error.field), row, column: Some(1), reason: error.to_string() }
+        Fault { source: self.source(error.field), row, column: Some(1), reason: error.fault.to_string() }
     }
 
     /// The rules and peers, for whoever asks more than one question.
