@@ -487,7 +487,10 @@ export declare interface CheckpointResult {
     checkpointedFrames: number;
 }
 
-/** Addresses of a batch: IPv4 as numbers, IPv6 as 16 bytes each in network order, or texts of either family. */
+/**
+ * Addresses of a batch: IPv4 as numbers, IPv6 as 16 bytes each in network order, or texts of either family. Not in a
+ * SharedArrayBuffer, which other threads could change meanwhile.
+ */
 export declare type CidrAddresses = Uint32Array | Uint8Array | readonly string[];
 
 /** The longest prefix that holds an address. */
@@ -514,6 +517,7 @@ export declare interface CidrIndex {
      * For each address the first row of the longest prefix that holds it, or {@link NO_ROW}; all of one moment.
      *
      * @param out an array for the answer, with room for it; default: a new one
+     * @throws {ZqliteError} `ERR_TYPE` for arrays of other kinds or sizes, in a SharedArrayBuffer, or without their memory
      */
     lookupBatch(addresses: CidrAddresses, out?: BigInt64Array): BigInt64Array;
 }
@@ -564,7 +568,7 @@ export declare class CidrTable {
     /**
      * Gives each prefix the value at its place. Faster than one by one; nothing is changed if one prefix is not valid.
      *
-     * @throws {ZqliteError} `ERR_TYPE` unless there are as many values as prefixes
+     * @throws {ZqliteError} `ERR_TYPE` unless there are as many values as prefixes, and for values in a SharedArrayBuffer
      */
     insertAll(prefixes: readonly string[], values: Uint32Array): void;
     /** Gives each of the fewest prefixes that make up a range `first-last` this value. */
@@ -581,7 +585,7 @@ export declare class CidrTable {
      *
      * @param out room for as many values, in other memory than `addresses`. In a `Uint32Array` 2^32-1 stands for no match,
      *   in a `Float64Array` -1, which no value can be. Default: a new `Uint32Array`
-     * @throws {ZqliteError} `ERR_TYPE` for arrays of other kinds or sizes, or in a SharedArrayBuffer
+     * @throws {ZqliteError} `ERR_TYPE` for arrays of other kinds or sizes, in a SharedArrayBuffer, or without their memory
      */
     lookupBatch(addresses: CidrAddresses): Uint32Array;
     lookupBatch<Out extends Uint32Array | Float64Array>(addresses: CidrAddresses, out: Out): Out;
@@ -619,7 +623,8 @@ export declare class CidrTable {
      * A table as it was saved; options are not. What makes lookups in a large table fast is made by the first of them: some 30 ms
      * for a million prefixes.
      *
-     * @throws {ZqliteError} `ERR_CORRUPT` for bytes that no table was saved as, whatever they are
+     * @throws {ZqliteError} `ERR_CORRUPT` for bytes that no table was saved as, whatever they are; `ERR_TYPE` for bytes in a
+     *   SharedArrayBuffer
      */
     static load(bytes: Uint8Array, options?: CidrTableOptions): CidrTable;
     /** The fewest prefixes that together are a range `first-last`, sorted. */
@@ -1393,7 +1398,7 @@ export declare interface WaitHistogram extends Histogram {
 export declare interface WalLimits {
     /**
      * Writes wait at three quarters of this until the log can begin anew, so only a commit of more than the last quarter makes it
-     * larger; at least 4 MB, default 64 MB.
+     * larger, and writes while that is moved, by as much as the limit; at least 4 MB, default 64 MB.
      */
     limit?: Size;
     /** A read older than this that they wait for ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */

@@ -46,11 +46,11 @@ export function withPeers<T>(peers: readonly AclPeer[], give: () => T): T {
 
 /** As {@link withRules}. */
 export function withChange<T>(change: AclChange, give: () => T): T {
+  if (typeof change !== 'object' || change === null || Array.isArray(change)) throw new ZqliteError('ERR_TYPE', `a change must be an object, not ${show(change)}`)
   knownFields(() => 'a change', [change], changeFields)
-  checkRules(change?.putRules ?? [])
-  checkPeers(change?.putPeers ?? [])
+  checkRules(change.putRules ?? [])
+  checkPeers(change.putPeers ?? [])
   return told(give, () => {
-    if (typeof change !== 'object' || change === null) return `a change must be an object, not ${show(change)}`
     const rules = change.putRules == null ? undefined : misfitOf('rule', 'putRules', change.putRules, ruleFields)
     const peers = change.putPeers == null ? undefined : misfitOf('peer', 'putPeers', change.putPeers, peerFields)
     return fieldOf('a change', change, idLists) ?? rules ?? peers

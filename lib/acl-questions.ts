@@ -1,6 +1,7 @@
 /** How questions to an `AclEngine` are asked and answered across the border: one alone, and many in typed arrays. */
 import type * as native from '../native'
 import type { AclAddressBatch, AclBatch, AclDecision, AclDecisions } from './acl'
+import { exclusive, lengthOf } from './arrays'
 import { show } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
@@ -64,10 +65,16 @@ function addressText(name: string, text: string): string {
   return text.length > LONGEST ? text.slice(0, LONGEST) : text
 }
 
+/** What is asked, which has no properties where it is nothing. Whatever else is wrong with it, its properties tell. */
+export function question<Query>(query: Query): Query {
+  if (query === undefined || query === null) throw new ZqliteError('ERR_TYPE', `a question must be an object, not ${show(query)}`)
+  return query
+}
+
 /** Protocol and port as one number. */
 function service(protocol: number, port: number): number {
-  if ((protocol & 0xff) !== protocol) throw new ZqliteError('ERR_TYPE', `protocol must be an integer from 0 to 255, not ${String(protocol)}`)
-  if ((port & 0xffff) !== port) throw new ZqliteError('ERR_TYPE', `port must be an integer from 0 to 65535, not ${String(port)}`)
+  if (typeof protocol !== 'number' || (protocol & 0xff) !== protocol) throw new ZqliteError('ERR_TYPE', `protocol must be an integer from 0 to 255, not ${show(protocol)}`)
+  if (typeof port !== 'number' || (port & 0xffff) !== port) throw new ZqliteError('ERR_TYPE', `port must be an integer from 0 to 65535, not ${show(port)}`)
   return protocol * 0x10000 + port
 }
 
@@ -87,25 +94,24 @@ export function decideAddressesBatch(engine: native.NativeAclEngine, batch: AclA
   return decideAll(batch, (...questions) => engine.decideAddressesBatch(...questions))
 }
 
-function decideAll({ sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols.length) }: AclBatch, answer: native.NativeAclEngine['decideBatch']): AclDecisions {
-  own('sources', sources, Uint32Array)
-  own('destinations', destinations, Uint32Array)
-  own('protocols', protocols, Uint8Array)
-  own('ports', ports, Uint16Array)
+function decideAll(batch: AclBatch, answer: native.NativeAclEngine['decideBatch']): AclDecisions {
+  if (batch === null || typeof batch !== 'object') throw new ZqliteError('ERR_TYPE', `a batch must be an object of arrays, not ${show(batch)}`)
+  const { sources, destinations, protocols, ports, at = Date.now(), into = undecided(protocols) } = batch
   if (into === null || typeof into !== 'object') throw new ZqliteError('ERR_TYPE', `into must be an object of two arrays, not ${show(into)}`)
+  // Before any array is looked at, as these may be getters.
   const { rules, allowed } = into
-  own('into.rules', rules, Float64Array)
-  own('into.allowed', allowed, Uint8Array)
+  exclusive('sources', sources, 'Uint32Array')
+  exclusive('destinations', destinations, 'Uint32Array')
+  exclusive('protocols', protocols, 'Uint8Array')
+  exclusive('ports', ports, 'Uint16Array')
+  exclusive('into.rules', rules, 'Float64Array')
+  exclusive('into.allowed', allowed, 'Uint8Array')
   callNative(() => answer(sources, destinations, protocols, ports, at, rules, allowed))
   return into
 }
 
-/** Throws where this thread is not the only one that may write an array meanwhile. */
-function own(name: string, array: ArrayBufferView, type: new (length: number) => ArrayBufferView): void {
-  if (!(array instanceof type)) throw new ZqliteError('ERR_TYPE', `${name} must be a ${type.name}, not ${show(array)}`)
-  if (array.buffer instanceof SharedArrayBuffer) throw new ZqliteError('ERR_TYPE', `${name} must not be of memory that threads share`)
-}
-
-function undecided(count: number): AclDecisions {
+/** Room for an answer to each question. */
+function undecided(protocols: Uint8Array): AclDecisions {
+  const count = lengthOf(exclusive('protocols', protocols, 'Uint8Array'))
   return { allowed: new Uint8Array(count), rules: new Float64Array(count) }
 }

@@ -2,7 +2,8 @@
 import * as native from '../native'
 import { number, withChange, withIds, withPeers, withRules } from './acl-given'
 import { packRules } from './acl-packed'
-import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders } from './acl-questions'
+import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, question } from './acl-questions'
+import { exclusive } from './arrays'
 import { known, show } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
@@ -362,7 +363,7 @@ export class AclEngine {
 
   /** May one peer reach the other, or an address that it routes? */
   decide(query: AclQuery): AclDecision {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return decide(this.#decide, source, destination, protocol, port, at)
   }
 
@@ -372,7 +373,7 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
    */
   decideAddresses(query: AclAddressQuery): AclDecision {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
   }
 
@@ -388,7 +389,7 @@ export class AclEngine {
 
   /** As {@link decide}, with every rule that matches. */
   explain(query: AclQuery): AclExplanation {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return callNative(() => this.#native.explain(source, destination, protocol, port, at)) as AclExplanation
   }
 
@@ -398,7 +399,7 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_CIDR_SYNTAX` when a text is no address
    */
   explainAddresses(query: AclAddressQuery): AclExplanation {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = question(query)
     return callNative(() => this.#native.explainAddresses(source, destination, protocol, port, at)) as AclExplanation
   }
 
@@ -437,7 +438,7 @@ export class AclEngine {
 
   /** As {@link peerClass}, for each of the peers. */
   peerClasses(peers: Uint32Array): Uint32Array {
-    return callNative(() => this.#native.peerClasses(peers))
+    return callNative(() => this.#native.peerClasses(exclusive('peers', peers, 'Uint32Array')))
   }
 
   /**

@@ -1,6 +1,7 @@
 /** Prefix tables in memory. */
 import * as native from '../native'
-import { known } from './config'
+import { copyOfTexts, exclusive, kindOf, lengthOf } from './arrays'
+import { known, show } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** A prefix of a table, in its canonical text, with its value. */
@@ -20,7 +21,10 @@ export interface CidrTableOptions {
   hostBits?: 'reject' | 'mask'
 }
 
-/** Addresses of a batch: IPv4 as numbers, IPv6 as 16 bytes each in network order, or texts of either family. */
+/**
+ * Addresses of a batch: IPv4 as numbers, IPv6 as 16 bytes each in network order, or texts of either family. Not in a
+ * SharedArrayBuffer, which other threads could change meanwhile.
+ */
 export type CidrAddresses = Uint32Array | Uint8Array | readonly string[]
 
 /**
@@ -88,10 +92,10 @@ export class CidrTable {
   /**
    * Gives each prefix the value at its place. Faster than one by one; nothing is changed if one prefix is not valid.
    *
-   * @throws {ZqliteError} `ERR_TYPE` unless there are as many values as prefixes
+   * @throws {ZqliteError} `ERR_TYPE` unless there are as many values as prefixes, and for values in a SharedArrayBuffer
    */
   insertAll(prefixes: readonly string[], values: Uint32Array): void {
-    callNative(() => this.#native.insertAll(prefixes as string[], unshared('values', values)))
+    callNative(() => this.#native.insertAll(copyOfTexts('prefixes', prefixes), exclusive('values', values, 'Uint32Array')))
   }
 
   /** Gives each of the fewest prefixes that make up a range `first-last` this value. */
@@ -129,20 +133,20 @@ export class CidrTable {
    *
    * @param out room for as many values, in other memory than `addresses`. In a `Uint32Array` 2^32-1 stands for no match,
    *   in a `Float64Array` -1, which no value can be. Default: a new `Uint32Array`
-   * @throws {ZqliteError} `ERR_TYPE` for arrays of other kinds or sizes, or in a SharedArrayBuffer
+   * @throws {ZqliteError} `ERR_TYPE` for arrays of other kinds or sizes, in a SharedArrayBuffer, or without their memory
    */
   lookupBatch(addresses: CidrAddresses): Uint32Array
   lookupBatch<Out extends Uint32Array | Float64Array>(addresses: CidrAddresses, out: Out): Out
   lookupBatch(addresses: CidrAddresses, out?: Uint32Array | Float64Array): Uint32Array | Float64Array {
-    const isBytes = addresses instanceof Uint8Array
-    out ??= new Uint32Array(isBytes ? addresses.length >>> 4 : addresses.length)
-    const uint32 = out instanceof Uint32Array ? unshared('out', out) : undefined
-    const float64 = out instanceof Float64Array ? unshared('out', out) : undefined
+    const { count, v4, v6, texts } = readAddresses(addresses)
+    if (out === undefined) out = new Uint32Array(count)
+    const isFloat64 = kindOf(out) === 'Float64Array'
+    const uint32 = isFloat64 ? undefined : exclusive('out', out as Uint32Array, 'Uint32Array')
+    const float64 = isFloat64 ? exclusive('out', out as Float64Array, 'Float64Array') : undefined
     callNative(() => {
-      if (isBytes) this.#native.lookupV6(unshared('addresses', addresses), uint32, float64)
-      else if (addresses instanceof Uint32Array) this.#native.lookupV4(unshared('addresses', addresses), uint32, float64)
-      else if (Array.isArray(addresses)) this.#native.lookupTexts(addresses as string[], uint32, float64)
-      else throw new ZqliteError('ERR_TYPE', 'addresses must be a Uint32Array, a Uint8Array or an array of texts')
+      if (v4 !== undefined) this.#native.lookupV4(v4, uint32, float64)
+      else if (v6 !== undefined) this.#native.lookupV6(v6, uint32, float64)
+      else this.#native.lookupTexts(texts, uint32, float64)
     })
     return out
   }
@@ -216,11 +220,12 @@ export class CidrTable {
    * A table as it was saved; options are not. What makes lookups in a large table fast is made by the first of them: some 30 ms
    * for a million prefixes.
    *
-   * @throws {ZqliteError} `ERR_CORRUPT` for bytes that no table was saved as, whatever they are
+   * @throws {ZqliteError} `ERR_CORRUPT` for bytes that no table was saved as, whatever they are; `ERR_TYPE` for bytes in a
+   *   SharedArrayBuffer
    */
   static load(bytes: Uint8Array, options: CidrTableOptions = {}): CidrTable {
     const table = new CidrTable(options)
-    callNative(() => table.#native.load(unshared('bytes', bytes)))
+    callNative(() => table.#native.load(exclusive('bytes', bytes, 'Uint8Array')))
     return table
   }
 
@@ -242,13 +247,24 @@ export class CidrTable {
 
 function oneOf<T extends string>(name: string, value: T | undefined, allowed: readonly T[]): T | undefined {
   if (value === undefined || allowed.includes(value)) return value
-  throw new ZqliteError('ERR_TYPE', `${name} must be ${allowed.map((one) => `'${one}'`).join(' or ')}, not ${value}`)
+  throw new ZqliteError('ERR_TYPE', `${name} must be ${allowed.map((one) => `'${one}'`).join(' or ')}, not ${typeof value === 'string' ? value : show(value)}`)
 }
 
-/** Another thread could change shared memory while it is read. */
-function unshared<T extends ArrayBufferView>(name: string, array: T): T {
-  if (!ArrayBuffer.isView(array) || array.buffer instanceof SharedArrayBuffer) {
-    throw new ZqliteError('ERR_TYPE', `${name} must be a typed array that is not in a SharedArrayBuffer`)
+/** The addresses of a batch as the native part takes them, and how many they are. */
+export function readAddresses(addresses: CidrAddresses): { count: number; v4?: Uint32Array; v6?: Uint8Array; texts: string[] } {
+  switch (kindOf(addresses)) {
+    case 'Uint32Array': {
+      const v4 = exclusive('addresses', addresses as Uint32Array, 'Uint32Array')
+      return { count: lengthOf(v4), v4, texts: [] }
+    }
+    case 'Uint8Array': {
+      const v6 = exclusive('addresses', addresses as Uint8Array, 'Uint8Array')
+      return { count: lengthOf(v6) >>> 4, v6, texts: [] }
+    }
+    default: {
+      if (!Array.isArray(addresses)) throw new ZqliteError('ERR_TYPE', `addresses must be a Uint32Array, a Uint8Array or an array of texts, not ${show(addresses)}`)
+      const texts = copyOfTexts('addresses', addresses as readonly string[])
+      return { count: texts.length, texts }
+    }
   }
-  return array
 }

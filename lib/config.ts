@@ -39,7 +39,7 @@ export interface TransactionLimits {
 export interface WalLimits {
   /**
    * Writes wait at three quarters of this until the log can begin anew, so only a commit of more than the last quarter makes it
-   * larger; at least 4 MB, default 64 MB.
+   * larger, and writes while that is moved, by as much as the limit; at least 4 MB, default 64 MB.
    */
   limit?: Size
   /** A read older than this that they wait for ends in `ERR_SNAPSHOT_TOO_OLD`; default 30 s. */
@@ -137,48 +137,62 @@ const defaults = {
   syncSteps: 10_000_000,
 } as const
 
+/** What {@link resolveOptions} reads, all of it there. */
+type Given = Required<Omit<DatabaseOptions, 'slowQuery' | 'logger'>>
+
+/** Options with the defaults of those that are `undefined`. What is `null` was given, and is no value of any. */
+function filled<All extends object>(options: Partial<All>, all: All): All {
+  const given = { ...all }
+  for (const name of Object.keys(all) as (keyof All)[]) {
+    const value = options[name]
+    if (value !== undefined) given[name] = value as All[typeof name]
+  }
+  return given
+}
+
 /** Fills in the defaults and checks every value. Throws `ERR_TYPE` naming the option. */
 export function resolveOptions(path: string, options: DatabaseOptions): NativeOptions {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) {
     throw new ZqliteError('ERR_TYPE', `path must be a file name or ':memory:', not ${show(path)}`)
   }
   known('', options, defaults)
-  const pool = options.pool ?? {}
-  known('pool.', pool, defaults.pool)
-  const limits = options.transactions ?? {}
-  known('transactions.', limits, defaults.transactions)
-  const wal = options.wal ?? {}
-  known('wal.', wal, defaults.wal)
-  const walLimit = parseSize('wal.limit', wal.limit ?? defaults.wal.limit)
+  const given = filled<Given>(options, defaults)
+  known('pool.', given.pool, defaults.pool)
+  known('transactions.', given.transactions, defaults.transactions)
+  known('wal.', given.wal, defaults.wal)
+  const pool = filled<Required<PoolOptions>>(given.pool, defaults.pool)
+  const limits = filled<Required<TransactionLimits>>(given.transactions, defaults.transactions)
+  const wal = filled<Required<WalLimits>>(given.wal, defaults.wal)
+  const walLimit = parseSize('wal.limit', wal.limit)
   if (walLimit < 4 * 2 ** 20) throw new ZqliteError('ERR_TYPE', `wal.limit must be at least 4 MB, not ${show(wal.limit)}`)
-  const d = defaults.pool
-  const minConnections = integer('pool.minConnections', pool.minConnections ?? Math.min(d.minConnections, pool.maxConnections ?? 200), 1, 200)
-  const maxConnections = integer('pool.maxConnections', pool.maxConnections ?? d.maxConnections, 5, 200)
+  const maxConnections = integer('pool.maxConnections', pool.maxConnections, 5, 200)
+  const isMinGiven = given.pool.minConnections !== undefined
+  const minConnections = integer('pool.minConnections', isMinGiven ? pool.minConnections : Math.min(pool.minConnections, maxConnections), 1, 200)
   if (minConnections > maxConnections) {
     throw new ZqliteError('ERR_TYPE', `pool.minConnections (${minConnections}) is above pool.maxConnections (${maxConnections})`)
   }
   return {
     ...(path !== ':memory:' && { path }),
-    readonly: boolean('readonly', options.readonly ?? defaults.readonly),
-    shared: boolean('shared', options.shared ?? defaults.shared),
-    cacheSize: parseSize('cacheSize', options.cacheSize ?? defaults.cacheSize),
-    parallelWrites: boolean('parallelWrites', options.parallelWrites ?? defaults.parallelWrites),
+    readonly: boolean('readonly', given.readonly),
+    shared: boolean('shared', given.shared),
+    cacheSize: parseSize('cacheSize', given.cacheSize),
+    parallelWrites: boolean('parallelWrites', given.parallelWrites),
     minConnections,
     maxConnections,
-    connectionTimeout: parseDuration('pool.connectionTimeout', pool.connectionTimeout ?? d.connectionTimeout, 1),
-    idleTimeout: parseDuration('pool.idleTimeout', pool.idleTimeout ?? d.idleTimeout),
-    maxLifetime: parseDuration('pool.maxLifetime', pool.maxLifetime ?? d.maxLifetime, 100),
-    healthCheckInterval: parseDuration('pool.healthCheckInterval', pool.healthCheckInterval ?? d.healthCheckInterval),
-    queueLimit: integer('pool.queueLimit', pool.queueLimit ?? d.queueLimit, 1, 2 ** 24),
-    transactionTotal: parseDuration('transactions.total', limits.total ?? defaults.transactions.total, 1),
-    transactionIdle: parseDuration('transactions.idle', limits.idle ?? defaults.transactions.idle, 1),
+    connectionTimeout: parseDuration('pool.connectionTimeout', pool.connectionTimeout, 1),
+    idleTimeout: parseDuration('pool.idleTimeout', pool.idleTimeout),
+    maxLifetime: parseDuration('pool.maxLifetime', pool.maxLifetime, 100),
+    healthCheckInterval: parseDuration('pool.healthCheckInterval', pool.healthCheckInterval),
+    queueLimit: integer('pool.queueLimit', pool.queueLimit, 1, 2 ** 24),
+    transactionTotal: parseDuration('transactions.total', limits.total, 1),
+    transactionIdle: parseDuration('transactions.idle', limits.idle, 1),
     walLimit,
-    maxReadAge: parseDuration('wal.maxReadAge', wal.maxReadAge ?? defaults.wal.maxReadAge),
-    syncSteps: integer('syncSteps', options.syncSteps ?? defaults.syncSteps, 1_000, Number.MAX_SAFE_INTEGER),
-    attach: Object.entries(record('attach', options.attach)).map(([name, value]) => attached(name, value)),
-    pragmas: Object.entries(record('pragmas', options.pragmas)).map(([name, value]) => ({ name: identifier('pragmas', name), value: pragmaValue(name, value) })),
-    limits: limitsOf(options.limits),
-    extensions: extensionsOf(options.extensions),
+    maxReadAge: parseDuration('wal.maxReadAge', wal.maxReadAge),
+    syncSteps: integer('syncSteps', given.syncSteps, 1_000, Number.MAX_SAFE_INTEGER),
+    attach: Object.entries(record('attach', given.attach)).map(([name, value]) => attached(name, value)),
+    pragmas: Object.entries(record('pragmas', given.pragmas)).map(([name, value]) => ({ name: identifier('pragmas', name), value: pragmaValue(name, value) })),
+    limits: limitsOf(given.limits),
+    extensions: extensionsOf(given.extensions),
   }
 }
 
@@ -204,7 +218,6 @@ function limitsOf(limits: unknown): NativeOptions['limits'] {
 }
 
 function extensionsOf(extensions: unknown): string[] {
-  if (extensions === undefined) return []
   if (!Array.isArray(extensions) || !extensions.every((path) => typeof path === 'string' && path !== '' && !path.includes('\0'))) {
     throw new ZqliteError('ERR_TYPE', `extensions must be a list of file names, not ${show(extensions)}`)
   }
@@ -212,7 +225,6 @@ function extensionsOf(extensions: unknown): string[] {
 }
 
 function record(name: string, value: unknown): Record<string, unknown> {
-  if (value === undefined) return {}
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new ZqliteError('ERR_TYPE', `${name} must be an object, not ${show(value)}`)
   return value as Record<string, unknown>
 }
@@ -222,8 +234,12 @@ function identifier(option: string, name: string): string {
   return name
 }
 
-/** Refuses a misspelled option, naming the one that was probably meant. */
+/**
+ * Refuses options that are no object, `null`, arrays and functions too, as Node's own functions do; and a misspelled one, naming the
+ * one that was probably meant. `prefix` is what they are part of, with a dot.
+ */
 export function known(prefix: string, given: object, allowed: object): void {
+  record(prefix.slice(0, -1) || 'options', given)
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(allowed, name)) {
       throw new ZqliteError('ERR_TYPE', `unknown option ${prefix}${name}${didYouMean(name, Object.keys(allowed), prefix)}`)

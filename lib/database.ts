@@ -5,10 +5,10 @@ import { type DatabaseOptions, type Duration, known, parseDuration, resolveOptio
 import { fromNative, ZqliteError } from './errors'
 import { type AclIndex, type BitmapIndex, type CidrIndex, NativeAcl, NativeBitmap, NativeCidr } from './indexes'
 import { type Metrics, toMetrics } from './metrics'
-import { type MigrateOptions, migrate, type Migration, type MigrationProgress, type MigrationResult } from './migrate'
+import { checkedMigrateOptions, type MigrateOptions, migrate, type Migration, type MigrationProgress, type MigrationResult } from './migrate'
 import type { Params } from './params'
 import { openMetricsText, type PromClientRegistry, prometheusText, registerPromClient, snapshotOf } from './prometheus'
-import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session, type SyncCall, type SyncCallOptions } from './session'
+import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session, type SyncCall, type SyncCallOptions, withoutOptions } from './session'
 import { SessionStatement, type Statement } from './statement'
 import { ChannelStream, type RowStream } from './stream'
 import { Tracer } from './tracing'
@@ -175,13 +175,17 @@ export class Database {
    *   `ERR_TRANSACTION_STATE` while a transaction goes on
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as in get(), for callers
-  getSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row | undefined {
-    return this.#session.runSync(Operation.First, this.#atOnce(sql, 'getSync'), params).rows[0] as Row | undefined
+  getSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row | undefined
+  getSync(sql: string, params?: Params, options?: unknown): unknown {
+    withoutOptions('getSync()', options)
+    return this.#session.runSync(Operation.First, this.#atOnce(sql, 'getSync'), params).rows[0]
   }
 
   /** All rows of a reading statement, at once; see {@link getSync}. */
-  allSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row[] {
-    return this.#session.runSync(Operation.Rows, this.#atOnce(sql, 'allSync'), params).rows as Row[]
+  allSync<Row = Record<string, unknown>>(sql: string, params?: Params): Row[]
+  allSync(sql: string, params?: Params, options?: unknown): unknown[] {
+    withoutOptions('allSync()', options)
+    return this.#session.runSync(Operation.Rows, this.#atOnce(sql, 'allSync'), params).rows
   }
 
   /**
@@ -210,7 +214,8 @@ export class Database {
     this.#open()
     this.#transactions.refuseInside('executeBatch()')
     if (!Array.isArray(statements)) throw new ZqliteError('ERR_TYPE', `a batch must be an array, not ${show(statements)}`)
-    return await Promise.allSettled(statements.map(async (statement: BatchStatement) => (await this.#session.batch([statement], options))[0] as BatchResult))
+    checked(options)
+    return await Promise.allSettled(Array.from(statements as readonly BatchStatement[], async (statement) => (await this.#session.batch([statement], options))[0] as BatchResult))
   }
 
   /**
@@ -361,6 +366,7 @@ export class Database {
 
   /** The counters as Prometheus reads them: text format 0.0.4, or OpenMetrics 1.0. */
   prometheus(format: 'prometheus' | 'openmetrics' = 'prometheus'): string {
+    if (format !== 'prometheus' && format !== 'openmetrics') throw new ZqliteError('ERR_TYPE', `format must be 'prometheus' or 'openmetrics', not ${show(format)}`)
     const snapshot = snapshotOf(this.metrics())
     return format === 'openmetrics' ? openMetricsText(snapshot) : prometheusText(snapshot)
   }
@@ -376,14 +382,15 @@ export class Database {
    * @param migrations a list, or a folder of files such as `0001_peers.sql`
    * @throws {ZqliteError} `ERR_MIGRATION` when one that was applied is missing or was changed, or newer code has been here
    */
-  async migrate(migrations: readonly Migration<Transaction>[] | string | URL, options?: MigrateOptions): Promise<MigrationResult> {
+  async migrate(migrations: readonly Migration<Transaction>[] | string | URL, options: MigrateOptions = {}): Promise<MigrationResult> {
     this.#open()
+    const given = checkedMigrateOptions(options)
     const { logger } = this.#session.channel.tracer
     const onProgress = (progress: MigrationProgress): void => {
       if (progress.state === 'applied') logger?.info({ version: progress.version, name: progress.name }, 'migration applied')
-      options?.onProgress?.(progress)
+      given.onProgress?.(progress)
     }
-    return await migrate<Transaction>(this, migrations, { ...options, onProgress })
+    return await migrate<Transaction>(this, migrations, { ...given, onProgress })
   }
 
   /**

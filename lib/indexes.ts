@@ -1,8 +1,9 @@
 /** Indexes of the kinds `cidr`, `bitmap` and `acl`, asked at once, on this thread, without SQL. */
 import type * as native from '../native'
 import { type AclAddressBatch, type AclBatch, type AclDecision, type AclDecisions, type AclEngine, type AclMatch, ofNative } from './acl'
-import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders } from './acl-questions'
-import type { CidrAddresses } from './cidr'
+import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, question as asked } from './acl-questions'
+import { exclusive } from './arrays'
+import { type CidrAddresses, readAddresses } from './cidr'
 import { show } from './config'
 import { callNative, ZqliteError } from './errors'
 
@@ -43,6 +44,7 @@ export interface CidrIndex {
    * For each address the first row of the longest prefix that holds it, or {@link NO_ROW}; all of one moment.
    *
    * @param out an array for the answer, with room for it; default: a new one
+   * @throws {ZqliteError} `ERR_TYPE` for arrays of other kinds or sizes, in a SharedArrayBuffer, or without their memory
    */
   lookupBatch(addresses: CidrAddresses, out?: BigInt64Array): BigInt64Array
 }
@@ -126,14 +128,13 @@ export class NativeCidr implements CidrIndex {
   }
 
   lookupBatch(addresses: CidrAddresses, out?: BigInt64Array): BigInt64Array {
+    const { v4, v6, texts } = readAddresses(addresses)
+    if (out !== undefined) exclusive('out', out, 'BigInt64Array')
     const rows = callNative(() => {
-      if (addresses instanceof Uint32Array) return this.#native.lookupV4(addresses)
-      if (addresses instanceof Uint8Array) return this.#native.lookupV6(addresses)
-      if (Array.isArray(addresses)) return this.#native.lookupTexts(addresses.map((address) => text('an address', address)))
-      throw new ZqliteError('ERR_TYPE', `addresses must be a Uint32Array, a Uint8Array or an array of texts, not ${show(addresses)}`)
+      if (v4 !== undefined) return this.#native.lookupV4(v4)
+      return v6 === undefined ? this.#native.lookupTexts(texts) : this.#native.lookupV6(v6)
     })
     if (out === undefined) return rows
-    if (!(out instanceof BigInt64Array)) throw new ZqliteError('ERR_TYPE', `out must be a BigInt64Array, not ${show(out)}`)
     if (out.length < rows.length) throw new ZqliteError('ERR_TYPE', `out has room for ${out.length} rows, ${rows.length} are needed`)
     out.set(rows)
     return out
@@ -167,7 +168,7 @@ export class NativeAcl implements AclIndex {
   }
 
   decide(query: AclIndexQuery): AclDecision {
-    const { source, destination, protocol, port, at = Date.now() } = query
+    const { source, destination, protocol, port, at = Date.now() } = asked(query)
     if (typeof source === 'number' && typeof destination === 'number') return decide(this.#decide, source, destination, protocol, port, at)
     if (typeof source === 'string' && typeof destination === 'string') return decideAddresses(this.#decideAddresses, source, destination, protocol, port, at)
     throw new ZqliteError('ERR_TYPE', `source and destination must both be numbers of peers, or both be texts of addresses, not ${show(source)} and ${show(destination)}`)
@@ -186,7 +187,7 @@ export class NativeAcl implements AclIndex {
   }
 
   explain(query: AclIndexQuery): AclReasons {
-    const { allowed, rule, matching } = callNative(() => this.#native.explain(question(query)))
+    const { allowed, rule, matching } = callNative(() => this.#native.explain(question(asked(query))))
     return { allowed, rule: rule ?? null, matching: matching as AclMatch[] }
   }
 }

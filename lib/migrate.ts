@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Duration, known, parseDuration, show } from './config'
+import { type Duration, known, show } from './config'
 import { type ErrorCode, ZqliteError } from './errors'
 import type { Params } from './params'
-import type { CallOptions } from './session'
+import { type CallOptions, checked as checkedCall } from './session'
 import { type SqlStatement, splitStatements } from './split'
 
 /** What a migration is given to work with: a {@link Transaction}, or whatever else has these two calls. */
@@ -75,6 +75,8 @@ export interface MigrationResult {
 
 const migrateOptions: Record<keyof MigrateOptions, true> = { dryRun: true, onProgress: true, signal: true, timeout: true }
 
+const migrationFields: Record<keyof Migration, true> = { version: true, name: true, up: true }
+
 const MISMATCH: ErrorCode = 'ERR_MIGRATION'
 
 /** The file and the program do not agree on what has been applied. Nothing was changed. */
@@ -124,9 +126,8 @@ export async function migrate<Tx extends MigrationTransaction>(
   migrations: readonly Migration<Tx>[] | string | URL,
   options: MigrateOptions = {},
 ): Promise<MigrationResult> {
-  known('', options, migrateOptions)
-  const { dryRun = false, onProgress, signal, timeout } = options
-  const end = timeout === undefined ? undefined : performance.now() + parseDuration('timeout', timeout)
+  const { dryRun, onProgress, signal, timeout } = checkedMigrateOptions(options)
+  const end = timeout === undefined ? undefined : performance.now() + timeout
   const bounds = (): CallOptions => ({
     ...(signal !== undefined && { signal }),
     ...(end !== undefined && { timeout: Math.max(0, end - performance.now()) }),
@@ -158,6 +159,15 @@ export async function migrate<Tx extends MigrationTransaction>(
     steps.push({ version, name })
   }
   return { from, to: plan.length, steps }
+}
+
+/** Options with `dryRun`, and the timeout in milliseconds. Throws `ERR_TYPE` naming the option. */
+export function checkedMigrateOptions(options: MigrateOptions): MigrateOptions & { dryRun: boolean; timeout?: number } {
+  known('', options, migrateOptions)
+  const { dryRun = false, onProgress, ...bounds } = options
+  if (typeof dryRun !== 'boolean') throw new ZqliteError('ERR_TYPE', `dryRun must be true or false, not ${show(dryRun)}`)
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw new ZqliteError('ERR_TYPE', `onProgress must be a function, not ${show(onProgress)}`)
+  return { dryRun, ...(onProgress !== undefined && { onProgress }), ...checkedCall(bounds) }
 }
 
 /** Applies one step; false when somebody else has done so meanwhile. */
@@ -221,7 +231,9 @@ function refuseGaps(plan: readonly MigrationStep[]): void {
 function checked<Tx extends MigrationTransaction>(migrations: readonly Migration<Tx>[]): Planned<Tx>[] {
   if (!Array.isArray(migrations)) throw new ZqliteError('ERR_TYPE', `migrations must be an array or a folder, not ${show(migrations)}`)
   const plan = new Map<number, Planned<Tx>>()
-  for (const migration of migrations as readonly Migration<Tx>[]) {
+  for (const [i, migration] of (migrations as readonly Migration<Tx>[]).entries()) {
+    if (typeof migration !== 'object' || migration === null) throw new ZqliteError('ERR_TYPE', `migrations[${i}] must be an object, not ${show(migration)}`)
+    known(`migrations[${i}].`, migration, migrationFields)
     const { version, name, up } = migration
     if (!Number.isSafeInteger(version) || version < 1) throw new ZqliteError('ERR_TYPE', `the version of a migration must be 1 or more, not ${show(version)}`)
     if (typeof name !== 'string' || name === '') throw new ZqliteError('ERR_TYPE', `migration ${version} needs a name`)

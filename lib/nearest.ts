@@ -21,5 +21,5 @@ export function didYouMean(given: string, known: readonly string[], prefix = '')
 }
 
 function letters(text: string): string {
-  return [...text].sort().join('')
+  return text.split('').sort().join('')
 }

@@ -1,4 +1,5 @@
 /** Values on their way to a statement, packed as `crates/zqlite-store/src/params.rs` describes. */
+import { isGone, lengthOf } from './arrays'
 import { show } from './config'
 import { ZqliteError } from './errors'
 
@@ -87,7 +88,7 @@ export class Writer {
         return this.#bigint(value, where)
       case 'object':
         if (value === null) return this.u8(NULL)
-        if (value instanceof Uint8Array) return this.#blob(value)
+        if (value instanceof Uint8Array) return this.#blob(value, where)
         if (value instanceof Date) return this.#date(value, where)
         if (Array.isArray(value) || isPlain(value)) return this.#json(value, where)
         break
@@ -141,12 +142,15 @@ export class Writer {
     this.at = start + length
   }
 
-  #blob(value: Uint8Array): void {
-    this.#room(5 + value.length)
+  #blob(value: Uint8Array, where: string | number): void {
+    if (isGone(value)) throw new ZqliteError('ERR_PARAMETERS', `parameter ${where} is a Uint8Array that has lost its memory: its ArrayBuffer was transferred or made smaller`)
+    // Not what a subclass says: as much is copied as there is.
+    const length = lengthOf(value)
+    this.#room(5 + length)
     this.#bytes[this.at] = BLOB
-    this.#bytes.writeUInt32LE(value.length, this.at + 1)
+    this.#bytes.writeUInt32LE(length, this.at + 1)
     this.#bytes.set(value, this.at + 5)
-    this.at += 5 + value.length
+    this.at += 5 + length
   }
 
   #date(value: Date, where: string | number): void {
@@ -211,5 +215,6 @@ function isPlain(value: object): boolean {
 
 function kind(value: unknown): string {
   if (typeof value !== 'object' || value === null) return value === undefined ? 'undefined' : `a ${typeof value}`
-  return `an instance of ${value.constructor.name}`
+  const { constructor } = value as { constructor?: unknown }
+  return `an instance of ${typeof constructor === 'function' && constructor.name !== '' ? constructor.name : 'a nameless class'}`
 }

@@ -2,6 +2,7 @@
  * The counters of a database as monitoring systems read them: the Prometheus text format 0.0.4, OpenMetrics 1.0, and
  * collectors for a registry of prom-client. The catalogue below says what there is.
  */
+import { show } from './config'
 import { type ErrorCode, errorCatalogue, ZqliteError } from './errors'
 import type { Metrics } from './metrics'
 
@@ -177,6 +178,9 @@ interface CollectedValue {
  * @throws what the registry throws when it has a metric of one of these names; then none is added
  */
 export function registerPromClient(register: PromClientRegistry, snapshot: () => MetricsSnapshot): () => void {
+  if (typeof register?.registerMetric !== 'function' || typeof register.removeSingleMetric !== 'function') {
+    throw new ZqliteError('ERR_TYPE', `register must be a registry of prom-client, not ${show(register)}`)
+  }
   let scraped: Map<string, Line[]> | undefined
   // A registry asks all of its metrics in one turn.
   const scrape = () => {

@@ -44,6 +44,16 @@ export interface BatchResult<Row = Record<string, unknown>> extends ExecuteResul
 const NO_BOUNDS: { timeout?: number; signal?: AbortSignal } = {}
 const callOptions: Record<keyof CallOptions, true> = { timeout: true, signal: true }
 const syncCallOptions: Record<keyof SyncCallOptions, true> = { timeout: true }
+const batchFields: Record<keyof BatchStatement, true> = { sql: true, params: true, expect: true }
+const expectFields: Record<keyof NonNullable<BatchStatement['expect']>, true> = { rows: true, changes: true }
+
+/** A statement of a batch, looked at once: a getter may answer otherwise the next time. */
+interface BatchItem {
+  statement: Interned
+  params: Params | undefined
+  rows: number | undefined
+  changes: number | undefined
+}
 
 /** Sends calls through a channel, within a transaction or not. */
 export class Session {
@@ -110,17 +120,30 @@ export class Session {
 
   #batchWriter(statements: readonly BatchStatement[]): (writer: Writer) => void {
     if (!Array.isArray(statements)) throw new ZqliteError('ERR_TYPE', `a batch must be an array, not ${show(statements)}`)
-    const interned = statements.map((s: BatchStatement) => this.channel.intern(s.sql))
+    const items = Array.from(statements as readonly BatchStatement[], (statement, at) => this.#batchItem(statement, at))
     return (writer) => {
-      writer.u32(statements.length)
-      statements.forEach(({ params, expect }: BatchStatement, i) => {
-        const { rows, changes } = expect ?? {}
+      writer.u32(items.length)
+      for (const { statement, params, rows, changes } of items) {
         writer.u8((rows === undefined ? 0 : 1) | (changes === undefined ? 0 : 2))
-        if (rows !== undefined) writer.u32(count('expect.rows', rows))
-        if (changes !== undefined) writer.u32(count('expect.changes', changes))
-        writeCall(writer, interned[i] as Interned, params)
-      })
+        if (rows !== undefined) writer.u32(rows)
+        if (changes !== undefined) writer.u32(changes)
+        writeCall(writer, statement, params)
+      }
     }
+  }
+
+  #batchItem(given: BatchStatement, at: number): BatchItem {
+    if (typeof given !== 'object' || given === null) throw new ZqliteError('ERR_TYPE', `statements[${at}] must be an object with sql, not ${show(given)}`)
+    for (const field in given) if (!Object.hasOwn(batchFields, field)) known(`statements[${at}].`, given, batchFields)
+    const { sql, params, expect } = given
+    const item: BatchItem = { statement: this.channel.intern(sql), params, rows: undefined, changes: undefined }
+    if (expect !== undefined) {
+      known(`statements[${at}].expect.`, expect, expectFields)
+      const { rows, changes } = expect
+      if (rows !== undefined) item.rows = count('expect.rows', rows)
+      if (changes !== undefined) item.changes = count('expect.changes', changes)
+    }
+    return item
   }
 
   /** Sends what has no statement of the caller's; `byte` tells variants apart. */
@@ -138,6 +161,11 @@ function nameOf(operation: Operation, layout: Layout): string {
   if (operation === Operation.Changes) return 'execute'
   if (operation === Operation.First) return 'get'
   return layout === 'arrays' ? 'values' : layout === 'columns' ? 'columns' : 'query'
+}
+
+/** For a call without options: one that is given some would pass over a deadline. */
+export function withoutOptions(call: string, options: unknown): void {
+  if (options !== undefined) throw new ZqliteError('ERR_TYPE', `${call} takes no options, but was given ${show(options)}`)
 }
 
 /** The options of a call as a request has them. */

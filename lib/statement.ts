@@ -2,7 +2,7 @@
 import type { Calls, Columns } from './calls'
 import { type Interned, Operation } from './channel'
 import type { Params } from './params'
-import type { CallOptions, ExecuteResult, Session, SyncCall, SyncCallOptions } from './session'
+import { type CallOptions, type ExecuteResult, type Session, type SyncCall, type SyncCallOptions, withoutOptions } from './session'
 import { ChannelStream, type RowStream } from './stream'
 
 /**
@@ -75,11 +75,13 @@ export class SessionStatement<Row> implements Statement<Row> {
     return new ChannelStream<Row>(this.#session.channel, this.#find(), params, options, 'objects')
   }
 
-  getSync(params?: Params): Row | undefined {
+  getSync(params?: Params, options?: unknown): Row | undefined {
+    withoutOptions('getSync()', options)
     return this.#session.runSync(Operation.First, this.#find('getSync'), params).rows[0] as Row | undefined
   }
 
-  allSync(params?: Params): Row[] {
+  allSync(params?: Params, options?: unknown): Row[] {
+    withoutOptions('allSync()', options)
     return this.#session.runSync(Operation.Rows, this.#find('allSync'), params).rows as Row[]
   }
 }

@@ -2,10 +2,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { type Calls, callsOf, type Columns } from './calls'
 import { type Channel, Operation } from './channel'
-import { type Duration, known, parseDuration, show } from './config'
+import { type Duration, known, show } from './config'
 import { ZqliteError } from './errors'
 import type { Params } from './params'
-import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session } from './session'
+import { type BatchResult, type BatchStatement, type CallOptions, checked, type ExecuteResult, Session, withoutOptions } from './session'
 import { channels } from './tracing'
 
 /** Options of {@link Database.transaction}. */
@@ -175,9 +175,9 @@ class Bounds {
   /** The options of a call: its own signal, or the transaction's; its own time, as far as the transaction has it left. */
   of(options: CallOptions | undefined): CallOptions | undefined {
     if (this.#signal === undefined && this.#end === undefined) return options
-    const timeout = this.#end === undefined ? options?.timeout : Math.min(this.#left(), parseDuration('timeout', options?.timeout ?? this.#left()))
-    const signal = options?.signal ?? this.#signal
-    return { ...options, ...(signal !== undefined && { signal }), ...(timeout !== undefined && { timeout }) }
+    const { timeout: own = Number.POSITIVE_INFINITY, signal = this.#signal } = checked(options) ?? {}
+    const timeout = Math.min(own, this.#end === undefined ? Number.POSITIVE_INFINITY : this.#left())
+    return { ...(signal !== undefined && { signal }), ...(timeout !== Number.POSITIVE_INFINITY && { timeout }) }
   }
 
   /** Throws when the transaction may not be committed any more. */
@@ -229,8 +229,10 @@ class CallbackTransaction implements Transaction {
     return await this.#session.batch(statements, this.#with(options))
   }
 
-  async transaction<T>(callback: (transaction: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(callback: (transaction: Transaction) => Promise<T>, options?: unknown): Promise<T> {
     this.#alone()
+    if (typeof callback !== 'function') throw new ZqliteError('ERR_TYPE', `a transaction needs a function, not ${show(callback)}`)
+    withoutOptions('a nested transaction', options)
     this.#nested = true
     try {
       await this.#session.control(Operation.Nest, NEST_BEGIN)

@@ -15,4 +15,4 @@ export function nearest(given: string, known: readonly string[]): string | undef
   return known[isNear ? names.indexOf(near) : begun];
 }
 
-const letters = (text: string): string => [...text].sort().join('');
+const letters = (text: string): string => text.split('').sort().join('');

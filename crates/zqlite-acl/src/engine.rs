@@ -239,7 +239,12 @@ impl Engine {
 
     /// Bytes that the rows and lists of rules take.
     pub fn row_bytes(&self) -> usize {
-        self.rows.bytes() + self.lists.bytes() + self.names.bytes()
+        self.rows.bytes() + self.list_bytes()
+    }
+
+    /// Bytes that lists of rules take.
+    pub(crate) fn list_bytes(&self) -> usize {
+        self.lists.bytes() + self.names.bytes()
     }
 
     /// A rule as it is now.

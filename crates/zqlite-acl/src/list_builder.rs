@@ -33,8 +33,9 @@ struct Builder<'a> {
     /// Whether who has no owner is asked about, to whom rules that compare owners say nothing.
     ownerless: bool,
     store: Store,
-    /// Numbers that the lists may take.
+    /// Numbers that the lists may take, with what is beside them.
     room: usize,
+    beside: usize,
     /// Items that were gathered for lists of rules with `*`.
     copied: usize,
 }
@@ -42,7 +43,7 @@ struct Builder<'a> {
 impl Made for Lists {
     fn make(engine: &Engine) -> Option<Self> {
         let room = engine.options.row_memory.saturating_sub(engine.row_bytes());
-        let mut this = unmerged(engine, room / 4)?;
+        let mut this = unmerged(engine, room)?;
         this.merge(room.min(NEARBY).saturating_sub(this.taken()));
         this.bytes = this.taken();
         (this.bytes <= room).then_some(this)
@@ -53,9 +54,12 @@ impl Made for Lists {
     }
 }
 
-/// Lists of the selectors of each interval, of at most so many numbers.
+/// Lists of the selectors of each interval, of at most so many bytes.
 pub(crate) fn unmerged(engine: &Engine, room: usize) -> Option<Lists> {
     let (mut builder, ranks) = Builder::of_addresses(engine, room);
+    if !builder.has_room() {
+        return None;
+    }
     let both = builder.any_both()?;
     let [source, destination] = ranks;
     let (source, sources) = builder.half(SOURCE, source)?;
@@ -89,7 +93,8 @@ impl Made for NameLists {
             intervals: [count; 2],
             ownerless: false,
             store: Store::new(),
-            room: room / 4,
+            room: numbers(room),
+            beside: 4 * count * size_of::<List>() / size_of::<u32>(),
             copied: 0,
         };
         let any_both = builder.any_both()?;
@@ -99,14 +104,14 @@ impl Made for NameLists {
         for side in [SOURCE, DESTINATION] {
             for id in 0..count as u32 {
                 let (with_other, without) = builder.items(side, id);
-                paired[side].push(builder.store.put_paired(&with_other, count, builder.room));
+                paired[side].push(builder.put_paired(&with_other, count));
                 let is_long = without.len() > LONG_ANY;
                 any[side].push(if is_long {
                     List { at: 0, len: Head::NONE }
                 } else {
                     builder.store.put(&without, ALONE)
                 });
-                if builder.store.numbers.len() > builder.room {
+                if !builder.has_room() {
                     return None;
                 }
             }
@@ -120,6 +125,11 @@ impl Made for NameLists {
     fn bytes(&self) -> usize {
         self.bytes
     }
+}
+
+/// How many numbers so many bytes are, and can be found by an offset.
+fn numbers(bytes: usize) -> usize {
+    (bytes / size_of::<u32>()).min(u32::MAX as usize)
 }
 
 /// The ids of the rules in order.
@@ -166,7 +176,17 @@ impl<'a> Builder<'a> {
             ranges.iter().enumerate().map(hold).collect()
         });
         let intervals = [ranks[SOURCE].len(), ranks[DESTINATION].len()];
-        (Builder { engine, held, intervals, ownerless: true, store: Store::new(), room, copied: 0 }, ranks)
+        let bytes = ranks.iter().map(|ranks| ranks.bytes() + ranks.len() * size_of::<Head>()).sum::<usize>();
+        let (room, beside) = (numbers(room), bytes / size_of::<u32>());
+        (Builder { engine, held, intervals, ownerless: true, store: Store::new(), room, beside, copied: 0 }, ranks)
+    }
+
+    fn has_room(&self) -> bool {
+        self.store.numbers.len() + self.store.turned.len() + ALONE * self.copied + self.beside <= self.room
+    }
+
+    fn put_paired(&mut self, items: &[Item], intervals: usize) -> List {
+        self.store.put_paired(items, intervals, self.room.saturating_sub(self.beside))
     }
 
     /// The lists of a side, and those of its rules with `*` on the other side, of which each head has the number in place of the
@@ -182,11 +202,11 @@ impl<'a> Builder<'a> {
             if with_other.is_empty() && without.is_empty() {
                 continue;
             }
-            paired[id as usize] = self.store.put_paired(&with_other, self.intervals[1 - side], self.room);
+            paired[id as usize] = self.put_paired(&with_other, self.intervals[1 - side]);
             any[id as usize] = without;
             events.push((first, true, id));
             events.push((first + following + 1, false, id));
-            if self.store.numbers.len() > self.room {
+            if !self.has_room() {
                 return None;
             }
         }
@@ -243,15 +263,18 @@ impl<'a> Builder<'a> {
                     lists.extend(key.iter().map(|&id| paired[id as usize]).filter(|list| list.len > 0));
                     let items = lists[from..].iter().fold(0u32, |sum, list| sum.saturating_add(list.cost()));
                     let head = Head { lists: from as u32, count: (lists.len() - from) as u32, items, any };
+                    // The lists, the key, and what a map takes for it.
+                    self.beside += 2 * head.count as usize + key.len() + 16;
                     known.insert(key.into(), head);
                     head
                 }
             };
             heads.push(head);
-            if self.store.numbers.len() + ALONE * self.copied > self.room {
+            if !self.has_room() {
                 return None;
             }
         }
+        lists.shrink_to_fit();
         Some((Half { ranks, heads, lists }, alone))
     }
 
@@ -263,7 +286,8 @@ impl<'a> Builder<'a> {
         let pairs = counts[SOURCE] * counts[DESTINATION];
         let items = counts[DESTINATION] * sums[SOURCE] + counts[SOURCE] * sums[DESTINATION] + pairs * both.len();
         // Half of the room stays for lists as they are.
-        let room = self.store.numbers.len() + self.store.turned.len() + ALONE * items + 2 * pairs <= self.room / 2;
+        let room = self.store.numbers.len() + self.store.turned.len() + ALONE * items + 2 * pairs + self.beside
+            <= self.room / 2;
         if !room || items.max(pairs) > CROSSED * self.engine.ordered {
             for (half, lists) in halves.iter_mut().zip(alone) {
                 let lists: Vec<List> = lists.iter().map(|items| self.store.put(items, ALONE)).collect();

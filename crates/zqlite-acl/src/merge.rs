@@ -38,35 +38,43 @@ impl Merge {
 impl Lists {
     /// Merges what is short, unless that takes more than so many bytes, or too much beside what there is.
     pub(crate) fn merge(&mut self, room: usize) {
-        let merges = self.halves.each_ref().map(Half::merges);
-        let numbers = PAIRED * merges.iter().flat_map(BTreeMap::values).map(Merge::items).sum::<usize>();
-        if numbers <= COPIES * self.store.numbers.len() && size_of::<u32>() * numbers <= room {
+        let most = (COPIES * self.store.numbers.len()).min(room / size_of::<u32>());
+        if most == 0 {
+            return;
+        }
+        let mut groups = self.halves.each_ref().map(Half::groups);
+        let merges = self.halves.iter().zip(&groups).flat_map(|(half, groups)| {
+            groups.iter().filter_map(|(&from, &count)| Merge::of(half.lists_from(from, count)))
+        });
+        let numbers = merges.map(|merge| PAIRED * merge.items()).sum();
+        if numbers <= most {
             self.store.numbers.reserve_exact(numbers);
-            for (half, merges) in self.halves.iter_mut().zip(&merges) {
-                half.merge(merges, &mut self.store);
+            for (half, groups) in self.halves.iter_mut().zip(&mut groups) {
+                half.merge(groups, &mut self.store);
             }
         }
     }
 }
 
 impl Half {
-    /// By where the lists of an interval begin. Those of others that the same selectors hold begin there too.
-    fn merges(&self) -> BTreeMap<u32, Merge> {
-        let heads = self.heads.iter().filter(|head| head.count > 1);
-        let of: BTreeMap<u32, u32> = heads.map(|head| (head.lists, head.count)).collect();
-        of.into_iter().filter_map(|(from, count)| Some((from, Merge::of(self.lists_from(from, count))?))).collect()
+    /// Where the lists of an interval begin, and how many they are, more than one. Those of others that the same selectors hold
+    /// begin there too.
+    fn groups(&self) -> BTreeMap<u32, u32> {
+        self.heads.iter().filter(|head| head.count > 1).map(|head| (head.lists, head.count)).collect()
     }
 
     /// The merged list takes the place of the first, the long ones follow.
-    fn merge(&mut self, merges: &BTreeMap<u32, Merge>, store: &mut Store) {
-        for (&from, merge) in merges {
+    fn merge(&mut self, groups: &mut BTreeMap<u32, u32>, store: &mut Store) {
+        for (&from, count) in groups.iter_mut() {
+            let Some(merge) = Merge::of(self.lists_from(from, *count)) else { continue };
             let mut items: Vec<Item> = merge.short.iter().flat_map(|&list| store.items(list)).collect();
             items.sort_by_key(|item| item.mark);
-            let lists = [store.put(&items, PAIRED)].into_iter().chain(merge.long.iter().copied());
+            *count = 1 + merge.long.len() as u32;
+            let lists = [store.put(&items, PAIRED)].into_iter().chain(merge.long);
             self.lists.iter_mut().skip(from as usize).zip(lists).for_each(|(place, list)| *place = list);
         }
         for head in self.heads.iter_mut().filter(|head| head.count > 1) {
-            head.count = merges.get(&head.lists).map_or(head.count, |merge| 1 + merge.long.len() as u32);
+            head.count = groups.get(&head.lists).copied().unwrap_or(head.count);
         }
     }
 }

@@ -62,8 +62,10 @@ impl NameLists {
                 best = self.store.search_alone(lanes, list, service, best, after);
             }
         }
+        // No rule in lists names a selector that is newer than they are; and turned lists end where the newer ones would stand.
+        let known = |id: &&u32| (**id as usize) < self.paired[side].len();
         for list in Self::of(&self.paired[side], selectors[side]) {
-            for &other in selectors[1 - side] {
+            for &other in selectors[1 - side].iter().filter(known) {
                 best = self.store.search_paired(lanes, list, other, service, best, after);
             }
         }

@@ -27,6 +27,7 @@ impl Engine {
     /// A peer that cannot be used, or an address that would belong to two; then the peers stay as they were.
     pub fn put_peers(&mut self, peers: Vec<Peer>) -> Result<(), PeerError> {
         check_peers(&peers, |address| self.by_address.get(&address).copied())?;
+        self.rows.lend(self.list_bytes());
         // An address may go from one of them to another, so all give up theirs before the first takes some.
         let forgotten: Vec<Arc<Peer>> = peers.iter().filter_map(|peer| self.forget(peer.id)).collect();
         for peer in peers {

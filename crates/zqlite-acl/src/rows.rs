@@ -163,13 +163,15 @@ pub(crate) struct Rows {
     settled: usize,
     /// Words that may be in use.
     budget: usize,
+    /// Words of these that others have taken.
+    lent: usize,
 }
 
 impl Rows {
     /// Rows of at least `slots` slots, in at most about `budget` bytes.
     pub(crate) fn new(slots: usize, budget: usize) -> Self {
         let crowns = slots.div_ceil(GROUP_SLOTS * FAN).max(1);
-        let mut this = Self { pages: Vec::new(), crowns, settled: 0, budget: budget / 8 };
+        let mut this = Self { pages: Vec::new(), crowns, settled: 0, budget: budget / 8, lent: 0 };
         this.append(crowns).fill(0);
         this
     }
@@ -188,9 +190,14 @@ impl Rows {
         self.pages.len().saturating_sub(1) * PAGE + self.pages.last().map_or(0, |page| page.len())
     }
 
+    /// Says how many bytes of the budget something else takes.
+    pub(crate) fn lend(&mut self, bytes: usize) {
+        self.lent = bytes / 8;
+    }
+
     /// Whether no more rows should be built.
     fn is_full(&self) -> bool {
-        self.used() > self.budget
+        self.used() + self.lent > self.budget
     }
 
     /// Whether compaction would be worth its time.
@@ -205,7 +212,9 @@ impl Rows {
     /// Where the next words go that do not reach over the end of a page.
     fn place(&mut self, words: usize) -> u32 {
         if self.pages.last().is_none_or(|page| page.len() + words > PAGE) {
-            self.pages.push(Arc::new(Vec::new()));
+            // Another page will be filled, mostly; the first may be all that there is.
+            let capacity = if self.pages.is_empty() { 0 } else { PAGE };
+            self.pages.push(Arc::new(Vec::with_capacity(capacity)));
         }
         ((self.pages.len() - 1) * PAGE + self.pages.last().map_or(0, |page| page.len())) as u32
     }

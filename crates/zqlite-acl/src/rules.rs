@@ -44,6 +44,7 @@ impl Engine {
         let tail = slots - self.ordered.min(slots);
         let room = slots <= self.rows.capacity() && tail <= 1024.max(self.by_rule.len() / 4);
         if rules.len() <= 16.max(self.by_rule.len() / 64) && room && comparing {
+            self.rows.lend(self.list_bytes());
             for rule in rules {
                 self.remove_rules(&[rule.id]);
                 self.add(rule);

@@ -44,15 +44,13 @@ impl Store {
             let end = (start + rank as usize).min(start + intervals);
             let list = self.turned.last().copied().filter(|_| self.turned.len() > start).unwrap_or(0);
             self.turned.resize(end, list);
-            for &(_, begins, at) in events {
-                match holding.binary_search(&at) {
-                    Err(place) if begins => holding.insert(place, at),
-                    Ok(place) if !begins => {
-                        holding.remove(place);
-                    }
-                    _ => {}
-                }
-            }
+            // In one go: of many that end or begin together, each would move all behind it.
+            let (ends, begins) = events.split_at(events.partition_point(|&(_, begins, _)| !begins));
+            let mut ended = ends.iter().map(|&(.., at)| at).peekable();
+            holding.retain(|at| ended.next_if_eq(at).is_none());
+            holding.extend(begins.iter().map(|&(.., at)| at));
+            // Two ascending runs: the stable sort merges them.
+            holding.sort();
             if end == start + intervals {
                 break;
             }

@@ -299,14 +299,15 @@ impl Job for Ones<'_> {
     fn run(self, _: impl Lanes) -> Vec<u32> {
         let mut numbers = vec![0; self.count + STEP];
         let mut len = 0;
-        for (at, &word) in (0..).zip(self.words) {
+        for (at, &word) in (0u32..).zip(self.words) {
+            // What is written for bits that are not there means nothing, and may not fit.
             let (first, mut bits, mut left) = (64 * at, word, word.count_ones() as usize);
             while left > 0 {
                 let Some(places) = numbers.get_mut(len..).and_then(|rest| rest.first_chunk_mut::<STEP>()) else {
                     break;
                 };
                 for place in places {
-                    *place = first + bits.trailing_zeros();
+                    *place = first.wrapping_add(bits.trailing_zeros());
                     bits &= bits.wrapping_sub(1);
                 }
                 len += left.min(STEP);

@@ -6,11 +6,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{PORTS, TIMES, behind, engine as plain_engine, own, own_v6, pairs, peer, queries, rule};
+use common::{PORTS, Parts, TIMES, behind, engine as plain_engine, own, own_v6, pairs, peer, queries, rule, words};
 use proptest::prelude::*;
-use zqlite_acl::{
-    Action, Columns, Conflict, Direction, Engine, FilterRule, Options, Peer, PeerId, Query, Rule, RuleId, plain,
-};
+use zqlite_acl::{Action, Conflict, Direction, Engine, FilterRule, Options, Peer, PeerId, Query, Rule, RuleId, plain};
 use zqlite_cidr::{Address, AddressRange, Family};
 
 const DIRECTIONS: [Direction; 3] = [Direction::To, Direction::From, Direction::Either];
@@ -167,39 +165,6 @@ fn same_in_batches(
     engine.decide_v4_batch(Parts::of(&asked, number).columns(), at, |_, answer| answers.push(answer));
     prop_assert_eq!(answers, asked.iter().map(|query| plain.decide_addresses(query)).collect::<Vec<_>>());
     Ok(())
-}
-
-/// The words of an IPv6 address, or of the IPv6 address that an IPv4 address is mapped to.
-fn words(address: Address) -> [u32; 4] {
-    let bits = match address.family() {
-        Family::V4 => 0xffff << 32 | address.bits(),
-        Family::V6 => address.bits(),
-    };
-    [96, 64, 32, 0].map(|shift| (bits >> shift) as u32)
-}
-
-/// What [`Columns`] refers to.
-struct Parts<E> {
-    sources: Vec<E>,
-    destinations: Vec<E>,
-    protocols: Vec<u8>,
-    ports: Vec<u16>,
-}
-
-impl<E: Copy> Parts<E> {
-    fn of<F: Copy>(asked: &[Query<F>], end: impl Fn(F) -> E) -> Self {
-        Self {
-            sources: asked.iter().map(|query| end(query.source)).collect(),
-            destinations: asked.iter().map(|query| end(query.destination)).collect(),
-            protocols: asked.iter().map(|query| query.protocol).collect(),
-            ports: asked.iter().map(|query| query.port).collect(),
-        }
-    }
-
-    fn columns(&self) -> Columns<'_, E> {
-        let Self { sources, destinations, protocols, ports } = self;
-        Columns { sources, destinations, protocols, ports }
-    }
 }
 
 proptest! {

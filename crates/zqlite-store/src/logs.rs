@@ -1,7 +1,10 @@
 //! The write-ahead logs of a store, one of each file that it writes: how long they are, and moving them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use rusqlite::Connection;
 
@@ -52,8 +55,12 @@ pub(crate) struct Log {
     anew: AtomicBool,
     /// From which size on the writer waits for it to begin anew.
     full: AtomicU64,
-    /// What was moved of it, or could not be because of a reader, which is tried again when it has grown on.
+    /// Its size when it was last tried to move it, which is tried again when it has grown on; 0 at once.
+    tried: AtomicU64,
+    /// How much of it is in the file.
     moved: AtomicU64,
+    /// Whether writes go on above its limit, up to where it is full now, while what a large commit left in it is moved.
+    ahead: AtomicBool,
     /// What the steward left of it is the writer's to move, see [`Log::is_left_to_writer`].
     left: AtomicBool,
 }
@@ -98,7 +105,9 @@ impl Log {
             bytes: AtomicU64::new(0),
             anew: AtomicBool::new(false),
             full: AtomicU64::new(full(limit)),
+            tried: AtomicU64::new(0),
             moved: AtomicU64::new(0),
+            ahead: AtomicBool::new(false),
             left: AtomicBool::new(false),
         })
     }
@@ -113,8 +122,12 @@ impl Log {
 
     /// A transaction has added to it, which now has so many frames.
     pub(crate) fn committed(&self, frames: u64) {
-        self.bytes.store(WAL_HEADER + frames * (self.page_size + FRAME_HEADER), Relaxed);
+        self.bytes.store(self.size_of(frames), Relaxed);
         self.anew.store(false, Relaxed);
+    }
+
+    fn size_of(&self, frames: u64) -> u64 {
+        WAL_HEADER + frames * (self.page_size + FRAME_HEADER)
     }
 
     /// Its size after the last commit.
@@ -130,7 +143,9 @@ impl Log {
     /// The next commit begins it anew.
     pub(crate) fn begins_anew(&self) {
         self.anew.store(true, Relaxed);
+        self.tried.store(0, Relaxed);
         self.moved.store(0, Relaxed);
+        self.ahead.store(false, Relaxed);
         self.full.store(full(self.limit), Relaxed);
     }
 
@@ -143,13 +158,15 @@ impl Log {
     /// It may grow to twice its size before the writer waits again.
     pub(crate) fn grows_on(&self) {
         let size = self.used();
+        self.ahead.store(false, Relaxed);
         self.full.store(full(self.limit).max(2 * size), Relaxed);
-        self.moved.store(size, Relaxed);
+        self.tried.store(size, Relaxed);
     }
 
     /// Nobody is known to be in its way any more.
     pub(crate) fn is_to_be_moved(&self) {
-        self.moved.store(0, Relaxed);
+        self.tried.store(0, Relaxed);
+        self.ahead.store(false, Relaxed);
     }
 
     /// Whether the writer should wait for it.
@@ -157,20 +174,52 @@ impl Log {
         self.used() >= self.full.load(Relaxed)
     }
 
-    /// To be called after a commit: one that had grown beyond its limit and is small again is full where it usually is.
+    /// To be called after a commit. One that had grown beyond its limit and is small again is full where it usually is. One that
+    /// a large commit took beyond it is not full yet, if nobody has tried so far to move what is in it: to wait for all of that
+    /// would take long, and it is beyond its limit anyway. Writes may add as much as the limit meanwhile.
     pub(crate) fn look(&self) {
-        let usual = full(self.limit);
-        if self.full.load(Relaxed) != usual && self.used() < usual {
-            self.full.store(usual, Relaxed);
+        let (usual, used) = (full(self.limit), self.used());
+        if used < usual {
+            if self.full.load(Relaxed) != usual {
+                self.full.store(usual, Relaxed);
+            }
+            self.ahead.store(false, Relaxed);
+        } else if used > self.limit && self.is_full() && self.unmoved() > self.limit / 4 && !self.ahead.load(Relaxed) {
+            self.full.store(used + self.limit, Relaxed);
+            self.tried.store(0, Relaxed);
+            // Last: who sees it sees where it is full, and all of the commit.
+            self.ahead.store(true, Release);
         }
+    }
+
+    /// How much is to be moved of it before the writer waits for it, if that is to be.
+    pub(crate) fn ahead(&self) -> Option<u64> {
+        (self.ahead.load(Acquire) && self.full.load(Relaxed) > full(self.limit)).then(|| self.unmoved())
+    }
+
+    /// To be called when it was moved for that, with what there was to move. Once more where writes have added much meanwhile,
+    /// unless they have come to where it is full, or a reader was in the way; else the writer is to wait for what is left.
+    pub(crate) fn was_moved_ahead(&self, of: u64) {
+        let rest = self.unmoved();
+        if rest > self.limit / 4 && rest <= of / 2 && !self.is_full() {
+            self.tried.store(0, Relaxed);
+        } else {
+            self.full.store(full(self.limit), Relaxed);
+        }
+    }
+
+    /// How much of it is not in the file yet.
+    fn unmoved(&self) -> u64 {
+        let (used, moved) = (self.used(), self.moved.load(Relaxed));
+        // A log smaller than what was moved has been started anew.
+        used - if moved > used { 0 } else { moved }
     }
 
     /// Whether it has grown enough to be moved.
     pub(crate) fn is_due(&self) -> bool {
-        let size = self.used();
-        let moved = self.moved.load(Relaxed);
-        // A log smaller than what was moved has been started anew.
-        size.saturating_sub(if moved > size { 0 } else { moved }) >= SOFT_BYTES.min(self.limit / 4)
+        let (size, tried) = (self.used(), self.tried.load(Relaxed));
+        // A log smaller than it was when it was tried has been started anew.
+        size.saturating_sub(if tried > size { 0 } else { tried }) >= SOFT_BYTES.min(self.limit / 4)
     }
 
     /// Whether the writer, between two turns, should move the rest. A writer that never pauses has appended to the log by the
@@ -187,7 +236,7 @@ impl Log {
     pub(crate) fn move_most(&self, lane: &Lane<'_>) -> Result<()> {
         let size = self.used();
         // Before it, as a reader that ends meanwhile may take that back.
-        self.moved.store(size, Relaxed);
+        self.tried.store(size, Relaxed);
         let result = self.checkpoint(lane, "PASSIVE");
         let appended = self.used().saturating_sub(size);
         self.left.store(result.is_ok() && (1..=MOST_LEFT).contains(&appended), Relaxed);
@@ -203,7 +252,52 @@ impl Log {
             let sql = pragma_of(&self.schema, &format!("wal_checkpoint({mode})"));
             let (busy, frames, moved): (i64, i64, i64) =
                 connection.query_row(&sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            // SQLite counts from the beginning of the log; -1 is none.
+            self.moved.store(if moved > 0 { self.size_of(moved.unsigned_abs()) } else { 0 }, Relaxed);
             Ok(Row { busy: busy != 0, all: frames >= 0 && frames == moved })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::job::{Call, Want, Work};
+    use crate::{Params, Store};
+
+    #[test]
+    fn what_a_reader_keeps_from_being_moved_does_not_count_as_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.db");
+        let mut options = Options { path: Some(path.clone()), ..Options::default() };
+        options.wal.limit = 16 << 20;
+        let store = Store::open(options).unwrap();
+        let log = &store.shared().steward.logs[0];
+        let write = |sql: &str| {
+            let call = Call { statement: store.statement(sql), params: Params::default(), want: Want::Rows };
+            store.write_sync(Work::Run(call), None).unwrap();
+        };
+        let until = |what: &dyn Fn() -> bool| {
+            let late = Instant::now() + Duration::from_secs(30);
+            while !what() {
+                assert!(Instant::now() < late, "{} of {} bytes are not moved", log.unmoved(), log.used());
+                sleep(Duration::from_millis(1));
+            }
+        };
+        write("CREATE TABLE t (a)");
+        let reader = rusqlite::Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+        write("INSERT INTO t VALUES (zeroblob(5000000))");
+        until(&|| log.tried.load(Relaxed) >= 5_000_000 && log.moved.load(Relaxed) > 0);
+        assert!(log.unmoved() >= 5_000_000, "{} of {} bytes are not moved", log.unmoved(), log.used());
+        assert!(!log.is_due(), "it is tried again and again");
+        drop(reader);
+        write("INSERT INTO t VALUES (zeroblob(5000000))");
+        until(&|| log.unmoved() == 0);
     }
 }

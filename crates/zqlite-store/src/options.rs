@@ -63,7 +63,7 @@ pub struct TransactionLimits {
 #[derive(Debug, Clone, Copy)]
 pub struct WalLimits {
     /// In bytes. At three quarters of this writes wait until the log can begin anew, so only a commit of more than the last
-    /// quarter makes it larger.
+    /// quarter makes it larger, and writes while that is moved, by as much as the limit.
     pub limit: u64,
     /// A read older than this is ended when they wait for it.
     pub max_read_age: Duration,

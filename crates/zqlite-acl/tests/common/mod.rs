@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use zqlite_acl::plain::Engine;
-use zqlite_acl::{Action, Peer, PeerId, PortRange, Query, Rule, RuleId, Selector};
+use zqlite_acl::{Action, Columns, Peer, PeerId, PortRange, Query, Rule, RuleId, Selector};
 use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 
 pub(crate) const TIMES: [i64; 2] = [0, 10];
@@ -130,4 +130,37 @@ pub(crate) fn queries<E: Copy>(source: E, destination: E) -> impl Iterator<Item 
 
 pub(crate) fn pairs(peers: &[Peer]) -> impl Iterator<Item = (PeerId, PeerId)> {
     peers.iter().flat_map(|a| peers.iter().map(|b| (a.id, b.id)))
+}
+
+/// The words of an IPv6 address, or of the IPv6 address that an IPv4 address is mapped to.
+pub(crate) fn words(address: Address) -> [u32; 4] {
+    let bits = match address.family() {
+        Family::V4 => 0xffff << 32 | address.bits(),
+        Family::V6 => address.bits(),
+    };
+    [96, 64, 32, 0].map(|shift| (bits >> shift) as u32)
+}
+
+/// What [`Columns`] refers to.
+pub(crate) struct Parts<E> {
+    sources: Vec<E>,
+    destinations: Vec<E>,
+    protocols: Vec<u8>,
+    ports: Vec<u16>,
+}
+
+impl<E: Copy> Parts<E> {
+    pub(crate) fn of<F: Copy>(asked: &[Query<F>], end: impl Fn(F) -> E) -> Self {
+        Self {
+            sources: asked.iter().map(|query| end(query.source)).collect(),
+            destinations: asked.iter().map(|query| end(query.destination)).collect(),
+            protocols: asked.iter().map(|query| query.protocol).collect(),
+            ports: asked.iter().map(|query| query.port).collect(),
+        }
+    }
+
+    pub(crate) fn columns(&self) -> Columns<'_, E> {
+        let Self { sources, destinations, protocols, ports } = self;
+        Columns { sources, destinations, protocols, ports }
+    }
 }
