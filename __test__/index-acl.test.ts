@@ -40,6 +40,23 @@ test('rules and peers in tables decide', async (t) => {
   t.is(fails(() => acl.decide(query)), 'ERR_CLOSED')
 })
 
+test('each rule has an id that JavaScript has a number for', async (t) => {
+  const db = await fresh(t)
+  await db.execute('CREATE TABLE rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER)')
+  await db.execute('CREATE INDEX access ON rules USING acl(source, destination, protocol, ports, priority, action, enabled)')
+  const insert = (id: bigint) => db.execute(`INSERT INTO rules VALUES (?, '*', '*', NULL, NULL, 0, 'allow', 1)`, [id])
+  for (const id of [2n ** 53n, 2n ** 53n + 1n, 2n ** 63n - 1n, -1n]) t.regex((await rejects(t, 'ERR_INDEX_ROW', insert(id))).message, new RegExp(`row ${id}: the id of a rule`))
+  await insert(2n ** 53n - 1n)
+  const acl = db.acl('access')
+  const query = { source: '10.0.0.1', destination: '10.0.0.2', protocol: 6, port: 80 }
+  const rule = Number.MAX_SAFE_INTEGER
+  t.deepEqual(acl.decide(query), { allowed: true, rule })
+  t.is(acl.explain(query).rule, rule)
+  t.deepEqual(acl.snapshot().affected({ disable: [rule] }), new Uint32Array())
+  await db.execute(`UPDATE rules SET action = 'deny'`)
+  t.deepEqual(acl.decide(query), { allowed: false, rule })
+})
+
 test('a question alone is answered as with all of its rules, and fails alike', async (t) => {
   const db = await fresh(t)
   await db.execute('CREATE TABLE rules (id INTEGER PRIMARY KEY, source TEXT, destination TEXT, protocol, ports, priority INTEGER, action TEXT, enabled INTEGER)')

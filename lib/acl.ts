@@ -1,9 +1,10 @@
 /** Access rules in memory: who may reach whom, and who therefore sees whom. */
 import * as native from '../native'
+import { number, withChange, withIds, withPeers, withRules } from './acl-given'
 import { packRules } from './acl-packed'
 import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, question } from './acl-questions'
 import { exclusive } from './arrays'
-import { known, knownFields, show } from './config'
+import { known, show } from './config'
 import { callNative, fromNative, ZqliteError } from './errors'
 
 /** One rule. It matches when it is enabled, not expired, and each of its parts matches. */
@@ -277,8 +278,7 @@ export class AclEngine {
   /** @throws {ZqliteError} `ERR_TYPE` */
   constructor(options: AclEngineOptions = {}) {
     known('', options, { memory: true })
-    if (options.memory === null) throw new ZqliteError('ERR_TYPE', 'memory must be a number, not null')
-    this.#native = callNative(() => new native.NativeAclEngine(options.memory))
+    this.#native = callNative(() => new native.NativeAclEngine(options.memory === undefined ? undefined : number('memory', options.memory)))
     ;[this.#decide, this.#decideAddresses] = deciders(this.#native)
     this.#setEnabled = this.#native.toggle()
   }
@@ -305,10 +305,11 @@ export class AclEngine {
    *   field that rules do not have
    */
   setRules(rules: readonly AclRule[]): void {
-    knownFields(ruleName, rules, ruleFields)
-    const packed = packRules(rules)
-    if (packed !== undefined && callNative(() => this.#native.setPackedRules(packed.numbers, packed.texts))) return
-    callNative(() => this.#native.setRules(rules as native.NativeAclRule[]))
+    withRules(rules, () => {
+      const packed = packRules(rules)
+      if (packed !== undefined && this.#native.setPackedRules(packed.numbers, packed.texts)) return
+      this.#native.setRules(rules as native.NativeAclRule[])
+    })
   }
 
   /**
@@ -318,17 +319,18 @@ export class AclEngine {
    *   field that rules do not have
    */
   putRules(rules: readonly AclRule[]): void {
-    knownFields(ruleName, rules, ruleFields)
-    callNative(() => this.#native.putRules(rules as native.NativeAclRule[]))
+    withRules(rules, () => this.#native.putRules(rules as native.NativeAclRule[]))
   }
 
   /** Removes rules; ids of none are passed over. */
   removeRules(ids: readonly number[]): void {
-    callNative(() => this.#native.removeRules(ids as number[]))
+    withIds(ids, () => this.#native.removeRules(ids as number[]))
   }
 
   /** Enables or disables a rule: one bit. */
   setEnabled(rule: number, enabled: boolean): void {
+    if (typeof enabled !== 'boolean') throw new ZqliteError('ERR_TYPE', `enabled must be true or false, not ${show(enabled)}`)
+    number('rule', rule)
     try {
       this.#setEnabled(rule, enabled)
     } catch (error) {
@@ -341,7 +343,7 @@ export class AclEngine {
    * depends on it. Default: now.
    */
   expire(at = Date.now()): void {
-    callNative(() => this.#native.expire(at))
+    callNative(() => this.#native.expire(number('at', at)))
   }
 
   /**
@@ -351,13 +353,12 @@ export class AclEngine {
    *   all peers stay as they were
    */
   putPeers(peers: readonly AclPeer[]): void {
-    knownFields(peerName, peers, peerFields)
-    callNative(() => this.#native.putPeers(peers as native.NativeAclPeer[]))
+    withPeers(peers, () => this.#native.putPeers(peers as native.NativeAclPeer[]))
   }
 
   /** Removes peers; ids of none are passed over. */
   removePeers(ids: readonly number[]): void {
-    callNative(() => this.#native.removePeers(ids as number[]))
+    withIds(ids, () => this.#native.removePeers(ids as number[]))
   }
 
   /** May one peer reach the other, or an address that it routes? */
@@ -424,7 +425,7 @@ export class AclEngine {
   visiblePeers(peer: number, options: AclVisibility = {}): Uint32Array {
     known('', options, { direction: true, at: true })
     const { direction = 'either', at = Date.now() } = options
-    return callNative(() => this.#native.visiblePeers(peer, direction, at))
+    return callNative(() => this.#native.visiblePeers(number('peer', peer), way(direction), number('at', at)))
   }
 
   /**
@@ -432,7 +433,7 @@ export class AclEngine {
    * for one holds for all. Its number stays the same while the rules stay and the class has a peer.
    */
   peerClass(peer: number): number {
-    return callNative(() => this.#native.peerClass(peer))
+    return callNative(() => this.#native.peerClass(number('peer', peer)))
   }
 
   /** As {@link peerClass}, for each of the peers. */
@@ -447,7 +448,7 @@ export class AclEngine {
   visibleClasses(peerClass: number, options: AclVisibility = {}): Uint32Array {
     known('', options, { direction: true, at: true })
     const { direction = 'either', at = Date.now() } = options
-    return callNative(() => this.#native.visibleClasses(peerClass, direction, at))
+    return callNative(() => this.#native.visibleClasses(number('peerClass', peerClass), way(direction), number('at', at)))
   }
 
   /**
@@ -458,11 +459,7 @@ export class AclEngine {
    * @throws {ZqliteError} `ERR_ACL_RULE` when the change could not be made
    */
   affected(change: AclChange, at = Date.now()): Uint32Array {
-    if (typeof change !== 'object' || change === null || Array.isArray(change)) throw new ZqliteError('ERR_TYPE', `a change must be an object, not ${show(change)}`)
-    knownFields(() => 'a change', [change], changeFields)
-    knownFields(ruleName, change.putRules ?? [], ruleFields)
-    knownFields(peerName, change.putPeers ?? [], peerFields)
-    return callNative(() => this.#native.affected(change as native.NativeAclChange, at))
+    return withChange(change, () => this.#native.affected(change as native.NativeAclChange, number('at', at)))
   }
 
   /**
@@ -472,7 +469,7 @@ export class AclEngine {
    * @param at milliseconds since 1970; default: now
    */
   packetFilter(peer: number, at = Date.now()): AclFilterRule[] {
-    return callNative(() => this.#native.packetFilter(peer, at)) as AclFilterRule[]
+    return callNative(() => this.#native.packetFilter(number('peer', peer), number('at', at))) as AclFilterRule[]
   }
 
   /**
@@ -481,7 +478,7 @@ export class AclEngine {
    * @param at milliseconds since 1970; default: now
    */
   unusedRules(at = Date.now()): AclUnusedRule[] {
-    return callNative(() => this.#native.unusedRules(at)) as AclUnusedRule[]
+    return callNative(() => this.#native.unusedRules(number('at', at))) as AclUnusedRule[]
   }
 
   /**
@@ -492,7 +489,7 @@ export class AclEngine {
   conflicts(options: { at?: number; limit?: number } = {}): AclConflict[] {
     known('', options, { at: true, limit: true })
     const { at = Date.now(), limit = 1000 } = options
-    return callNative(() => this.#native.conflicts(at, limit))
+    return callNative(() => this.#native.conflicts(number('at', at), number('limit', limit)))
   }
 
   /** Bytes that the index of rules takes. */
@@ -501,23 +498,7 @@ export class AclEngine {
   }
 }
 
-type Fields<Of> = Record<keyof Required<Of>, true>
-
-const ruleName = ({ id }: AclRule): string => `rule ${show(id)}`
-const ruleFields: Fields<AclRule> = {
-  id: true,
-  priority: true,
-  action: true,
-  enabled: true,
-  sources: true,
-  destinations: true,
-  protocols: true,
-  ports: true,
-  expiresAt: true,
-  sameOwner: true,
-  through: true,
-  family: true,
+function way(direction: string): string {
+  if (typeof direction !== 'string') throw new ZqliteError('ERR_TYPE', `direction must be 'to', 'from' or 'either', not ${show(direction)}`)
+  return direction
 }
-const peerName = ({ id }: AclPeer): string => `peer ${show(id)}`
-const peerFields: Fields<AclPeer> = { id: true, addresses: true, labels: true, owner: true, routes: true }
-const changeFields: Fields<AclChange> = { removeRules: true, putRules: true, enable: true, disable: true, removePeers: true, putPeers: true }

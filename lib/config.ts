@@ -1,7 +1,7 @@
 /** Options of a database: their defaults, units and limits. */
-import { closest } from 'fastest-levenshtein'
 import type { NativeOptions } from '../native'
 import { ZqliteError } from './errors'
+import { didYouMean } from './nearest'
 import type { Logger, SlowQueryOptions } from './tracing'
 
 /** Milliseconds, or a number with a unit: `'250ms'`, `'30s'`, `'10m'`, `'1h'`. */
@@ -242,20 +242,19 @@ export function known(prefix: string, given: object, allowed: object): void {
   record(prefix.slice(0, -1) || 'options', given)
   for (const name of Object.keys(given)) {
     if (!Object.hasOwn(allowed, name)) {
-      const nearest = closest(name, Object.keys(allowed))
-      throw new ZqliteError('ERR_TYPE', `unknown option ${prefix}${name}; did you mean ${prefix}${nearest}?`)
+      throw new ZqliteError('ERR_TYPE', `unknown option ${prefix}${name}${didYouMean(name, Object.keys(allowed), prefix)}`)
     }
   }
 }
 
 /** Throws `ERR_TYPE` for the first of these that has a field it should not: what is misspelled would be passed over. */
-export function knownFields<Item extends object>(name: (item: Item) => string, items: readonly Item[], allowed: Readonly<Record<string, true>>): void {
+export function knownFields<Item extends object>(name: (item: Item) => string, items: readonly Item[], allowed: Readonly<Record<string, unknown>>): void {
   // Whatever else is wrong with a list is told by whoever reads it.
   if (!Array.isArray(items)) return
   for (const item of items as readonly (Item | null | undefined)[]) {
     if (typeof item !== 'object' || item === null) return
     for (const field in item) {
-      if (!Object.hasOwn(allowed, field)) throw new ZqliteError('ERR_TYPE', `${name(item)} has no field ${field}; did you mean ${closest(field, Object.keys(allowed))}?`)
+      if (!Object.hasOwn(allowed, field)) throw new ZqliteError('ERR_TYPE', `${name(item)} has no field ${field}${didYouMean(field, Object.keys(allowed))}`)
     }
   }
 }

@@ -105,6 +105,8 @@ test('unknown names are errors that name the nearest right one and the place', (
   refused(t, { environment: { GHOSTWIRE_DB_PAHT: 'x' } }, 'ERR_CONFIG_UNKNOWN', /GHOSTWIRE_DB_PAHT/, /GHOSTWIRE_DB_PATH\?/);
   refused(t, { environment: { GHOSTWIRE_ADMINKEY: 'x' } }, 'ERR_CONFIG_UNKNOWN', /GHOSTWIRE_ADMIN_KEY\?/);
   refused(t, { flags: { '--server-prot': '1' } }, 'ERR_CONFIG_UNKNOWN', /--server-prot/, /--server-port\?/);
+  // What is far away would mislead.
+  refused(t, { file: file('qqqqqq = 1\n') }, 'ERR_CONFIG_UNKNOWN', /unknown section \[qqqqqq\]$/);
 });
 
 test('malformed values are errors that name the key, the place and the form wanted', (t) => {

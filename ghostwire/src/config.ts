@@ -4,7 +4,6 @@
 // the only list of keys: names of variables and flags, validation and the output of `ghostwire config` follow from it.
 
 import { existsSync, readFileSync } from 'node:fs';
-import { closest } from 'fastest-levenshtein';
 import { parse as parseToml, TomlError } from 'smol-toml';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
@@ -12,6 +11,7 @@ import { parsePrefix } from './addresses/ip.js';
 import { checkPools, LENGTHS } from './addresses/rules.js';
 import { GhostwireError } from './errors.js';
 import { parseLogFilter } from './log.js';
+import { nearest } from './nearest.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
 
 /** How a value is written; numbers in memory are milliseconds or bytes. */
@@ -288,9 +288,10 @@ function lineOf(source: string, section: string, key?: string): number {
 }
 
 function unknown(what: string, given: string, where: string, known: readonly string[]): GhostwireError {
-  const nearest = closest(given, known);
+  const near = nearest(given, known);
+  const hint = near === undefined ? '' : `; did you mean ${near}?`;
   const at = where === given ? '' : `${where}: `;
-  return new GhostwireError('ERR_CONFIG_UNKNOWN', `${at}unknown ${what} ${given}; did you mean ${nearest}?`, { given, nearest });
+  return new GhostwireError('ERR_CONFIG_UNKNOWN', `${at}unknown ${what} ${given}${hint}`, { given, ...(near !== undefined && { nearest: near }) });
 }
 
 const malformed = (name: string, where: string, given: unknown, form: string): GhostwireError =>

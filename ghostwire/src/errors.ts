@@ -97,7 +97,7 @@ export const CATALOGUE = {
 
   // Start-up and command line
   ERR_CONFIG: entry(null, false, 'A configuration value is malformed, or the file cannot be read.'),
-  ERR_CONFIG_UNKNOWN: entry(null, false, 'A configuration key, variable or flag does not exist; the nearest is named.'),
+  ERR_CONFIG_UNKNOWN: entry(null, false, 'A configuration key, variable or flag does not exist; one that is near is named.'),
   ERR_PORT_TAKEN: entry(null, false, 'Another process listens on the address and port.'),
   ERR_LISTEN: entry(null, false, 'The address is not of this machine, or the port needs more rights.'),
   ERR_CERTIFICATE: entry(null, false, 'The certificate or its key cannot be read, do not belong together, or are not what was pinned.'),

@@ -4,7 +4,7 @@
 // for all targets below it. Secrets must never be passed to a logger; what looks like one is blanked all the same.
 
 import pino, { type DestinationStream, type Logger } from 'pino';
-import { closest } from 'fastest-levenshtein';
+import { nearest } from './nearest.js';
 
 export type { Logger } from 'pino';
 
@@ -36,9 +36,10 @@ export function parseLogFilter(text: string): LogFilter {
 function parseLevel(text: string, directive: string): Level {
   const level = text.trim().toLowerCase();
   const found = LEVELS.find((known) => known === level);
-  if (found === undefined)
-    throw new Error(`log filter ${JSON.stringify(directive)}: unknown level ${text.trim()}; did you mean ${closest(level, LEVELS)}?`);
-  return found;
+  if (found !== undefined) return found;
+  const near = nearest(level, LEVELS);
+  const hint = near === undefined ? `a level is one of ${LEVELS.join(', ')}` : `did you mean ${near}?`;
+  throw new Error(`log filter ${JSON.stringify(directive)}: unknown level ${text.trim()}; ${hint}`);
 }
 
 /** The level that a filter gives to a target such as `ghostwire::api`. */

@@ -17,8 +17,16 @@ pub(crate) fn exact(number: f64, lowest: i64, highest: i64) -> Option<i64> {
 pub(crate) fn argument<T: TryFrom<i64> + Bounds>(name: &str, number: f64) -> Result<T, Error> {
     exact(number, T::LOWEST, T::HIGHEST).and_then(|integer| T::try_from(integer).ok()).ok_or_else(|| {
         let (lowest, highest) = (T::LOWEST, T::HIGHEST);
-        Error::new(ErrorCode::Type, format!("{name} must be an integer from {lowest} to {highest}, not {number}"))
+        Error::new(
+            ErrorCode::Type,
+            format!("{name} must be an integer from {lowest} to {highest}, not {}", show(number)),
+        )
     })
+}
+
+/// A number as JavaScript writes it, or nearly so: all digits of a large one would be hundreds.
+pub(crate) fn show(number: f64) -> String {
+    if number.abs() >= 1e21 && number.is_finite() { format!("{number:e}") } else { number.to_string() }
 }
 
 /// The range of an integer type, or as much of it as JavaScript represents exactly.

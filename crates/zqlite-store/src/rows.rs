@@ -103,7 +103,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// before it.
 const MAX_TEXT: usize = if cfg!(test) { 1 << 20 } else { (1 << 29) - (1 << 20) };
 /// Integers up to this one are exact as a JavaScript number.
-const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+pub(crate) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 const NULLS: u32 = 0;
 const NUMBER: u32 = 1;

@@ -1,8 +1,8 @@
 // The command line: which commands there are, and what their flags mean.
 
 import { Command } from 'commander';
-import { closest, distance } from 'fastest-levenshtein';
 import { GhostwireError } from '../errors.js';
+import { nearest } from '../nearest.js';
 import { VERSION } from '../version.js';
 import { agentCommands } from './agent.js';
 import { explain } from './failure.js';
@@ -38,7 +38,7 @@ export async function run(args: readonly string[]): Promise<number> {
 function checkCommand(program: Command, first = '--help'): void {
   const known = ['help', ...program.commands.flatMap((command) => [command.name(), ...command.aliases()])];
   if (first.startsWith('-') || known.includes(first)) return;
-  const nearest = closest(first, known);
-  const hint = distance(first, nearest) <= Math.max(2, first.length / 3) ? `did you mean ${nearest}? ` : '';
+  const near = nearest(first, known);
+  const hint = near === undefined ? '' : `did you mean ${near}? `;
   throw new GhostwireError('ERR_USAGE', `there is no command ${JSON.stringify(first)}; ${hint}--help shows what there is`);
 }

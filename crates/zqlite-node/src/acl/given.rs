@@ -8,7 +8,7 @@ use zqlite_acl::{
 use zqlite_cidr::{Address, Family, HostBits, Prefix};
 use zqlite_store::{Error, ErrorCode};
 
-use crate::number::{Bounds, argument, exact};
+use crate::number::{Bounds, argument, exact, show};
 
 /// See `AclRule` of `lib/acl.ts`. Numbers come as they are, so that what does not fit is an error that names its place.
 #[napi(object)]
@@ -205,7 +205,7 @@ pub(super) fn number<T: TryFrom<i64> + Bounds>(number: f64) -> Result<T, RuleFau
 
 /// The id of a rule or peer; without it no other error could say which one it is about.
 pub(super) fn identifier<T: TryFrom<i64> + Bounds>(of: &str, id: f64) -> Result<T, Error> {
-    number(id).map_err(|fault| Error::new(ErrorCode::AclRule, format!("{of} {id}, id: {fault}")))
+    number(id).map_err(|fault| Error::new(ErrorCode::AclRule, format!("{of} {}, id: {fault}", show(id))))
 }
 
 pub(super) fn invalid_rule(error: RuleError) -> Error {

@@ -42,8 +42,8 @@ impl Cidr {
                     Ok(Some(prefix)) => portion.push((prefix, id)),
                     Ok(None) => {}
                     Err(reason) => {
-                        let fault = Fault { source: 0, row: id, column: 0, reason };
-                        return Err(BuildError::Row(fault, vec![owned(value)]));
+                        let fault = Fault { source: 0, row: id, column: Some(0), reason };
+                        return Err(BuildError::Row(fault));
                     }
                 }
                 if portion.len() == PORTION {
@@ -67,9 +67,12 @@ impl Cidr {
         new: Option<&[Value]>,
     ) -> std::result::Result<bool, Fault> {
         let prefix = |values: Option<&[Value]>| match values.and_then(|values| values.first()) {
-            Some(value) => {
-                prefix_of(value.into(), self.host_bits).map_err(|reason| Fault { source: 0, row, column: 0, reason })
-            }
+            Some(value) => prefix_of(value.into(), self.host_bits).map_err(|reason| Fault {
+                source: 0,
+                row,
+                column: Some(0),
+                reason,
+            }),
             None => Ok(None),
         };
         let new = prefix(new)?;

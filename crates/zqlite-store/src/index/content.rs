@@ -28,7 +28,7 @@ pub(crate) type Scan<'a> = &'a mut dyn FnMut(
 #[derive(Debug)]
 pub(crate) enum BuildError {
     /// A row.
-    Row(Fault, Vec<Value>),
+    Row(Fault),
     /// Reading failed.
     Read(crate::Error),
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rusqlite::OptionalExtension;
 use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::index::changes::{TableChanges, Values, Watched};
 use crate::index::cidr::owned;
@@ -60,8 +60,10 @@ impl Keeper {
         let names: Vec<String> =
             state.indexes().iter().filter(|(_, index)| unsettled(index)).map(|(name, _)| name.clone()).collect();
         for name in names {
-            if let Some(Index { definition, sources, content: Ok(content) }) = state.next_mut().get_mut(&name) {
-                content.settle().map_err(|fault| fault.explain(definition, sources, None))?;
+            let Some(index) = state.next_mut().get_mut(&name) else { continue };
+            let Ok(content) = &mut index.content else { continue };
+            if let Err(fault) = content.settle() {
+                return Err(self.unfit(index, &fault));
             }
         }
         Ok(())
@@ -142,8 +144,8 @@ impl Keeper {
             let content = match self.build(&index) {
                 Ok(content) => Ok(content),
                 Err(BuildError::Read(error)) => return Err(error),
-                Err(BuildError::Row(fault, values)) => {
-                    let error = fault.explain(&index.definition, &index.sources, Some(&values));
+                Err(BuildError::Row(fault)) => {
+                    let error = self.unfit(&index, &fault);
                     if !(state.lenient || was_broken) {
                         return Err(error);
                     }
@@ -189,13 +191,7 @@ impl Keeper {
     fn read_again(&self, state: &mut State, table: &str, watched: &Watched, rows: Vec<i64>) -> Result<bool> {
         let sql = select(table, &watched.key, watched.columns.iter().map(|(name, _)| name.as_str()), true);
         for row in rows {
-            let values: Option<Values> = self.own.internal(|connection| {
-                let mut statement = connection.prepare_cached(&sql)?;
-                let read = |row: &rusqlite::Row<'_>| {
-                    (1..=watched.columns.len()).map(|i| row.get_ref(i).map(owned)).collect::<rusqlite::Result<Values>>()
-                };
-                Ok(statement.query_row([row], read).optional()?)
-            })?;
+            let values = self.own.internal(|connection| values_of(connection, &sql, watched.columns.len(), row))?;
             let held = self.noted.0.lock().tables.get(table).and_then(|changes| changes.held(row));
             if held == values {
                 continue;
@@ -254,15 +250,29 @@ impl Keeper {
                     tracing::warn!(index = name, row, "an index did not hold a row as it was; it is made anew");
                     return Ok(false);
                 }
-                Err(fault) => {
-                    let Fault { row: at, .. } = fault;
-                    let values = if at == row { new.as_deref() } else { None };
-                    return Err(fault.explain(&index.definition, &index.sources, values));
-                }
+                Err(fault) => return Err(self.unfit(index, &fault)),
             }
         }
         Ok(true)
     }
+
+    /// The error for a row that an index cannot hold, which names what stands there.
+    fn unfit(&self, index: &Index, fault: &Fault) -> Error {
+        let read = |source: &Source| {
+            let columns = source.columns.iter().map(|column| column.name.as_str());
+            let sql = select(&source.table, &source.key, columns, true);
+            self.own.internal(|connection| values_of(connection, &sql, source.columns.len(), fault.row)).ok().flatten()
+        };
+        let values = index.sources.get(fault.source).and_then(read);
+        fault.explain(&index.definition, &index.sources, values.as_deref())
+    }
+}
+
+/// What these columns of a row hold; `sql` is of [`select`], for one row.
+fn values_of(connection: &Connection, sql: &str, columns: usize, row: i64) -> Result<Option<Values>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let read = |row: &rusqlite::Row<'_>| (1..=columns).map(|i| row.get_ref(i).map(owned)).collect();
+    Ok(statement.query_row([row], read).optional()?)
 }
 
 impl Index {

@@ -130,8 +130,8 @@ pub(crate) struct Fault {
     /// Which of the sources.
     pub(crate) source: usize,
     pub(crate) row: i64,
-    /// Which of the source's columns.
-    pub(crate) column: usize,
+    /// Which of the source's columns; `None` when it is the row id itself.
+    pub(crate) column: Option<usize>,
     /// Why.
     pub(crate) reason: String,
 }
@@ -141,16 +141,16 @@ impl Fault {
     pub(crate) fn explain(&self, definition: &Definition, sources: &[Source], values: Option<&[Value]>) -> Error {
         let source = sources.get(self.source);
         let table = source.map_or("?", |s| s.table.as_str());
-        let column = source.and_then(|s| s.columns.get(self.column)).map_or("?", |c| c.name.as_str());
-        let value = values.and_then(|values| values.get(self.column)).map(show).unwrap_or_default();
-        let message = format!(
-            "{} index {} cannot hold table {table}, row {}, column {column}, {value}: {}",
-            definition.kind.text(),
-            definition.name,
-            self.row,
-            self.reason
-        );
-        Error::new(ErrorCode::IndexRow, message)
+        let mut place = format!("table {table}, row {}", self.row);
+        if let Some(at) = self.column {
+            let column = source.and_then(|s| s.columns.get(at)).map_or("?", |c| c.name.as_str());
+            place.push_str(&format!(", column {column}"));
+            if let Some(value) = values.and_then(|values| values.get(at)) {
+                place.push_str(&format!(", {}", show(value)));
+            }
+        }
+        let (kind, name) = (definition.kind.text(), &definition.name);
+        Error::new(ErrorCode::IndexRow, format!("{kind} index {name} cannot hold {place}: {}", self.reason))
     }
 }
 

@@ -17,8 +17,9 @@ use crate::index::cidr::owned;
 use crate::index::content::{BuildError, Scan};
 use crate::index::definition::Definition;
 use crate::index::source::{Fault, Source};
+use crate::rows::MAX_SAFE_INTEGER;
 use crate::{Error, ErrorCode, Result};
-use parse::rule_of;
+use parse::{id_of, rule_of};
 use peers::{Fact, PeerRows};
 pub use question::Question;
 
@@ -99,14 +100,14 @@ impl Acl {
                 let count = if *role == Role::Rules { definition.columns.len() } else { 2 };
                 let values = (1..=count).map(|i| row.get_ref(i).map(owned)).collect::<rusqlite::Result<Vec<_>>>()?;
                 let parsed = match role {
-                    Role::Rules => rule_of(id, &values).map(|rule| rules.push(rule)),
-                    Role::Peers(field) => Fact::of(*field, &values).map(|found| {
+                    Role::Rules => rule_at(id, &values).map(|rule| rules.push(rule)),
+                    Role::Peers(field) => Fact::of(*field, &values).map_err(in_column).map(|found| {
                         found.into_iter().for_each(|(peer, fact)| {
                             peers.entry(peer).or_default().insert(id, fact);
                         });
                     }),
                 };
-                parsed.map_err(|(column, reason)| BuildError::Row(Fault { source, row: id, column, reason }, values))
+                parsed.map_err(|(column, reason)| BuildError::Row(Fault { source, row: id, column, reason }))
             })?;
         }
         let mut acl = Self {
@@ -116,13 +117,12 @@ impl Acl {
             rules: BTreeMap::new(),
             unsettled: BTreeSet::new(),
         };
-        let failed = |fault| BuildError::Row(fault, Vec::new());
-        acl.engine.set_rules(rules).map_err(|error| failed(rule_fault(&error)))?;
+        acl.engine.set_rules(rules).map_err(|error| BuildError::Row(rule_fault(&error)))?;
         acl.unsettled = peers.keys().copied().collect();
         for (id, rows) in peers {
             acl.peers.alter(id, |_| Some(Arc::new(rows)));
         }
-        acl.settle().map_err(failed)?;
+        acl.settle().map_err(BuildError::Row)?;
         Ok(acl)
     }
 
@@ -134,16 +134,17 @@ impl Acl {
         old: Option<&[Value]>,
         new: Option<&[Value]>,
     ) -> std::result::Result<bool, Fault> {
-        let fault = |(column, reason): (usize, String)| Fault { source, row, column, reason };
+        let fault = |(column, reason): Wrong| Fault { source, row, column, reason };
         match self.roles.get(source) {
             Some(Role::Rules) => {
-                let rule = new.map(|values| rule_of(row, values)).transpose().map_err(fault)?;
-                let Ok(id) = RuleId::try_from(row) else { return Ok(old.is_none()) };
+                let rule = new.map(|values| rule_at(row, values)).transpose().map_err(fault)?;
+                let Some(id) = id_of(row) else { return Ok(old.is_none()) };
                 self.rules.insert(id, rule);
                 Ok(true)
             }
             Some(&Role::Peers(field)) => {
-                let new = new.map(|values| Fact::of(field, values)).transpose().map_err(fault)?.flatten();
+                let new = new.map(|values| Fact::of(field, values).map_err(in_column));
+                let new = new.transpose().map_err(fault)?.flatten();
                 let Ok(old) = old.map(|values| Fact::of(field, values)).transpose() else { return Ok(false) };
                 let held = old.flatten().is_none_or(|(peer, _)| self.alter(peer, |rows| rows.remove(row, field)));
                 if let Some((peer, fact)) = new {
@@ -200,7 +201,7 @@ impl Acl {
             let peer = rows.peer(id).map_err(|(row, reason)| Fault {
                 source: self.source(PeerField::Owner),
                 row,
-                column: 1,
+                column: Some(1),
                 reason,
             })?;
             put.push(peer);
@@ -219,7 +220,7 @@ impl Acl {
     /// The engine finds fault with addresses alone: everything else of a peer fits whatever other peers have.
     fn peer_fault(&self, error: &PeerError) -> Fault {
         let row = self.peers.get(&error.peer).and_then(|rows| rows.row_of_address(error.index)).unwrap_or(0);
-        Fault { source: self.source(error.field), row, column: 1, reason: error.to_string() }
+        Fault { source: self.source(error.field), row, column: Some(1), reason: error.fault.to_string() }
     }
 
     /// The rules and peers, for whoever asks more than one question.
@@ -254,7 +255,19 @@ fn unknown(error: zqlite_acl::UnknownId) -> Error {
     Error::new(ErrorCode::AclUnknown, error.to_string())
 }
 
+/// Which column of a row is wrong, `None` being its id, and why.
+type Wrong = (Option<usize>, String);
+
+fn in_column((column, reason): (usize, String)) -> Wrong {
+    (Some(column), reason)
+}
+
+fn rule_at(row: i64, values: &[Value]) -> std::result::Result<Rule, Wrong> {
+    let wrong = || (None, format!("the id of a rule is an integer from 0 to {MAX_SAFE_INTEGER}"));
+    rule_of(id_of(row).ok_or_else(wrong)?, values).map_err(in_column)
+}
+
 fn rule_fault(error: &RuleError) -> Fault {
-    let column = FIELDS.iter().position(|field| *field == Some(error.field)).unwrap_or(0);
+    let column = FIELDS.iter().position(|field| *field == Some(error.field));
     Fault { source: 0, row: i64::try_from(error.rule).unwrap_or(i64::MAX), column, reason: error.fault.to_string() }
 }

@@ -4,12 +4,18 @@ use rusqlite::types::Value;
 use zqlite_acl::{Action, Label, PortRange, Rule, RuleId, Selector};
 use zqlite_cidr::Family;
 
+use crate::rows::MAX_SAFE_INTEGER;
+
 /// A value, or which column is wrong and why.
 pub(super) type Parsed<T> = std::result::Result<T, (usize, String)>;
 
-pub(super) fn rule_of(row: i64, values: &[Value]) -> Parsed<Rule> {
+/// The id of a rule is that of its row, as far as JavaScript has a number for it: questions are answered with such numbers.
+pub(super) fn id_of(row: i64) -> Option<RuleId> {
+    RuleId::try_from(row).ok().filter(|id| *id <= MAX_SAFE_INTEGER)
+}
+
+pub(super) fn rule_of(id: RuleId, values: &[Value]) -> Parsed<Rule> {
     let value = |at: usize| values.get(at).unwrap_or(&Value::Null);
-    let id = RuleId::try_from(row).map_err(|_| (0, "the id of a rule is not below 0".to_owned()))?;
     let selectors = |at: usize| match value(at) {
         Value::Text(text) => {
             items(text).map(|item| Selector::parse(item).map_err(|error| (at, error.to_string()))).collect()
