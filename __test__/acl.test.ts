@@ -374,6 +374,7 @@ test('a value of a wrong type is told by rule or peer, field and what is wanted'
     told('rule 2, action must be a string, not undefined', () => give([{ ...rule, action: undefined }]))
     told('rule 2, sources[1] must be a string, not 7', () => give([rule, { ...rule, sources: ['*', 7] }]))
     told('rule 2, ports[0] must be a pair of numbers, not 80', () => give([{ ...rule, ports: [80] }]))
+    told('rule 2, ports[1] must be a pair of numbers, not an array', () => give([{ ...rule, ports: [[1, 2], [1, 2, 3]] }]))
     told('rule 2, protocols must be an array of numbers, not 6', () => give([{ ...rule, protocols: 6 }]))
     told('rule 2, enabled must be true or false, not 1', () => give([{ ...rule, enabled: 1 }]))
   }

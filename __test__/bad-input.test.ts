@@ -1,4 +1,5 @@
 /** What is no argument at all gets a typed error that names it, whatever it is; and no memory but the caller's is ever read. */
+import { runInNewContext } from 'node:vm'
 import test from 'ava'
 import { AclEngine, CidrTable, ZqliteError } from 'zqlite'
 import { fresh, rejects } from './helpers'
@@ -62,5 +63,15 @@ test('migrations and registries that are none are named', async (t) => {
   t.deepEqual(await db.get("SELECT count(*) AS n FROM sqlite_schema"), { n: 0 })
   for (const wrong of [undefined, null, 5, {}, bare, { registerMetric: 5 }]) {
     t.throws(() => db.registerPromClient(wrong as never), { instanceOf: ZqliteError, code: 'ERR_TYPE', message: /^register must be a registry of prom-client/ })
+  }
+})
+
+test('a parameter of another realm is bound, and what only looks like one is refused', async (t) => {
+  const db = await fresh(t)
+  const [bytes, date] = runInNewContext('[Uint8Array.of(1, 2), new Date(0)]') as [Uint8Array, Date]
+  t.deepEqual(await db.get('SELECT hex(?) AS bytes, ? AS date', [bytes, date]), { bytes: '0102', date: '1970-01-01T00:00:00.000Z' })
+  for (const forged of [new Proxy(new Uint8Array(2), {}), Object.create(Uint8Array.prototype), Object.create(Date.prototype)] as Uint8Array[]) {
+    await rejects(t, 'ERR_PARAMETERS', db.get('SELECT ?', [forged]))
+    t.throws(() => db.getSync('SELECT ?', [forged]), { code: 'ERR_PARAMETERS' })
   }
 })

@@ -69,11 +69,11 @@ export function number(name: string, value: number): number {
 }
 
 function checkRules(rules: readonly AclRule[]): void {
-  knownFields(({ id }) => `rule ${id}`, rules, ruleFields)
+  knownFields(({ id }) => `rule ${show(id)}`, rules, ruleFields)
 }
 
 function checkPeers(peers: readonly AclPeer[]): void {
-  knownFields(({ id }) => `peer ${id}`, peers, peerFields)
+  knownFields(({ id }) => `peer ${show(id)}`, peers, peerFields)
 }
 
 /** Makes a native call. Only when it fails is looked for what it could not read: a look at each field takes as long as the call. */

@@ -62,11 +62,10 @@ export function isGone(array: ArrayBufferView): boolean {
  */
 export function copyOfTexts(name: string, list: readonly string[]): string[] {
   if (!Array.isArray(list)) throw new ZqliteError('ERR_TYPE', `${name} must be an array of texts, not ${show(list)}`)
-  const texts: string[] = []
-  for (let at = 0; at < list.length; at++) {
-    const text: unknown = list[at]
+  const texts = [...list]
+  for (let at = 0; at < texts.length; at++) {
+    const text: unknown = texts[at]
     if (typeof text !== 'string') throw new ZqliteError('ERR_TYPE', `${name}[${at}] must be a string, not ${show(text)}`)
-    texts.push(text)
   }
   return texts
 }

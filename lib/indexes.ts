@@ -2,7 +2,7 @@
 import type * as native from '../native'
 import { type AclAddressBatch, type AclBatch, type AclDecision, type AclDecisions, type AclEngine, type AclMatch, ofNative } from './acl'
 import { decide, decideAddresses, decideAddressesBatch, decideBatch, deciders, question as asked } from './acl-questions'
-import { exclusive } from './arrays'
+import { exclusive, lengthOf } from './arrays'
 import { type CidrAddresses, readAddresses } from './cidr'
 import { show } from './config'
 import { callNative, ZqliteError } from './errors'
@@ -135,7 +135,8 @@ export class NativeCidr implements CidrIndex {
       return v6 === undefined ? this.#native.lookupTexts(texts) : this.#native.lookupV6(v6)
     })
     if (out === undefined) return rows
-    if (out.length < rows.length) throw new ZqliteError('ERR_TYPE', `out has room for ${out.length} rows, ${rows.length} are needed`)
+    const room = lengthOf(out)
+    if (room < rows.length) throw new ZqliteError('ERR_TYPE', `out has room for ${room} rows, ${rows.length} are needed`)
     out.set(rows)
     return out
   }

@@ -164,10 +164,12 @@ export async function migrate<Tx extends MigrationTransaction>(
 /** Options with `dryRun`, and the timeout in milliseconds. Throws `ERR_TYPE` naming the option. */
 export function checkedMigrateOptions(options: MigrateOptions): MigrateOptions & { dryRun: boolean; timeout?: number } {
   known('', options, migrateOptions)
-  const { dryRun = false, onProgress, ...bounds } = options
+  // By name: options may be inherited, and a function may want its object.
+  const { dryRun = false, onProgress, signal, timeout } = options
   if (typeof dryRun !== 'boolean') throw new ZqliteError('ERR_TYPE', `dryRun must be true or false, not ${show(dryRun)}`)
   if (onProgress !== undefined && typeof onProgress !== 'function') throw new ZqliteError('ERR_TYPE', `onProgress must be a function, not ${show(onProgress)}`)
-  return { dryRun, ...(onProgress !== undefined && { onProgress }), ...checkedCall(bounds) }
+  const bounds = { ...(signal !== undefined && { signal }), ...(timeout !== undefined && { timeout }) }
+  return { dryRun, ...(onProgress !== undefined && { onProgress: onProgress.bind(options) }), ...checkedCall(bounds) }
 }
 
 /** Applies one step; false when somebody else has done so meanwhile. */

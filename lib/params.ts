@@ -1,5 +1,6 @@
 /** Values on their way to a statement, packed as `crates/zqlite-store/src/params.rs` describes. */
-import { isGone, lengthOf } from './arrays'
+import { isDate } from 'node:util/types'
+import { isGone, kindOf, lengthOf } from './arrays'
 import { show } from './config'
 import { ZqliteError } from './errors'
 
@@ -88,8 +89,8 @@ export class Writer {
         return this.#bigint(value, where)
       case 'object':
         if (value === null) return this.u8(NULL)
-        if (value instanceof Uint8Array) return this.#blob(value, where)
-        if (value instanceof Date) return this.#date(value, where)
+        if (kindOf(value) === 'Uint8Array') return this.#blob(value as Uint8Array, where)
+        if (isDate(value)) return this.#date(value, where)
         if (Array.isArray(value) || isPlain(value)) return this.#json(value, where)
         break
       default:

@@ -116,8 +116,8 @@ export class Transactions {
   async #run<T>(callback: (transaction: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
     if (typeof callback !== 'function') throw new ZqliteError('ERR_TYPE', `a transaction needs a function, not ${show(callback)}`)
     known('', options, { signal: true, timeout: true, mode: true })
-    const { mode = 'immediate', ...bounded } = options
-    const bounds = new Bounds(bounded)
+    const { mode = 'immediate', signal, timeout } = options
+    const bounds = new Bounds({ ...(signal !== undefined && { signal }), ...(timeout !== undefined && { timeout }) })
     if (!modes.includes(mode)) throw new ZqliteError('ERR_TYPE', `mode must be one of ${modes.join(', ')}, not ${show(mode)}`)
     this.refuseInside('a transaction')
     const session = new Session(this.#channel, this.#next++)

@@ -272,8 +272,9 @@ fn checkpoint(shared: &Arc<Shared>, lane: &Lane<'_>) {
         if let Some(bytes) = ahead {
             log.was_moved_ahead(bytes);
             if shared.steward.full_log().is_some() {
-                // For what is left, so that it begins anew.
+                // For what is left, so that it begins anew. Other logs are looked at after that: nobody is to wait for them.
                 shared.steward.hold(&shared.writer);
+                return;
             }
         }
     }

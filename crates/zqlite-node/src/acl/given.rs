@@ -20,7 +20,9 @@ pub struct NativeAclRule {
     pub sources: Vec<String>,
     pub destinations: Vec<String>,
     pub protocols: Option<Vec<f64>>,
-    pub ports: Option<Vec<(f64, f64)>>,
+    /// Lists, as a tuple would be read from longer ones too.
+    #[napi(ts_type = "Array<[number, number]>")]
+    pub ports: Option<Vec<Vec<f64>>>,
     pub expires_at: Option<f64>,
     pub same_owner: Option<bool>,
     pub through: Option<Vec<String>>,
@@ -118,7 +120,11 @@ pub(super) struct GivenRule<'a, T> {
 }
 
 pub(super) fn rule(given: NativeAclRule) -> Result<Rule, Error> {
-    let ports: Vec<[f64; 2]> = given.ports.unwrap_or_default().into_iter().map(Into::into).collect();
+    let pair = |range: Vec<f64>| {
+        <[f64; 2]>::try_from(range)
+            .map_err(|_| Error::new(ErrorCode::Type, "a range of ports must be a pair of numbers"))
+    };
+    let ports = given.ports.unwrap_or_default().into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     read_rule(&GivenRule {
         id: given.id,
         priority: given.priority,
