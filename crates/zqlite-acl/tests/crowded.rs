@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::{TIMES, own, own_v6, selector};
+use common::{TIMES, lets_in, own, own_v6, selector};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use zqlite_acl::{
-    Action, Change, Conflict, Direction, Engine, FilterRule, Label, Options, Peer, PortRange, Query, Rule, RuleId,
-    Selector, UnusedReason, UnusedRule, plain,
+    Action, Change, Conflict, Direction, Engine, Label, Options, Peer, PortRange, Query, Rule, RuleId, Selector,
+    UnusedReason, UnusedRule, plain,
 };
 use zqlite_cidr::{Address, AddressRange};
 
@@ -101,16 +101,6 @@ fn engine(rules: &[Rule], later: usize, memory: usize) -> Engine {
 
 fn plain_engine(rules: &[Rule]) -> plain::Engine {
     common::engine(rules, &peers())
-}
-
-fn lets_in(filter: &[FilterRule], query: &Query<Address>) -> bool {
-    let within = |ranges: &[AddressRange], address| ranges.iter().any(|range| range.contains(address));
-    filter.iter().any(|rule| {
-        within(&rule.sources, query.source)
-            && within(&rule.destinations, query.destination)
-            && (rule.protocols.is_empty() || rule.protocols.contains(&query.protocol))
-            && (rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(query.port)))
-    })
 }
 
 fn addresses(range: AddressRange) -> impl Iterator<Item = Address> {

@@ -6,10 +6,12 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{PORTS, Parts, TIMES, behind, engine as plain_engine, own, own_v6, pairs, peer, queries, rule, words};
+use common::{
+    PORTS, Parts, TIMES, behind, engine as plain_engine, lets_in, own, own_v6, pairs, peer, queries, rule, words,
+};
 use proptest::prelude::*;
 use zqlite_acl::{Action, Conflict, Direction, Engine, FilterRule, Options, Peer, PeerId, Query, Rule, RuleId, plain};
-use zqlite_cidr::{Address, AddressRange, Family};
+use zqlite_cidr::{Address, Family};
 
 const DIRECTIONS: [Direction; 3] = [Direction::To, Direction::From, Direction::Either];
 
@@ -248,17 +250,6 @@ proptest! {
             prop_assert_eq!(engine.peer_class(id), plain.peer_class(id));
         }
     }
-}
-
-/// What the filter says of an address, a protocol and a port.
-fn lets_in(filter: &[FilterRule], query: &Query<Address>) -> bool {
-    let within = |ranges: &[AddressRange], address| ranges.iter().any(|range| range.contains(address));
-    filter.iter().any(|rule| {
-        within(&rule.sources, query.source)
-            && within(&rule.destinations, query.destination)
-            && (rule.protocols.is_empty() || rule.protocols.contains(&query.protocol))
-            && (rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(query.port)))
-    })
 }
 
 /// The visible peers and packet filter of each peer.

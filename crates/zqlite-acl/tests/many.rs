@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Parts, words};
+use common::{Parts, allow, words};
 use proptest::prelude::*;
 use zqlite_acl::{Action, Direction, Engine, Options, Peer, PeerId, PortRange, Query, Rule, RuleId, Selector, plain};
 use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
@@ -244,23 +244,6 @@ proptest! {
             world.check(&mut random)?;
             snapshot.check(&mut random)?;
         }
-    }
-}
-
-fn allow(id: RuleId, source: &str, destination: &str) -> Rule {
-    Rule {
-        id,
-        priority: 0,
-        action: Action::Allow,
-        enabled: true,
-        sources: vec![source.parse().unwrap()],
-        destinations: vec![destination.parse().unwrap()],
-        protocols: vec![],
-        ports: vec![],
-        expires_at: None,
-        same_owner: false,
-        through: vec![],
-        family: None,
     }
 }
 

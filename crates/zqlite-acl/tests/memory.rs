@@ -2,28 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at what it did not expect")]
 
-use zqlite_acl::{Action, Engine, Options, Peer, Query, Rule};
+mod common;
+
+use common::allow;
+use zqlite_acl::{Engine, Options, Peer, Query};
 use zqlite_cidr::Address;
 
 /// A page of rows that is begun counts as a whole.
 const PAGE: usize = 256 << 10;
-
-fn allow(id: u32, source: &str, destination: &str) -> Rule {
-    Rule {
-        id: id.into(),
-        priority: 0,
-        action: Action::Allow,
-        enabled: true,
-        sources: vec![source.parse().unwrap()],
-        destinations: vec![destination.parse().unwrap()],
-        protocols: vec![],
-        ports: vec![],
-        expires_at: None,
-        same_owner: false,
-        through: vec![],
-        family: None,
-    }
-}
 
 /// Bears twenty labels, which few others bear together.
 fn peer(id: u32) -> Peer {
@@ -36,8 +22,8 @@ fn peer(id: u32) -> Peer {
 fn peers_that_come_after_the_lists_take_what_is_left() {
     let memory = 4 << 20;
     let mut engine = Engine::with_options(Options { row_memory: memory });
-    let hosts = (0..20_000).map(|id| allow(id, &Address::v4(0x0a00_0000 + 2 * id).to_string(), "192.0.2.1"));
-    let labels = (0..5000).map(|id| allow(100_000 + id, &format!("tag:t{}", id & 0x1ff), "tag:x"));
+    let hosts = (0..20_000u32).map(|id| allow(id.into(), &Address::v4(0x0a00_0000 + 2 * id).to_string(), "192.0.2.1"));
+    let labels = (0..5000u64).map(|id| allow(100_000 + id, &format!("tag:t{}", id & 0x1ff), "tag:x"));
     engine.set_rules(hosts.chain(labels).collect()).unwrap();
     let rows = engine.row_bytes();
     let query = Query { source: Address::v4(1), destination: Address::v4(2), protocol: 6, port: 80, at: 0 };

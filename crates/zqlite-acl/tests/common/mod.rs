@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use zqlite_acl::plain::Engine;
-use zqlite_acl::{Action, Columns, Peer, PeerId, PortRange, Query, Rule, RuleId, Selector};
+use zqlite_acl::{Action, Columns, FilterRule, Peer, PeerId, PortRange, Query, Rule, RuleId, Selector};
 use zqlite_cidr::{Address, AddressRange, Family, HostBits, Prefix};
 
 pub(crate) const TIMES: [i64; 2] = [0, 10];
@@ -163,4 +163,33 @@ impl<E: Copy> Parts<E> {
         let Self { sources, destinations, protocols, ports } = self;
         Columns { sources, destinations, protocols, ports }
     }
+}
+
+/// A rule that allows all of one selector to reach another.
+pub(crate) fn allow(id: RuleId, source: &str, destination: &str) -> Rule {
+    Rule {
+        id,
+        priority: 0,
+        action: Action::Allow,
+        enabled: true,
+        sources: vec![source.parse().unwrap()],
+        destinations: vec![destination.parse().unwrap()],
+        protocols: vec![],
+        ports: vec![],
+        expires_at: None,
+        same_owner: false,
+        through: vec![],
+        family: None,
+    }
+}
+
+/// What the filter says of an address, a protocol and a port.
+pub(crate) fn lets_in(filter: &[FilterRule], query: &Query<Address>) -> bool {
+    let within = |ranges: &[AddressRange], address| ranges.iter().any(|range| range.contains(address));
+    filter.iter().any(|rule| {
+        within(&rule.sources, query.source)
+            && within(&rule.destinations, query.destination)
+            && (rule.protocols.is_empty() || rule.protocols.contains(&query.protocol))
+            && (rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(query.port)))
+    })
 }
