@@ -11,6 +11,9 @@ const wrong: unknown[] = [null, 5, Number.NaN, 'x', true, 1n, Symbol('s'), [], [
 const SELECT = 'SELECT 1 AS one'
 const INSERT = 'INSERT INTO t VALUES (1)'
 
+/** Calls with options of which none is near that. */
+const withoutTimeout = new Set(['open', 'CidrTable', 'CidrTable.load', 'AclEngine', 'AclEngine.difference', 'AclEngine.conflicts'])
+
 /** Makes a call with these options, and settles as it does. */
 type Call = (options: never) => unknown
 
@@ -59,7 +62,7 @@ for (const [name, of] of Object.entries(calls)) {
       t.regex(error.message, /^options must be an object, not /, inspect(options))
     }
     const misspelled = await t.throwsAsync(async () => call({ tmeout: 5 } as never), { instanceOf: ZqliteError, code: 'ERR_TYPE' })
-    t.regex(misspelled.message, /^unknown option tmeout(; did you mean .+)?$/)
+    t.is(misspelled.message, `unknown option tmeout${withoutTimeout.has(name) ? '' : '; did you mean timeout?'}`)
     t.deepEqual(await db.get('SELECT count(*) AS n FROM t'), { n: 0 }, 'nothing was done')
     await t.notThrowsAsync(async () => call(undefined as never))
   })
